@@ -1,0 +1,41 @@
+# demo: two commands' worth of everything; test, check: what CI runs; bench: the measured claims.
+PYTHON ?= python3.11
+BIN := .venv/bin
+RUN ?= demo
+CORES ?= all
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --configfile config/$(RUN).yaml
+
+.PHONY: demo report test check bench setup $(foreach n,1 2 3 4 5 6 7 8,table$(n))
+
+.venv/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,cluster]"
+	touch $@
+
+setup: .venv/.done
+
+demo: setup
+	$(SNAKEMAKE)
+	@$(MAKE) --no-print-directory report RUN=$(RUN)
+	@cat results/$(RUN)/tables/table*.md
+	@echo "report: $(CURDIR)/results/$(RUN)/report.html"
+
+report: setup
+	$(SNAKEMAKE) --report results/$(RUN)/report.html
+
+table1 table2 table3 table4 table5 table6 table7 table8: setup
+	$(SNAKEMAKE) $@
+	@cat results/$(RUN)/tables/$@.md
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/python -m tests.lint_workflow
+
+bench: setup
+	$(BIN)/python -m benchmarks

@@ -1,0 +1,51 @@
+"""The frozen backbone as the commands use it: opened on this job's device, features image by image."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adclick.config import Features
+from adclick.device import compute_device
+from adclick.errors import InputError
+from adclick.features import Backbone, extract, load_backbone
+
+LARGEST_HALF = 65504.0
+
+
+@contextmanager
+def open_backbone(settings: Features) -> Iterator[Backbone]:
+    """The backbone of the settings on this job's device, which is given back when the block ends."""
+    weights = settings.weights
+    with compute_device() as device:
+        yield load_backbone(
+            settings.backbone,
+            layers=tuple(settings.layers),
+            source=weights.source,
+            file=Path(weights.file) if weights.file else None,
+            sha256=weights.sha256,
+            seed=weights.seed,
+        ).to(device)
+
+
+def stream_features(
+    backbone: Backbone, images: Any, rows: Sequence[int], settings: Features
+) -> Iterator[dict[str, np.ndarray]]:
+    """`patches` and `layer1` (float32) of the given rows of an image array, in order, a batch at a time."""
+    for start in range(0, len(rows), settings.batch_size):
+        batch = np.stack([images[row] for row in rows[start : start + settings.batch_size]])
+        patches, layer1 = extract(
+            backbone,
+            batch,
+            grid=batch.shape[1] // settings.stride,
+            layer_dimensions=tuple(settings.layer_dimensions),
+            dimension=settings.dimension,
+        )
+        for patch, layer in zip(patches, layer1, strict=True):
+            if not np.isfinite(patch).all() or np.abs(patch).max() > LARGEST_HALF:
+                raise InputError(
+                    f"{settings.backbone}: features are not finite in half precision; check its weights"
+                )
+            yield {"patches": patch, "layer1": layer}

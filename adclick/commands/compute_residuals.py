@@ -1,0 +1,91 @@
+"""The residual of every image of a source against its neighbours' nearest patches (Eq. 3-4)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from adclick.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
+from adclick.commands.backbone import open_backbone, stream_features
+from adclick.commands.entry import parse_job, run
+from adclick.config import ComputeResiduals
+from adclick.foreground import Foreground, foreground_map
+from adclick.matching import match_in_bank, residual
+
+COMMAND = "adclick.commands.compute_residuals"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write signed `residuals` [image grid grid channel] (float16), `foreground` [image grid grid], and
+    `normal_mean_square` [channel], the mean square residual of the bank's own images (zero if none is here).
+    """
+    job = parse_job(
+        COMMAND,
+        ComputeResiduals,
+        argv,
+        doc=__doc__,
+        inputs=["images", "neighbours", "features", "foreground"],
+        outputs=["residuals"],
+    )
+    settings = job.settings
+    grid = settings.size_px // settings.features.stride
+    with (
+        open_arrays(job.inputs["images"]) as images,
+        open_arrays(job.inputs["neighbours"]) as neighbours,
+        open_arrays(job.inputs["features"]) as bank,
+        open_arrays(job.inputs["foreground"]) as foreground,
+        open_backbone(settings.features) as backbone,
+    ):
+        ids = image_ids(images)
+        own = set(image_ids(bank))
+        channels = bank["patches"].shape[3]
+        squares, normals = np.zeros(channels, np.float64), 0
+        specs = {
+            "residuals": ArraySpec((grid, grid, channels), "float16"),
+            "foreground": ArraySpec((grid, grid), "float16"),
+        }
+        device = next(backbone.buffers()).device
+        with create_arrays(job.outputs["residuals"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
+            queries = stream_features(backbone, images["images"], range(len(ids)), settings.features)
+            for index, arrays in enumerate(queries):
+                found = neighbours["neighbours"][index]
+                signed = _residual(
+                    torch.from_numpy(arrays["patches"]).to(device),
+                    torch.from_numpy(_read_rows(bank["patches"], found)).to(device),
+                    settings.matching.radius,
+                )
+                file["residuals"][index] = signed
+                file["foreground"][index] = _foreground(
+                    arrays["layer1"], foreground, found[: settings.foreground.neighbours], grid
+                )
+                if ids[index] in own:
+                    squares += np.square(signed.astype(np.float64)).mean(axis=(0, 1))
+                    normals += 1
+            create_array(file, "normal_mean_square", (channels,), "float32")[:] = squares / max(normals, 1)
+
+
+def _residual(query: torch.Tensor, references: torch.Tensor, radius: float | None) -> np.ndarray:
+    ranks = range(len(references))
+    matches = match_in_bank(query, references, ranks, radius)
+    return residual(query, references, matches, ranks).cpu().numpy()
+
+
+def _read_rows(array: Any, rows: np.ndarray) -> np.ndarray:
+    """The given rows of an HDF5 array, in the given order."""
+    ordered, place = np.unique(rows, return_inverse=True)
+    return array[ordered][place]
+
+
+def _foreground(layer1: np.ndarray, fitted: Any, found: np.ndarray, grid: int) -> np.ndarray:
+    """The larger of the image's own and its neighbours' foreground at every patch."""
+    bias, minimum, maximum = fitted["numbers"][:]
+    classifier = Foreground(fitted["weight"][:], float(bias), float(minimum), float(maximum))
+    maps = [foreground_map(layer1[None], classifier)[0], *(fitted["maps"][row] for row in found)]
+    highest = np.max(np.stack(maps).astype(np.float32), axis=0)
+    return cv2.resize(highest, (grid, grid), interpolation=cv2.INTER_AREA)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,149 @@
+"""Score a click method with the robot user on all real defects of a category (Sec. 4.2)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from adclick.artifacts import ArraySpec, create_array, create_arrays, open_arrays, write_json
+from adclick.commands.entry import Job, parse_job, run
+from adclick.commands.opening import defect_rows, open_network, read_masks
+from adclick.config import EvaluateClicks
+from adclick.detection import finish_map, residual_map
+from adclick.device import compute_device
+from adclick.errors import InputError
+from adclick.metrics import iou, number_of_clicks, pixel_metrics
+from adclick.peers.threshold import click_threshold
+from adclick.robot import Answer, simulate_clicks
+
+COMMAND = "adclick.commands.evaluate_clicks"
+DEFECT_ROLES = ("train_defect", "test_defect", "spare_defect")
+NOC_TARGETS = (0.80, 0.85, 0.90)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the metrics after each number of clicks, and the maps and clicks themselves.
+
+    Only images with a defect count, training defects included, as in the paper. Without weights the
+    method is the thresholded training-free map.
+    """
+    job = parse_job(
+        COMMAND,
+        EvaluateClicks,
+        argv,
+        doc=__doc__,
+        inputs=["manifest", "images", "masks", "residuals"],
+        optional=["weights", "language"],
+        outputs=["metrics", "maps"],
+        seeded=True,
+    )
+    rows = defect_rows(job.inputs["manifest"], roles=DEFECT_ROLES)
+    truths = read_masks(job.inputs["masks"])
+    rows = [row for row in rows if row[1] in truths]
+    if not rows:
+        raise InputError(f"{job.inputs['manifest']}: no image with a defect mask; clicks cannot be scored")
+    answers = _answers(job, rows, truths)
+    counts = job.settings.clicks.counts
+    _write_maps(job, [image_id for _, image_id, _ in rows], answers, counts)
+    masks = [truths[image_id] for _, image_id, _ in rows]
+    write_json(job.outputs["metrics"], _metrics(job.settings, job.seed, answers, masks), stamp=job.stamp)
+
+
+def _answers(
+    job: Job[EvaluateClicks], rows: Sequence[tuple[int, str, str]], truths: dict[str, np.ndarray]
+) -> list[list[Answer]]:
+    clicks = job.settings.clicks
+
+    def click(predict: Callable[..., np.ndarray], image_id: str) -> list[Answer]:
+        return simulate_clicks(
+            predict, truths[image_id], count=max(clicks.counts), threshold=clicks.threshold
+        )
+
+    if "weights" not in job.inputs:
+        return _threshold_answers(job, rows, click)
+    with (
+        compute_device() as device,
+        open_network(
+            job.inputs["weights"],
+            images=job.inputs["images"],
+            residuals=job.inputs["residuals"],
+            language=job.inputs["language"],
+            category=job.settings.category,
+            radius_px=clicks.radius_px,
+            device=device,
+        ) as opened,
+    ):
+        return [click(opened.session(row, [kind]).predict, image_id) for row, image_id, kind in rows]
+
+
+def _threshold_answers(
+    job: Job[EvaluateClicks], rows: Sequence[tuple[int, str, str]], click: Callable[..., list[Answer]]
+) -> list[list[Answer]]:
+    detection = job.settings.detection
+    with open_arrays(job.inputs["residuals"]) as residuals, open_arrays(job.inputs["images"]) as images:
+        size_px = images["images"].shape[1]
+        answers = []
+        for row, image_id, _ in rows:
+            finished = finish_map(
+                residual_map(residuals["residuals"][row], size_px),
+                residuals["foreground"][row],
+                smoothing_px=detection.smoothing_px,
+                foreground_exponent=detection.foreground_exponent,
+            )
+            answers.append(
+                click(lambda given, _previous, shown=finished.pixels: click_threshold(shown, given), image_id)
+            )
+    return answers
+
+
+def _write_maps(
+    job: Job[EvaluateClicks], ids: list[str], answers: list[list[Answer]], counts: Sequence[int]
+) -> None:
+    shape = answers[0][0].probability.shape
+    specs = {"probabilities": ArraySpec((len(counts), *shape), "float16")}
+    with create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
+        most = max(counts)
+        create_array(file, "clicks", (len(ids), most, 3), "int32")[:] = -1
+        file["counts"] = np.asarray(counts, np.int32)
+        for index, own in enumerate(answers):
+            for place, count in enumerate(counts):
+                file["probabilities"][index, place] = own[count - 1].probability
+            for place, click in enumerate(own[-1].clicks):
+                file["clicks"][index, place] = (click.row, click.column, int(click.positive))
+
+
+def _metrics(
+    settings: EvaluateClicks, seed: int, answers: list[list[Answer]], masks: list[np.ndarray]
+) -> dict[str, Any]:
+    threshold = settings.clicks.threshold
+    ious = np.array(
+        [
+            [iou(one.probability > threshold, mask) for one in own]
+            for own, mask in zip(answers, masks, strict=True)
+        ]
+    )
+    counts: dict[str, dict[str, float]] = {}
+    for count in settings.clicks.counts:
+        found = pixel_metrics([own[count - 1].probability for own in answers], masks)
+        counts[str(count)] = {
+            "miou": float(ious[:, count - 1].mean()),
+            "pixel_ap": found.ap,
+            "pixel_pro": found.pro,
+            "pixel_auroc": found.auroc,
+        }
+    most = ious.shape[1]
+    return {
+        "kind": "clicks",
+        "dataset": settings.dataset,
+        "category": settings.category,
+        "method": settings.method,
+        "seed": seed,
+        "images": len(masks),
+        "counts": counts,
+        "noc": {f"{target:.2f}": number_of_clicks(ious, target, cap=most) for target in NOC_TARGETS},
+        "ious": ious.tolist(),
+    }
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,77 @@
+"""Labels of the training defects: ADClick's answer to simulated clicks, or the true masks (Sec. 4.3)."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from adclick.artifacts import ArraySpec, create_arrays
+from adclick.commands.entry import Job, parse_job, run
+from adclick.commands.opening import defect_rows, open_network, read_masks
+from adclick.config import LabelDefects
+from adclick.device import compute_device
+from adclick.errors import InputError
+from adclick.robot import Answer, simulate_clicks
+
+COMMAND = "adclick.commands.label_defects"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write `probabilities` [image height width] and `clicks` [image click (row, column, positive)], -1 = none.
+
+    Only the robot user opens the true masks here (supervision `weak`), or they are the labels (`full`).
+    """
+    job = parse_job(
+        COMMAND,
+        LabelDefects,
+        argv,
+        doc=__doc__,
+        inputs=["manifest", "images", "masks", "residuals"],
+        optional=["weights", "language"],
+        outputs=["labels"],
+    )
+    rows = defect_rows(job.inputs["manifest"], roles=["train_defect"])
+    if not rows:
+        raise InputError(
+            f"{job.inputs['manifest']}: no training defect to label; check `split` and `training_defects`"
+        )
+    truths = read_masks(job.inputs["masks"])
+    most = job.settings.clicks.label_clicks
+    shape = next(iter(truths.values())).shape
+    specs = {"probabilities": ArraySpec(shape, "float16"), "clicks": ArraySpec((most, 3), "int32")}
+    ids = [image_id for _, image_id, _ in rows]
+    with create_arrays(job.outputs["labels"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
+        for index, answer in enumerate(_labels(job, rows, truths)):
+            file["probabilities"][index] = answer.probability
+            clicks = [(click.row, click.column, int(click.positive)) for click in answer.clicks]
+            file["clicks"][index] = np.array(clicks + [(-1, -1, -1)] * (most - len(clicks)), np.int32)
+
+
+def _labels(
+    job: Job[LabelDefects], rows: Sequence[tuple[int, str, str]], truths: dict[str, np.ndarray]
+) -> Iterator[Answer]:
+    settings = job.settings
+    if settings.supervision == "full":
+        yield from (Answer((), truths[image_id].astype(np.float32)) for _, image_id, _ in rows)
+        return
+    clicks = settings.clicks
+    with (
+        compute_device() as device,
+        open_network(
+            job.inputs["weights"],
+            images=job.inputs["images"],
+            residuals=job.inputs["residuals"],
+            language=job.inputs["language"],
+            category=settings.category,
+            radius_px=clicks.radius_px,
+            device=device,
+        ) as opened,
+    ):
+        for row, image_id, kind in rows:
+            predict = opened.session(row, [kind]).predict
+            yield simulate_clicks(
+                predict, truths[image_id], count=clicks.label_clicks, threshold=clicks.threshold
+            )[-1]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,91 @@
+"""One row a picture of a category, and its pixels and masks at the network's size, read once."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adclick.artifacts import ArraySpec, create_arrays, read_json, write_csv, write_names
+from adclick.commands.entry import Job, parse_job, run
+from adclick.config import MakeManifest
+from adclick.data.layouts import READERS, Row, read_magnetic_tile
+from adclick.data.manifest import LoadedRow, build_manifest, choose_training_defects, load_rows, read_split
+from adclick.errors import InputError
+from adclick.provenance import digest
+
+COMMAND = "adclick.commands.make_manifest"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the manifest, `images` uint8 [image height width 3], and `masks` uint8 [defect height width]."""
+    job = parse_job(
+        COMMAND,
+        MakeManifest,
+        argv,
+        doc=__doc__,
+        optional=["split", "drawn"],
+        outputs=["manifest", "images", "masks"],
+        data_root=True,
+    )
+    settings = job.settings
+    root = _root(job)
+    defects, normals = _split(job)
+    rows = _read_rows(settings, root, normals)
+    size_px = settings.size_px
+    specs = {"images": ArraySpec((size_px, size_px, 3), "uint8")}
+    # The number of rows is known only after empty masks are seen, so pixels are collected row by row first.
+    loaded = list(load_rows(rows, size_px, root=root, empty_masks=settings.empty_masks))
+    entries = [one.entry for one in loaded]
+    if defects is None:
+        defects = choose_training_defects([entry.row for entry in entries], settings.training_defects)
+    manifest = build_manifest(entries, training_defects=defects, training_normals=normals)
+    _check_roles(manifest["role"].tolist(), root, settings.category)
+    stamp = {**job.stamp, "inputs": {**job.stamp["inputs"], "data": digest(manifest.to_csv(index=False))}}
+    ids = [entry.row.image_id for entry in entries]
+    with create_arrays(job.outputs["images"], image_ids=ids, specs=specs, stamp=stamp) as file:
+        for index, one in enumerate(loaded):
+            file["images"][index] = one.image
+        write_names(file, [entry.row.defect_type for entry in entries], ids)
+    _write_masks(job.outputs["masks"], loaded, size_px, stamp)
+    write_csv(job.outputs["manifest"], manifest, stamp=stamp)
+
+
+def _root(job: Job[MakeManifest]) -> Path:
+    if "drawn" not in job.inputs:
+        return job.data_root / job.settings.root
+    record = job.inputs["drawn"]
+    return record.parent / read_json(record)["folder"]
+
+
+def _split(job: Job[MakeManifest]) -> tuple[Collection[str] | None, Collection[str] | None]:
+    if "split" not in job.inputs:
+        return None, None
+    split = read_split(job.inputs["split"], job.settings.category)
+    return split.train_defects, split.train_normals
+
+
+def _read_rows(settings: MakeManifest, root: Path, normals: Collection[str] | None) -> list[Row]:
+    if settings.layout == "magnetic_tile":
+        return read_magnetic_tile(root, settings.category, training_normals=normals or ())
+    return READERS[settings.layout](root, settings.category)
+
+
+def _check_roles(roles: Sequence[str], root: Path, category: str) -> None:
+    missing = [name for name in ("train_normal", "test_defect") if name not in roles]
+    if missing:
+        raise InputError(
+            f"{root}: category {category} has no image with role {' or '.join(missing)}; see config/README.md"
+        )
+
+
+def _write_masks(path: Path, loaded: Sequence[LoadedRow], size_px: int, stamp: Mapping[str, Any]) -> None:
+    masks = [(one.entry.row.image_id, one.mask) for one in loaded if one.mask is not None]
+    specs = {"masks": ArraySpec((size_px, size_px), "uint8")}
+    with create_arrays(path, image_ids=[name for name, _ in masks], specs=specs, stamp=stamp) as file:
+        for index, (_, mask) in enumerate(masks):
+            file["masks"][index] = np.asarray(mask, np.uint8)
+
+
+if __name__ == "__main__":
+    run(main)

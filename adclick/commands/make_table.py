@@ -1,0 +1,47 @@
+"""One table of the paper from the metrics of a run: CSV, Markdown and LaTeX."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from adclick.artifacts import read_json, write_text
+from adclick.commands.entry import parse_job, run
+from adclick.config import MakeTable
+from adclick.provenance import canonical_json
+from adclick.tables import build_table, read_published, to_csv, to_latex, to_markdown
+
+COMMAND = "adclick.commands.make_table"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the table in three forms, and the stamp of all of them beside the CSV."""
+    job = parse_job(
+        COMMAND,
+        MakeTable,
+        argv,
+        doc=__doc__,
+        inputs=["published"],
+        lists=["metrics"],
+        outputs=["csv", "markdown", "latex"],
+    )
+    settings = job.settings
+    table = build_table(
+        settings.number,
+        [_record(read_json(path)) for path in job.lists["metrics"]],
+        read_published(job.inputs["published"]),
+        datasets=settings.datasets,
+        methods=settings.methods,
+        departures=[settings.scale_note] if settings.scale_note else [],
+        switches=settings.switches or None,
+    )
+    for name, text in (("csv", to_csv(table)), ("markdown", to_markdown(table)), ("latex", to_latex(table))):
+        write_text(job.outputs[name], text)
+    stamp_path = job.outputs["csv"].with_name(job.outputs["csv"].name + ".stamp.json")
+    write_text(stamp_path, canonical_json(job.stamp) + "\n")
+
+
+def _record(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metrics.items() if key != "stamp"}
+
+
+if __name__ == "__main__":
+    run(main)

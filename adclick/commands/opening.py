@@ -1,0 +1,99 @@
+"""A trained network and one category's artifacts, opened for clicking or for detection."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from adclick.artifacts import image_ids, open_arrays, read_csv
+from adclick.commands.fit import residual_form
+from adclick.config import ResidualInput
+from adclick.data.pools import read_texts, text_of
+from adclick.data.samples import Text
+from adclick.interactive import Session, open_image
+from adclick.models.checkpoints import load_model
+from adclick.network_input import ResidualForm
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network with everything that it needs of one category; rows are those of the manifest."""
+
+    model: Any
+    images: Any
+    residuals: Any
+    scale: np.ndarray
+    texts: Mapping[str, Text]
+    form: ResidualForm
+    radius_px: float
+    device: torch.device
+
+    def session(self, row: int, types: Sequence[str]) -> Session:
+        """The image of a row opened for clicks, with the average words of the given types."""
+        texts = [text_of(self.texts, name) for name in types]
+        return open_image(
+            self.model,
+            residual=self.residuals[row],
+            scale=self.scale,
+            image=self.images[row],
+            texts=np.stack([text.average for text in texts]),
+            text_masks=np.stack([text.average_mask for text in texts]),
+            form=self.form,
+            radius_px=self.radius_px,
+            device=self.device,
+        )
+
+
+@contextmanager
+def open_network(
+    weights: Path,
+    *,
+    images: Path,
+    residuals: Path,
+    language: Path,
+    category: str,
+    radius_px: float,
+    device: torch.device,
+) -> Iterator[Opened]:
+    """A network and the artifacts of one category, open until the block ends."""
+    model, metadata = load_model(weights)
+    settings = metadata.extra["settings"]
+    form = residual_form(
+        ResidualInput.model_validate(settings["residual_input"]), zero=not settings.get("residual", True)
+    )
+    with ExitStack() as stack:
+        pictures = stack.enter_context(open_arrays(images))
+        signed = stack.enter_context(open_arrays(residuals))
+        scale = np.asarray(signed["normal_mean_square"][:], np.float32)
+        yield Opened(
+            model,
+            pictures["images"],
+            signed["residuals"],
+            scale,
+            read_texts(language, category),
+            form,
+            radius_px,
+            device,
+        )
+
+
+def defect_rows(manifest: Path, *, roles: Sequence[str]) -> list[tuple[int, str, str]]:
+    """(row, image id, defect type) of the images with one of the given roles, in the manifest's order."""
+    table = read_csv(manifest)
+    return [
+        (row, str(image_id), str(kind))
+        for row, (image_id, kind, role) in enumerate(
+            zip(table["image_id"], table["defect_type"], table["role"], strict=True)
+        )
+        if role in roles
+    ]
+
+
+def read_masks(path: Path) -> dict[str, np.ndarray]:
+    """True masks [height width] by image id."""
+    with open_arrays(path) as file:
+        return {image_id: file["masks"][row] > 0 for row, image_id in enumerate(image_ids(file))}

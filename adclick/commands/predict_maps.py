@@ -1,0 +1,79 @@
+"""Anomaly maps of the test images without any click: a trained detector's, or the training-free one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from adclick.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
+from adclick.commands.entry import Job, parse_job, run
+from adclick.commands.opening import defect_rows, open_network
+from adclick.config import PredictMaps
+from adclick.data.pools import NORMAL_TYPE, defect_types
+from adclick.detection import finish_map, residual_map
+from adclick.device import compute_device
+
+COMMAND = "adclick.commands.predict_maps"
+SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write `maps` [image height width] float32, finished: foreground, smoothing.
+
+    All images of the test split are predicted, the training defects among them; which of them count
+    is decided where maps are scored. Without weights the map is the length of the residual.
+    """
+    job = parse_job(
+        COMMAND,
+        PredictMaps,
+        argv,
+        doc=__doc__,
+        inputs=["manifest", "images", "residuals"],
+        optional=["weights", "language"],
+        outputs=["maps"],
+    )
+    settings = job.settings
+    rows = defect_rows(job.inputs["manifest"], roles=SHOWN_ROLES)
+    specs = {"maps": ArraySpec((settings.size_px, settings.size_px), "float32")}
+    ids = [image_id for _, image_id, _ in rows]
+    with (
+        open_arrays(job.inputs["residuals"]) as residuals,
+        _raw_map(job) as raw,
+        create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file,
+    ):
+        for index, (row, _, _) in enumerate(rows):
+            finished = finish_map(
+                raw(row),
+                residuals["foreground"][row],
+                smoothing_px=settings.detection.smoothing_px,
+                foreground_exponent=settings.detection.foreground_exponent,
+            )
+            file["maps"][index] = finished.pixels
+
+
+@contextmanager
+def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
+    size_px = job.settings.size_px
+    if "weights" not in job.inputs:
+        with open_arrays(job.inputs["residuals"]) as residuals:
+            yield lambda row: residual_map(residuals["residuals"][row], size_px)
+        return
+    with (
+        compute_device() as device,
+        open_network(
+            job.inputs["weights"],
+            images=job.inputs["images"],
+            residuals=job.inputs["residuals"],
+            language=job.inputs["language"],
+            category=job.settings.category,
+            radius_px=0.0,
+            device=device,
+        ) as opened,
+    ):
+        kinds = read_csv(job.inputs["manifest"])["defect_type"].tolist()
+        types = defect_types(opened.texts, [kind for kind in sorted(set(kinds)) if kind != NORMAL_TYPE])
+        yield lambda row: opened.session(row, types).predict([])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,104 @@
+"""Simulated defects on the normal training images of a category (Sec. 4.2, "conventional way")."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adclick.artifacts import (
+    ArrayFile,
+    ArraySpec,
+    create_arrays,
+    image_ids,
+    open_arrays,
+    read_csv,
+    write_names,
+)
+from adclick.commands.entry import Job, parse_job, run
+from adclick.config import ExpandDefects, SimulateDefects, Simulation
+from adclick.data.defects import simulate_defect
+from adclick.data.pools import SIMULATED_TYPE
+from adclick.errors import InputError
+
+COMMAND = "adclick.commands.simulate_defects"
+TEXTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write `images`, `labels` (0 or 1), `types` and `source_ids` (the normal image each was made from)."""
+    job = parse_job(
+        COMMAND,
+        SimulateDefects,
+        argv,
+        doc=__doc__,
+        inputs=["manifest", "images", "foreground"],
+        outputs=["simulated"],
+    )
+    settings = job.settings.simulation
+    manifest = read_csv(job.inputs["manifest"])
+    normals = np.flatnonzero((manifest["role"] == "train_normal").to_numpy())
+    textures = open_textures(settings.texture_folder)
+    with open_arrays(job.inputs["images"]) as images, open_arrays(job.inputs["foreground"]) as foreground:
+        ids = [str(manifest["image_id"][row]) for row in normals]
+        if ids != image_ids(foreground):
+            raise InputError(
+                f"{job.inputs['foreground']}: not of the same normal images; run its stage again"
+            )
+        size_px = images["images"].shape[1]
+        drawn = [
+            f"simulated/{image_id}/{copy:03d}" for image_id in ids for copy in range(settings.per_normal)
+        ]
+        with create_drawn(job, "simulated", drawn, size_px) as file:
+            for index, row in enumerate(normals):
+                inside = cv2.resize(foreground["maps"][index].astype(np.float32), (size_px, size_px))
+                for copy in range(settings.per_normal):
+                    image, mask = simulate_defect(
+                        images["images"][row],
+                        np.random.default_rng([index, copy]),
+                        foreground=inside > 0.5,
+                        textures=textures,
+                        shares=defect_shares(settings),
+                        minimum_area_px=minimum_area_px(settings, size_px),
+                    )
+                    place = index * settings.per_normal + copy
+                    file["images"][place], file["labels"][place] = image, mask
+            write_names(file, [SIMULATED_TYPE] * len(drawn), np.repeat(ids, settings.per_normal).tolist())
+
+
+@contextmanager
+def create_drawn(
+    job: Job[SimulateDefects] | Job[ExpandDefects], name: str, ids: Sequence[str], size_px: int
+) -> Iterator[ArrayFile]:
+    """The artifact of drawn images and their labels, open for writing."""
+    specs = {
+        "images": ArraySpec((size_px, size_px, 3), "uint8"),
+        "labels": ArraySpec((size_px, size_px), "float16"),
+    }
+    with create_arrays(job.outputs[name], image_ids=ids, specs=specs, stamp=job.stamp) as file:
+        yield file
+
+
+def open_textures(folder: str | None) -> list[Path] | None:
+    """The pictures below a folder of textures (such as DTD's), sorted; None without a folder."""
+    if folder is None:
+        return None
+    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in TEXTURE_SUFFIXES)
+    if not found:
+        raise InputError(f"simulation.texture_folder: no picture below {folder}; give another folder or null")
+    return found
+
+
+def defect_shares(settings: Simulation) -> dict[str, float]:
+    """Weights of the kinds of mask, by name."""
+    return {"streaks": settings.streaks, "blobs": settings.blobs, "soft_regions": settings.soft_regions}
+
+
+def minimum_area_px(settings: Simulation, size_px: int) -> int:
+    """The smallest area of a simulated defect in pixels; at least one."""
+    return max(1, round(settings.minimum_area * size_px**2))
+
+
+if __name__ == "__main__":
+    run(main)

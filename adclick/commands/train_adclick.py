@@ -1,0 +1,62 @@
+"""Train ADClick: pretraining on other categories, or finetuning on one (Sec. 3.4, 4.2)."""
+
+from collections.abc import Sequence
+
+from adclick.commands.entry import parse_job, run
+from adclick.commands.fit import (
+    EXPANDED,
+    LISTS,
+    batch_counts,
+    fit_network,
+    language_sizes,
+    make_plan,
+    residual_form,
+    trunk_sizes,
+)
+from adclick.config import TrainAdclick
+from adclick.models.adclick import build_adclick
+
+COMMAND = "adclick.commands.train_adclick"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Pretraining sees real defects with true masks of other categories; finetuning sees simulated
+    defects and normal images of this one, and starts from the pretrained weights if they are given.
+    """
+    job = parse_job(
+        COMMAND,
+        TrainAdclick,
+        argv,
+        doc=__doc__,
+        optional=["initial"],
+        lists=[*LISTS, *EXPANDED],
+        outputs=["weights", "record"],
+        seeded=True,
+    )
+    settings = job.settings
+    training, network = settings.training, settings.network
+    channels = settings.residual_input.groups or settings.residual_channels
+    sizes = {
+        **trunk_sizes(network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels),
+        "neck_channels": network.neck_channels,
+        "neck_strides": network.neck_strides,
+        "head_hidden": network.head_hidden,
+        "language": language_sizes(settings.vision_language, text_channels=settings.text_channels)
+        if settings.language
+        else None,
+    }
+    plan = make_plan(
+        training,
+        steps=training.pretrain_steps if settings.pretrain else training.steps,
+        form=residual_form(settings.residual_input, zero=not settings.residual),
+        first_clicks=True,
+        iis=True,
+        radius_px=settings.radius_px,
+        threshold=settings.threshold,
+    )
+    counts = batch_counts(training.pretrain_batch if settings.pretrain else training.batch)
+    fit_network(job, build_adclick, sizes, plan, counts, kind="adclick", abandon=False)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,62 @@
+"""Train ADClick-Seg: pretraining on other categories, or training on one from labels (Sec. 3.4, 4.3)."""
+
+from collections.abc import Sequence
+
+from adclick.commands.entry import parse_job, run
+from adclick.commands.fit import (
+    EXPANDED,
+    LISTS,
+    batch_counts,
+    fit_network,
+    language_sizes,
+    make_plan,
+    residual_form,
+    trunk_sizes,
+)
+from adclick.config import TrainAdclickSeg
+from adclick.models.adclick_seg import build_adclick_seg
+
+COMMAND = "adclick.commands.train_adclick_seg"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Training on one category sees normal images, simulated defects, and the expanded labelled defects
+    where the variant has any; true masks only of other categories, in pretraining.
+    """
+    job = parse_job(
+        COMMAND,
+        TrainAdclickSeg,
+        argv,
+        doc=__doc__,
+        optional=["initial"],
+        lists=[*LISTS, *EXPANDED],
+        outputs=["weights", "record"],
+        seeded=True,
+    )
+    settings = job.settings
+    variant, training, network = settings.variant, settings.training, settings.network
+    channels = settings.residual_input.groups or settings.residual_channels
+    sizes = {
+        **trunk_sizes(network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels),
+        "language": language_sizes(settings.vision_language, text_channels=settings.text_channels)
+        if variant.language
+        else None,
+    }
+    plan = make_plan(
+        training,
+        steps=training.pretrain_steps if settings.pretrain else training.steps,
+        form=residual_form(settings.residual_input),
+        first_clicks=False,
+        iis=variant.iis,
+        radius_px=settings.radius_px,
+        threshold=settings.threshold,
+    )
+    counts = batch_counts(training.pretrain_batch if settings.pretrain else training.batch)
+    if not settings.pretrain and variant.supervision == "unsupervised":
+        counts = {**counts, "simulated": counts["simulated"] + counts["real"], "real": 0}
+    abandon = variant.abandon and not settings.pretrain
+    fit_network(job, build_adclick_seg, sizes, plan, counts, kind="adclick_seg", abandon=abandon)
+
+
+if __name__ == "__main__":
+    run(main)

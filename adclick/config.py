@@ -1,0 +1,545 @@
+"""Every setting of a run: frozen models without defaults, so that a value lives in config/*.yaml alone.
+
+`Config` is validated once, in the Snakefile. Each stage gets only the settings that can change its
+result (`stage_settings`), so that editing one section reruns only the stages that read it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from adclick.errors import InputError
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$")]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dataset(Section):
+    """Where a data set lies, how its folders are read, and which of its defects are for training."""
+
+    layout: Literal["mvtec", "ksdd2", "magnetic_tile", "csv", "toy"]
+    root: str
+    categories: list[Name]
+    textures: list[Name]
+    prompts: str
+    split: str
+    training_defects: Count
+    empty_masks: Literal["error", "drop", "normal"]
+
+
+class Toy(Section):
+    """How many pictures of each kind the embedded data set has, per category."""
+
+    normals: Positive
+    test_normals: Positive
+    defects_per_type: Positive
+    seed: int
+
+
+class Weights(Section):
+    """Where pretrained weights come from: a model hub, a local file or folder, or seeded and untrained."""
+
+    source: Literal["hub", "file", "seeded"]
+    file: str | None
+    sha256: str | None
+    seed: int
+
+    @model_validator(mode="after")
+    def _file_is_named(self) -> "Weights":
+        if (self.source == "file") != (self.file is not None):
+            raise ValueError("`file` must be given when source is 'file', and be null otherwise")
+        return self
+
+
+class Features(Section):
+    """The frozen backbone and the 3x3 patch features made of it (Sec. 3.2)."""
+
+    backbone: str
+    weights: Weights
+    layers: list[Positive]
+    layer_dimensions: list[Positive]
+    dimension: Positive
+    stride: Positive
+    batch_size: Positive
+
+    @model_validator(mode="after")
+    def _one_dimension_a_layer(self) -> "Features":
+        if len(self.layers) != len(self.layer_dimensions):
+            raise ValueError("layers and layer_dimensions must have equal lengths")
+        if self.dimension > sum(self.layer_dimensions):
+            raise ValueError(
+                "dimension must not exceed the sum of layer_dimensions: features are never pooled up"
+            )
+        return self
+
+
+class Retrieval(Section):
+    """The learning-free global similarity and the number of neighbours K (Sec. 3.5)."""
+
+    words: Positive
+    blocks: Positive
+    kept_blocks: Positive
+    sample_pixels: Positive
+    neighbours: Positive
+
+
+class Matching(Section):
+    """Location-aware patch matching (Eq. 3): the radius in grid units; null = everywhere."""
+
+    radius: NonNegative | None
+
+
+class Foreground(Section):
+    """The object's mask estimated from normal images (objects only)."""
+
+    sample_pixels: Positive
+    samples_per_class: Positive
+    neighbours: Count
+
+
+class Simulation(Section):
+    """Simulated defects on normal images."""
+
+    per_normal: Positive
+    texture_folder: str | None
+    streaks: NonNegative
+    blobs: NonNegative
+    soft_regions: NonNegative
+    minimum_area: Share
+
+
+class Expansion(Section):
+    """How many variants each labelled training defect becomes."""
+
+    copies: Count
+
+
+class Prompts(Section):
+    """How many phrases describe a defect type, and how an LLM is asked for them."""
+
+    source: Literal["bank", "llm"]
+    phrases: Positive
+    requested: Positive
+    base_url: str | None
+    model: str
+    temperature: NonNegative
+    seed: int
+    key_variable: str
+
+
+class Language(Section):
+    """The text encoder (Eq. 6)."""
+
+    encoder: str
+    weights: Weights
+    channels: Positive
+    tokens: Positive
+    average: Literal["masked", "legacy_mean"]
+
+
+class ResidualInput(Section):
+    """What the network sees of a residual: its square, optionally normalised, averaged in groups, log1p."""
+
+    normalise: bool
+    clamp: NonNegative | None
+    groups: Positive | None
+    log: bool
+
+
+class Network(Section):
+    """Sizes of the residual trunk, neck and head."""
+
+    dim: Positive
+    depth: Positive
+    heads: Positive
+    window: Positive
+    drop_path: Share
+    click_init: Literal["default", "visible"]
+    neck_channels: list[Positive]
+    neck_strides: list[Positive]
+    head_hidden: Positive
+
+
+class VisionLanguage(Section):
+    """The Swin of the language-vision branch, its weights, and what of it is trained."""
+
+    embed_dim: Positive
+    depths: list[Positive]
+    heads: list[Positive]
+    window: Positive
+    trainable: Literal["pwam", "all"]
+    weights: str | None
+
+
+class Batch(Section):
+    """How many samples of each kind a training batch holds."""
+
+    normal: Count
+    simulated: Count
+    real: Count
+
+
+class Training(Section):
+    """One training loop: length, batches, optimiser, averaging, clicks."""
+
+    pretrain_steps: Count
+    steps: Count
+    pretrain_batch: Batch
+    batch: Batch
+    learning_rate: Annotated[float, Field(gt=0)]
+    fusion_learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: NonNegative
+    warmup_steps: Count
+    clip_norm: Annotated[float, Field(gt=0)]
+    ema_decay: Share
+    click_rounds: Count
+    deepest_first_click: Share
+    augment: bool
+    gain: NonNegative
+
+
+class AdclickVariant(Section):
+    """A row of tables 1 and 7. `residual: false` zeroes the residual, to show what it is worth."""
+
+    language: bool
+    finetune: bool
+    residual: bool
+
+
+class SegVariant(Section):
+    """A row of tables 2-6 and 8."""
+
+    supervision: Literal["unsupervised", "weak", "full"]
+    pretrain: bool
+    iis: bool
+    language: bool
+    abandon: bool
+
+
+class Clicks(Section):
+    """Simulated clicks: after how many the mask is scored, its threshold, and the disks' radius."""
+
+    counts: list[Positive]
+    threshold: Share
+    radius_px: NonNegative
+    label_clicks: Positive
+
+
+class Detection(Section):
+    """Zero-click maps: smoothing and foreground weighting."""
+
+    smoothing_px: NonNegative
+    foreground_exponent: NonNegative
+
+
+class Config(Section):
+    """The whole configuration; config/README.md explains every key."""
+
+    run: Name
+    data_root: str
+    compute_threads: Positive
+    seeds: list[Count]
+    scale_note: str
+    size_px: Positive
+    datasets: dict[Name, Dataset]
+    run_datasets: list[Name]
+    pretrain_on: dict[str, list[str]]
+    toy: Toy
+    features: Features
+    retrieval: Retrieval
+    matching: Matching
+    foreground: Foreground
+    simulation: Simulation
+    expansion: Expansion
+    prompts: Prompts
+    language: Language
+    residual_input: ResidualInput
+    network: Network
+    vision_language: VisionLanguage
+    adclick_training: Training
+    adclick_seg_training: Training
+    adclick_variants: dict[Name, AdclickVariant]
+    adclick_seg_variants: dict[Name, SegVariant]
+    run_adclick: list[Name]
+    run_click_peers: list[Literal["threshold"]]
+    run_adclick_seg: list[Name]
+    run_map_peers: list[Literal["training_free"]]
+    label_with: Name
+    clicks: Clicks
+    detection: Detection
+    tables: dict[int, list[Name]]
+    figure_cases: Positive
+
+    @field_validator("tables")
+    @classmethod
+    def _tables_exist(cls, tables: dict[int, list[str]]) -> dict[int, list[str]]:
+        unknown = sorted(set(tables) - set(range(1, 9)))
+        if unknown:
+            raise ValueError(f"no such table: {unknown}; tables are 1 to 8")
+        return tables
+
+    @model_validator(mode="after")
+    def _names_are_defined(self) -> "Config":
+        _require("run_datasets", self.run_datasets, self.datasets)
+        _require("run_adclick", self.run_adclick, self.adclick_variants)
+        _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
+        _require("label_with", [self.label_with], self.adclick_variants)
+        for number, names in self.tables.items():
+            _require(f"tables.{number}", names, {name: None for name in self.run_datasets})
+        for place in self.pretrain_on:
+            dataset, _, category = place.partition("/")
+            _require("pretrain_on", [dataset], self.datasets)
+            _require(
+                f"pretrain_on.{dataset}",
+                [category],
+                {name: None for name in self.datasets[dataset].categories},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "Config":
+        if self.size_px % self.features.stride:
+            raise ValueError(
+                f"size_px = {self.size_px} is not a multiple of features.stride = {self.features.stride}"
+            )
+        if self.retrieval.kept_blocks > self.retrieval.blocks**2:
+            raise ValueError("retrieval.kept_blocks exceeds retrieval.blocks squared")
+        return self
+
+    @property
+    def grid(self) -> int:
+        """Side of the residual grid, in patches."""
+        return self.size_px // self.features.stride
+
+
+def load_config(values: Mapping[str, Any]) -> Config:
+    """The configuration from plain values; InputError with every faulty key, its value and what is allowed."""
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise InputError(validation_line("config", error)) from None
+
+
+def validation_line(source: str, error: ValidationError) -> str:
+    """All faults of a validation in one line: source, key, value, what is allowed."""
+    faults = [f"{_key(fault['loc'])}{_value(fault)}: {fault['msg']}" for fault in error.errors()]
+    return f"{source}: " + "; ".join(faults)
+
+
+def _key(location: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _value(fault: Mapping[str, Any]) -> str:
+    value = fault["input"]
+    return "" if isinstance(value, dict | list) else f" = {value!r}"
+
+
+def _require(key: str, names: Sequence[str], known: Mapping[str, Any]) -> None:
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise ValueError(f"{key}: {missing} not defined; known: {sorted(known)}")
+
+
+# --- what each stage is given -------------------------------------------------------------------
+
+
+class DrawToy(Section):
+    """Settings of `draw_toy`."""
+
+    size_px: int
+    toy: Toy
+
+
+class MakeManifest(Section):
+    """Settings of `make_manifest`."""
+
+    layout: str
+    root: str
+    category: str
+    size_px: int
+    split: str
+    training_defects: int
+    empty_masks: Literal["error", "drop", "normal"]
+
+
+class ExtractFeatures(Section):
+    """Settings of `extract_features`."""
+
+    size_px: int
+    features: Features
+
+
+class FitRetrieval(Section):
+    """Settings of `fit_retrieval`."""
+
+    retrieval: Retrieval
+
+
+class FitForeground(Section):
+    """Settings of `fit_foreground`; `estimate` is false for textures."""
+
+    foreground: Foreground
+    estimate: bool
+
+
+class SimulateDefects(Section):
+    """Settings of `simulate_defects`."""
+
+    simulation: Simulation
+
+
+class FindNeighbours(Section):
+    """Settings of `find_neighbours`."""
+
+    features: Features
+    retrieval: Retrieval
+
+
+class ComputeResiduals(Section):
+    """Settings of `compute_residuals`."""
+
+    size_px: int
+    features: Features
+    matching: Matching
+    foreground: Foreground
+
+
+class GeneratePrompts(Section):
+    """Settings of `generate_prompts`."""
+
+    prompts: Prompts
+    categories: list[str]
+
+
+class EncodePrompts(Section):
+    """Settings of `encode_prompts`."""
+
+    language: Language
+
+
+class TrainAdclick(Section):
+    """Settings of `train_adclick`, for pretraining and for finetuning."""
+
+    size_px: int
+    stride: int
+    language: bool
+    text_channels: int
+    residual_channels: int
+    residual: bool
+    residual_input: ResidualInput
+    network: Network
+    vision_language: VisionLanguage
+    training: Training
+    radius_px: float
+    threshold: float
+    pretrain: bool
+    category: str
+    sources: list[str]
+
+
+class EvaluateClicks(Section):
+    """Settings of `evaluate_clicks`."""
+
+    dataset: str
+    category: str
+    method: str
+    clicks: Clicks
+    detection: Detection
+
+
+class LabelDefects(Section):
+    """Settings of `label_defects`."""
+
+    category: str
+    supervision: Literal["weak", "full"]
+    clicks: Clicks
+
+
+class ExpandDefects(Section):
+    """Settings of `expand_defects`."""
+
+    expansion: Expansion
+    simulation: Simulation
+    radius_px: float
+
+
+class TrainAdclickSeg(Section):
+    """Settings of `train_adclick_seg`, for pretraining and for training on one category."""
+
+    size_px: int
+    stride: int
+    variant: SegVariant
+    text_channels: int
+    residual_channels: int
+    residual_input: ResidualInput
+    network: Network
+    vision_language: VisionLanguage
+    training: Training
+    radius_px: float
+    threshold: float
+    pretrain: bool
+    category: str
+    sources: list[str]
+
+
+class PredictMaps(Section):
+    """Settings of `predict_maps`."""
+
+    category: str
+    method: str
+    size_px: int
+    detection: Detection
+
+
+class EvaluateMaps(Section):
+    """Settings of `evaluate_maps`."""
+
+    dataset: str
+    category: str
+    method: str
+    supervised: bool
+
+
+class MakeTable(Section):
+    """Settings of `make_table`."""
+
+    number: int
+    datasets: dict[str, list[str]]
+    methods: list[str]
+    switches: dict[str, dict[str, Any]]
+    scale_note: str
+
+
+class MakeFigures(Section):
+    """Settings of `make_figures`."""
+
+    dataset: str
+    category: str
+    cases: int
+    clicks: Clicks
+    click_methods: list[str]
+    map_methods: list[str]
+
+
+StageT = TypeVar("StageT", bound=Section)
+
+
+def pick(config: Config, stage: type[StageT], **values: Any) -> StageT:
+    """The settings of one stage: fields named like sections of the config are copied, the rest is given."""
+    shared = {
+        name: getattr(config, name)
+        for name in stage.model_fields
+        if name in Config.model_fields and name not in values
+    }
+    return stage(**shared, **values)

@@ -1,0 +1,47 @@
+"""Zero-click anomaly maps: the detector's maximum over defect types (Eq. 7), and the training-free map."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class AnomalyMap:
+    """How anomalous every pixel is [height width], and the image as a whole (its maximum)."""
+
+    pixels: Float[np.ndarray, "height width"]
+    image_score: float
+
+
+def residual_map(
+    residual: Float[np.ndarray, "grid grid channel"], size_px: int
+) -> Float[np.ndarray, "height width"]:
+    """The training-free map: the length of the residual at every patch, resized bilinearly to the image.
+
+    In units of the features; only its order means something.
+    """
+    length = np.sqrt(np.square(residual.astype(np.float32)).sum(axis=2))
+    return cv2.resize(length, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
+
+
+def finish_map(
+    raw: Float[np.ndarray, "height width"],
+    foreground: Float[np.ndarray, "grid grid"],
+    *,
+    smoothing_px: float,
+    foreground_exponent: float,
+) -> AnomalyMap:
+    """A raw map weighted by the object's foreground (objects only: else all one) and smoothed.
+
+    The foreground is resized bilinearly to the map and raised to `foreground_exponent` before it
+    multiplies; the Gaussian has `smoothing_px` as standard deviation (0 = none) and reflects at the
+    border. The image score is the maximum of the finished map.
+    """
+    height, width = raw.shape
+    weight = cv2.resize(foreground.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    pixels = raw.astype(np.float32) * weight ** np.float32(foreground_exponent)
+    if smoothing_px > 0:
+        pixels = cv2.GaussianBlur(pixels, (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT)
+    return AnomalyMap(pixels, float(pixels.max()))

@@ -1,0 +1,77 @@
+"""One image opened for clicking: what does not depend on clicks is computed once, a click is cheap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from adclick.clicks import Click, click_disks
+from adclick.models.adclick import ADClick
+from adclick.models.adclick_seg import ADClickSeg
+from adclick.models.vision_language import normalise_image
+from adclick.network_input import ResidualForm, network_input
+
+
+@dataclass(frozen=True)
+class Session:
+    """An opened image: residual tokens and language-vision maps, computed once, wait for clicks."""
+
+    model: ADClick | ADClickSeg
+    tokens: Tensor
+    maps: list[Tensor]
+    shape: tuple[int, int]
+    radius_px: float
+
+    @torch.no_grad()
+    def predict(
+        self, clicks: Sequence[Click], previous: Float[np.ndarray, "height width"] | None = None
+    ) -> Float[np.ndarray, "height width"]:
+        """The probability of a defect at every pixel, in [0, 1], after all `clicks`.
+
+        `previous` is the last probability map (M_{t-1} of Eq. 1), or any mask to start from; None = empty.
+        Clicks are in pixels of the network's input.
+        """
+        disks = torch.from_numpy(click_disks(clicks, shape=self.shape, radius_px=self.radius_px))
+        last = (
+            torch.zeros(self.shape)
+            if previous is None
+            else torch.from_numpy(np.asarray(previous, np.float32))
+        )
+        given = torch.cat([last[None], disks])[None].to(self.tokens.device)
+        logits = self.model.decode(self.tokens, given.expand(len(self.tokens), -1, -1, -1), self.maps)
+        return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
+
+
+@torch.no_grad()
+def open_image(
+    model: ADClick | ADClickSeg,
+    *,
+    residual: Float[np.ndarray, "grid grid channel"],
+    scale: Float[np.ndarray, " channel"],
+    image: UInt8[np.ndarray, "height width 3"],
+    texts: Float[np.ndarray, "type channel token"],
+    text_masks: Float[np.ndarray, "type token"],
+    form: ResidualForm,
+    radius_px: float,
+    device: torch.device,
+) -> Session:
+    """A session on one image at the network's size.
+
+    `residual` is signed, `scale` the mean square residual of the category's normal images. With several
+    texts the answer is the maximum over them (Eq. 7), which is how a defect of unknown type is treated;
+    one text is the usual case of a known type.
+    """
+    model.to(device).eval()
+    inputs = network_input(residual[None], scale[None], form, device)
+    tokens = model.embed_residual(inputs)
+    count = len(texts)
+    pictures = normalise_image(torch.from_numpy(image[None]).to(device)).expand(count, -1, -1, -1)
+    maps = model.language_maps(
+        pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
+    )
+    if maps:
+        tokens = tokens.expand(count, *tokens.shape[1:])
+    return Session(model, tokens, maps, (image.shape[0], image.shape[1]), radius_px)

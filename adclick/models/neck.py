@@ -1,0 +1,83 @@
+"""From one token map to a pyramid, and where language enters it."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+TOKEN_STRIDE = 8
+NECK_STRIDES = (4, 8, 16, 32)
+
+
+class SimplePyramid(nn.Module):
+    """Maps at several strides, each made from the trunk's stride-8 tokens alone.
+
+    Up: a transposed 2x2 convolution; down: 2x2 convolutions of stride 2; then 1x1 to the level's
+    channels, GroupNorm with one group, GELU. Strides are any of 4, 8, 16, 32, ascending.
+
+    Source: SimpleClick's simple feature pyramid (arXiv 2210.11006), moved to strides 4 to 32.
+    """
+
+    def __init__(self, *, dim: int, channels: Sequence[int], strides: Sequence[int]) -> None:
+        super().__init__()
+        if len(channels) != len(strides):
+            raise ValueError(f"{len(channels)} neck channels for {len(strides)} neck strides")
+        if list(strides) != sorted(set(strides)) or not set(strides) <= set(NECK_STRIDES):
+            raise ValueError(f"neck strides are {list(strides)}; choose ascending from {NECK_STRIDES}")
+        self.levels = nn.ModuleList(
+            _level(dim, width, stride) for width, stride in zip(channels, strides, strict=True)
+        )
+
+    def forward(self, tokens: Float[Tensor, "batch dim height width"]) -> list[Float[Tensor, "batch _ _ _"]]:
+        """One map a stride, finest first."""
+        return [level(tokens) for level in self.levels]
+
+
+def _level(dim: int, channels: int, stride: int) -> nn.Sequential:
+    resample, width = _resample(dim, stride)
+    return nn.Sequential(*resample, nn.Conv2d(width, channels, 1), nn.GroupNorm(1, channels), nn.GELU())
+
+
+def _resample(dim: int, stride: int) -> tuple[list[nn.Module], int]:
+    """The layers from stride 8 to `stride`, and how many channels they end with."""
+    if stride == 4:
+        up = nn.ConvTranspose2d(dim, dim // 2, 2, stride=2)
+        return [up, nn.GroupNorm(1, dim // 2), nn.GELU()], dim // 2
+    if stride == TOKEN_STRIDE:
+        return [], dim
+    last = [nn.Conv2d(dim, 2 * dim, 2, stride=2), nn.GroupNorm(1, 2 * dim)]
+    if stride == 16:
+        return last, 2 * dim
+    first = [nn.Conv2d(dim, dim, 2, stride=2), nn.GroupNorm(1, dim), nn.GELU()]
+    return [*first, *last], 2 * dim
+
+
+class LanguageInjection(nn.Module):
+    """A pyramid with language added: each map += GELU(GroupNorm(1x1 convolution of language)).
+
+    A language map of another resolution is resized bilinearly first. Batches of one broadcast, so
+    one image can meet many prompts.
+    """
+
+    def __init__(self, *, language_channels: Sequence[int], neck_channels: Sequence[int]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(language, neck, 1), nn.GroupNorm(1, neck), nn.GELU())
+            for language, neck in zip(language_channels, neck_channels, strict=True)
+        )
+
+    def forward(
+        self, pyramid: list[Float[Tensor, "_ _ _ _"]], maps: list[Float[Tensor, "_ _ _ _"]]
+    ) -> list[Float[Tensor, "_ _ _ _"]]:
+        """The pyramid's maps, each with its language map added."""
+        return [
+            level + injection(_resized(language, level))
+            for level, language, injection in zip(pyramid, maps, self.levels, strict=True)
+        ]
+
+
+def _resized(language: Float[Tensor, "_ _ _ _"], like: Float[Tensor, "_ _ _ _"]) -> Float[Tensor, "_ _ _ _"]:
+    if language.shape[-2:] == like.shape[-2:]:
+        return language
+    return functional.interpolate(language, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,444 @@
+"""What a run consists of: which artifacts each stage reads and which settings it is given.
+
+Pure functions of the configuration, used by the Snakefile. Wildcards come as plain keywords.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from adclick.config import (
+    AdclickVariant,
+    ComputeResiduals,
+    Config,
+    DrawToy,
+    EncodePrompts,
+    EvaluateClicks,
+    EvaluateMaps,
+    ExpandDefects,
+    ExtractFeatures,
+    FindNeighbours,
+    FitForeground,
+    FitRetrieval,
+    GeneratePrompts,
+    LabelDefects,
+    MakeFigures,
+    MakeManifest,
+    MakeTable,
+    PredictMaps,
+    Section,
+    SegVariant,
+    SimulateDefects,
+    TrainAdclick,
+    TrainAdclickSeg,
+    pick,
+)
+from adclick.provenance import digest
+
+REAL, SIMULATED = "real", "simulated"
+SORTED_SPLIT = "sorted"
+FIGURE_NAMES = ("clicks", "maps", "curve")
+CLICK_TABLES, UNSUPERVISED_TABLES, SUPERVISED_TABLES = (1, 7), (2, 3), (4, 5, 6)
+
+
+# --- places -------------------------------------------------------------------------------------
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A regular expression that matches the given names and nothing else."""
+    return "|".join(re.escape(name) for name in dict.fromkeys(names))
+
+
+def category_folder(config: Config, place: str) -> str:
+    """The folder of one category's artifacts; `place` is `data set/category`."""
+    return f"results/{config.run}/{place}"
+
+
+def language_file(config: Config, dataset: str) -> str:
+    """The encoded prompts of a data set."""
+    return f"results/{config.run}/{dataset}/encode_prompts/language.h5"
+
+
+def places(config: Config) -> list[str]:
+    """Every `data set/category` that is run."""
+    return [
+        f"{name}/{category}" for name in config.run_datasets for category in config.datasets[name].categories
+    ]
+
+
+def pretraining_sources(config: Config, place: str) -> list[str]:
+    """The `data set/category` places that a category's models are pretrained on, itself never among them."""
+    dataset, category = place.split("/")
+    if place not in config.pretrain_on:
+        others = [name for name in config.datasets[dataset].categories if name != category]
+        return [f"{dataset}/{name}" for name in others]
+    named = [name for entry in config.pretrain_on[place] for name in _expanded(config, entry)]
+    return [name for name in named if name != place]
+
+
+def _expanded(config: Config, entry: str) -> list[str]:
+    if "/" in entry:
+        return [entry]
+    return [f"{entry}/{category}" for category in config.datasets[entry].categories]
+
+
+# --- variants -----------------------------------------------------------------------------------
+
+
+def adclick_pretraining(variant: AdclickVariant) -> str:
+    """The name of the pretraining that a variant starts from: variants with equal settings share it."""
+    return ("language" if variant.language else "plain") + ("" if variant.residual else "_no_residual")
+
+
+def seg_pretraining(variant: SegVariant) -> str:
+    """The name of the pretraining that an ADClick-Seg variant starts from."""
+    return ("language" if variant.language else "plain") + ("_iis" if variant.iis else "_focal")
+
+
+def adclick_weights(config: Config, place: str, name: str, seed: int | str) -> str:
+    """The weights of an ADClick variant: finetuned, or pretrained as they are."""
+    variant = config.adclick_variants[name]
+    folder = category_folder(config, place)
+    if variant.finetune:
+        return f"{folder}/train_adclick/{name}/seed{seed}/weights.safetensors"
+    if not pretraining_sources(config, place):
+        raise ValueError(
+            f"adclick_variants.{name}: {place} has nothing to pretrain on; set pretrain_on or finetune: true"
+        )
+    return f"{folder}/pretrain_adclick/{adclick_pretraining(variant)}/seed{seed}/weights.safetensors"
+
+
+def training_inputs(config: Config, sources: Iterable[str], *, masks: bool) -> dict[str, list[str]]:
+    """The artifacts of all source categories, a list a kind, aligned."""
+    folders = [(source.split("/")[0], category_folder(config, source)) for source in sources]
+    inputs = {
+        "manifests": [f"{folder}/make_manifest/manifest.csv" for _, folder in folders],
+        "images": [f"{folder}/make_manifest/images.h5" for _, folder in folders],
+        "residuals": [f"{folder}/compute_residuals/{REAL}.h5" for _, folder in folders],
+        "simulated_images": [f"{folder}/simulate_defects/images.h5" for _, folder in folders],
+        "simulated_residuals": [f"{folder}/compute_residuals/{SIMULATED}.h5" for _, folder in folders],
+        "languages": [language_file(config, dataset) for dataset, _ in folders],
+    }
+    true_masks = {"masks": [f"{folder}/make_manifest/masks.h5" for _, folder in folders]}
+    return inputs | (true_masks if masks else {})
+
+
+def initial_weights(config: Config, place: str, network: str, name: str, seed: int | str) -> dict[str, str]:
+    """The pretrained weights that a variant's training starts from, under `initial`; nothing without any."""
+    if not pretraining_sources(config, place):
+        return {}
+    if network == "adclick":
+        shared = adclick_pretraining(config.adclick_variants[name])
+    else:
+        variant = config.adclick_seg_variants[name]
+        if not variant.pretrain:
+            return {}
+        shared = seg_pretraining(variant)
+    return {
+        "initial": f"{category_folder(config, place)}/pretrain_{network}/{shared}/seed{seed}/weights.safetensors"
+    }
+
+
+def expanded_source(variant: SegVariant, seed: int | str) -> str | None:
+    """The name of the expanded training defects that a variant learns from; None without supervision."""
+    return None if variant.supervision == "unsupervised" else f"expanded_{variant.supervision}_seed{seed}"
+
+
+def images_of(config: Config, place: str, source: str) -> str:
+    """The pictures of a source: `real`, `simulated`, or `expanded_<supervision>_seed<seed>`."""
+    folder = category_folder(config, place)
+    if source == REAL:
+        return f"{folder}/make_manifest/images.h5"
+    if source == SIMULATED:
+        return f"{folder}/simulate_defects/images.h5"
+    _, supervision, seed = source.split("_")
+    return f"{folder}/expand_defects/{supervision}/{seed}/images.h5"
+
+
+def local_gpus() -> int:
+    """GPUs that a computing job takes on this machine: one where there is one, else none."""
+    return int(Path("/dev/nvidiactl").exists())
+
+
+# --- results ------------------------------------------------------------------------------------
+
+
+def click_methods(config: Config) -> dict[str, list[int]]:
+    """Click methods of the run and their seeds; what is not trained has one."""
+    peers = {name: config.seeds[:1] for name in config.run_click_peers}
+    return peers | {name: list(config.seeds) for name in config.run_adclick}
+
+
+def map_methods(config: Config) -> dict[str, list[int]]:
+    """Detection methods of the run and their seeds."""
+    peers = {name: config.seeds[:1] for name in config.run_map_peers}
+    return peers | {name: list(config.seeds) for name in config.run_adclick_seg}
+
+
+def table_methods(config: Config, number: int) -> list[str]:
+    """The methods that a table shows, peers first."""
+    variants = config.adclick_seg_variants
+    if number in CLICK_TABLES:
+        shown = [name for name in config.run_adclick if config.adclick_variants[name].residual or number == 1]
+        return [*config.run_click_peers, *shown] if number == 1 else shown
+    free = [name for name in config.run_adclick_seg if variants[name].supervision == "unsupervised"]
+    if number in UNSUPERVISED_TABLES:
+        return [*config.run_map_peers, *free]
+    supervised = [name for name in config.run_adclick_seg if name not in free]
+    if number in SUPERVISED_TABLES:
+        named = [name for name in supervised if variants[name].abandon]
+        return [*config.run_map_peers, *named]
+    return [name for name in supervised if variants[name].supervision == "weak"]
+
+
+def table_metrics(config: Config, number: int) -> list[str]:
+    """The metric files that a table is made of."""
+    clicks = number in CLICK_TABLES
+    seeds = click_methods(config) if clicks else map_methods(config)
+    stage = "evaluate_clicks" if clicks else "evaluate_maps"
+    return [
+        f"results/{config.run}/{dataset}/{category}/{stage}/{method}/seed{seed}/metrics.json"
+        for dataset in config.tables.get(number, [])
+        for category in config.datasets[dataset].categories
+        for method in table_methods(config, number)
+        for seed in seeds[method]
+    ]
+
+
+def figure_inputs(config: Config, place: str) -> dict[str, list[str]]:
+    """The metrics and maps of a category that its figures show: the first seed of every method."""
+    folder, seed = category_folder(config, place), config.seeds[0]
+    clicks = [f"{folder}/evaluate_clicks/{method}/seed{seed}" for method in click_methods(config)]
+    maps = [f"{folder}/predict_maps/{method}/seed{seed}" for method in map_methods(config)]
+    return {
+        "click_metrics": [f"{one}/metrics.json" for one in clicks],
+        "click_maps": [f"{one}/maps.h5" for one in clicks],
+        "maps": [f"{one}/maps.h5" for one in maps],
+    }
+
+
+def table_targets(config: Config) -> dict[int, list[str]]:
+    """What each of the paper's eight tables is made of here: its file, or nothing where the run has none."""
+    return {
+        number: [f"results/{config.run}/tables/table{number}.csv"] if config.tables.get(number) else []
+        for number in range(1, 9)
+    }
+
+
+def tables(config: Config) -> list[str]:
+    """The tables of the run, in order."""
+    return [target for targets in table_targets(config).values() for target in targets]
+
+
+def figures(config: Config) -> list[str]:
+    """The figures of the run: three a category."""
+    folders = [f"results/{config.run}/figures/{place}" for place in places(config)]
+    return [f"{folder}/{name}.png" for folder in folders for name in FIGURE_NAMES]
+
+
+def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:
+    """What a manifest is made of besides the pictures: the split's file, the record of drawn data."""
+    defined = config.datasets[dataset]
+    inputs = {} if defined.split == SORTED_SPLIT else {"split": defined.split}
+    if defined.layout == "toy":
+        inputs["drawn"] = f"results/{config.run}/{dataset}/draw_toy/record.json"
+    return inputs
+
+
+def data_digest(config: Config, dataset: str, category: str) -> str:
+    """What changes when a category's files on disk change: names, sizes, times; `absent` without a root.
+
+    The embedded data set is drawn by the workflow, so its files are an artifact: `drawn`.
+    """
+    defined = config.datasets[dataset]
+    if defined.layout == "toy":
+        return "drawn"
+    root = Path(config.data_root) / defined.root
+    folder = root / category
+    return digest_files(folder if folder.is_dir() else root)
+
+
+def digest_files(root: Path) -> str:
+    """A digest of (relative name, size, modification time) of all files below a folder; `absent` without it."""
+    if not root.is_dir():
+        return "absent"
+    return digest(sorted(_file_states(root, root)))
+
+
+def _file_states(folder: Path, root: Path) -> Iterator[list[str | int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _file_states(Path(entry.path), root)
+            elif not entry.name.startswith("."):
+                state = entry.stat()
+                yield [Path(entry.path).relative_to(root).as_posix(), state.st_size, state.st_mtime_ns]
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def settings_json(config: Config, stage: str, **wildcards: str) -> str:
+    """The settings of one job as JSON, from its stage and wildcards."""
+    return SETTINGS[stage](config, wildcards).model_dump_json()
+
+
+def _draw_toy(config: Config, _: Mapping[str, str]) -> Section:
+    return pick(config, DrawToy)
+
+
+def _make_manifest(config: Config, wildcards: Mapping[str, str]) -> Section:
+    dataset = config.datasets[wildcards["dataset"]]
+    return pick(
+        config,
+        MakeManifest,
+        layout=dataset.layout,
+        root="" if dataset.layout == "toy" else dataset.root,
+        category=wildcards["category"],
+        split="sorted" if dataset.split == SORTED_SPLIT else "file",
+        training_defects=dataset.training_defects,
+        empty_masks=dataset.empty_masks,
+    )
+
+
+def _fit_foreground(config: Config, wildcards: Mapping[str, str]) -> Section:
+    textures = config.datasets[wildcards["dataset"]].textures
+    return pick(config, FitForeground, estimate=wildcards["category"] not in textures)
+
+
+def _generate_prompts(config: Config, wildcards: Mapping[str, str]) -> Section:
+    return pick(config, GeneratePrompts, categories=config.datasets[wildcards["dataset"]].categories)
+
+
+def _train_adclick(config: Config, wildcards: Mapping[str, str]) -> Section:
+    place, pretraining = _place(wildcards), wildcards.get("pretraining")
+    if pretraining is None:
+        variant = config.adclick_variants[wildcards["variant"]]
+        language, residual = variant.language, variant.residual
+    else:
+        language, residual = pretraining.startswith("language"), not pretraining.endswith("_no_residual")
+    return pick(
+        config,
+        TrainAdclick,
+        **_training(config, place, pretraining),
+        language=language,
+        residual=residual,
+        training=config.adclick_training,
+    )
+
+
+def _train_adclick_seg(config: Config, wildcards: Mapping[str, str]) -> Section:
+    place, pretraining = _place(wildcards), wildcards.get("pretraining")
+    if pretraining is None:
+        variant = config.adclick_seg_variants[wildcards["variant"]]
+    else:
+        variant = SegVariant(
+            supervision="full",
+            pretrain=False,
+            iis=pretraining.endswith("_iis"),
+            language=pretraining.startswith("language"),
+            abandon=False,
+        )
+    training = config.adclick_seg_training
+    return pick(
+        config, TrainAdclickSeg, **_training(config, place, pretraining), variant=variant, training=training
+    )
+
+
+def _training(config: Config, place: str, pretraining: str | None) -> dict[str, Any]:
+    return {
+        "stride": config.features.stride,
+        "text_channels": config.language.channels,
+        "residual_channels": config.features.dimension,
+        "radius_px": config.clicks.radius_px,
+        "threshold": config.clicks.threshold,
+        "pretrain": pretraining is not None,
+        "category": place,
+        "sources": pretraining_sources(config, place) if pretraining else [place],
+    }
+
+
+def _evaluate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
+    return pick(config, EvaluateClicks, **_named(wildcards), method=wildcards["method"])
+
+
+def _label_defects(config: Config, wildcards: Mapping[str, str]) -> Section:
+    return pick(config, LabelDefects, category=wildcards["category"], supervision=wildcards["supervision"])
+
+
+def _expand_defects(config: Config, _: Mapping[str, str]) -> Section:
+    return pick(config, ExpandDefects, radius_px=config.clicks.radius_px)
+
+
+def _predict_maps(config: Config, wildcards: Mapping[str, str]) -> Section:
+    return pick(config, PredictMaps, category=wildcards["category"], method=wildcards["method"])
+
+
+def _evaluate_maps(config: Config, wildcards: Mapping[str, str]) -> Section:
+    variant = config.adclick_seg_variants.get(wildcards["method"])
+    supervised = variant is not None and variant.supervision != "unsupervised"
+    return pick(config, EvaluateMaps, **_named(wildcards), method=wildcards["method"], supervised=supervised)
+
+
+def _make_table(config: Config, wildcards: Mapping[str, str]) -> Section:
+    number = int(wildcards["number"])
+    variants: Mapping[str, Section] = {7: config.adclick_variants, 8: config.adclick_seg_variants}.get(
+        number, {}
+    )
+    methods = table_methods(config, number)
+    return pick(
+        config,
+        MakeTable,
+        number=number,
+        datasets={name: config.datasets[name].categories for name in config.tables[number]},
+        methods=methods,
+        switches={name: variants[name].model_dump() for name in methods if name in variants},
+    )
+
+
+def _make_figures(config: Config, wildcards: Mapping[str, str]) -> Section:
+    return pick(
+        config,
+        MakeFigures,
+        **_named(wildcards),
+        cases=config.figure_cases,
+        click_methods=list(click_methods(config)),
+        map_methods=list(map_methods(config)),
+    )
+
+
+def _named(wildcards: Mapping[str, str]) -> dict[str, str]:
+    return {"dataset": wildcards["dataset"], "category": wildcards["category"]}
+
+
+def _place(wildcards: Mapping[str, str]) -> str:
+    return f"{wildcards['dataset']}/{wildcards['category']}"
+
+
+def _plain(stage: type[Section]) -> Any:
+    return lambda config, _: pick(config, stage)
+
+
+SETTINGS = {
+    "draw_toy": _draw_toy,
+    "make_manifest": _make_manifest,
+    "extract_features": _plain(ExtractFeatures),
+    "fit_retrieval": _plain(FitRetrieval),
+    "fit_foreground": _fit_foreground,
+    "simulate_defects": _plain(SimulateDefects),
+    "find_neighbours": _plain(FindNeighbours),
+    "compute_residuals": _plain(ComputeResiduals),
+    "generate_prompts": _generate_prompts,
+    "encode_prompts": _plain(EncodePrompts),
+    "train_adclick": _train_adclick,
+    "train_adclick_seg": _train_adclick_seg,
+    "evaluate_clicks": _evaluate_clicks,
+    "label_defects": _label_defects,
+    "expand_defects": _expand_defects,
+    "predict_maps": _predict_maps,
+    "evaluate_maps": _evaluate_maps,
+    "make_table": _make_table,
+    "make_figures": _make_figures,
+}

@@ -1,0 +1,167 @@
+"""The learning-free global similarity: which normal images look most like a query, blockwise.
+
+Layer-1 features become visual words, words become one histogram a block of the image, and images
+are compared by the Kullback-Leibler divergence of their blocks, the most different blocks left out
+(there the defect may be).
+
+Source: CPR (arXiv 2308.06748), cited by the paper in Sec. 3.2.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from adclick.errors import InputError
+
+WORDS = 12
+BLOCKS = 5
+CODEBOOK_SEED = 66
+CODEBOOK_STARTS = 10
+EPSILON = 1e-8  # added to both histograms of a divergence, which are not normalised again
+CHUNK_VALUES = 2**22  # block divergences held at once: 32 MB in float64
+
+
+def sample_pixels(
+    layer1: Float[Any, "image height width channel"], count: int, seed: int
+) -> Float[np.ndarray, "sample channel"]:
+    """Features of `count` different pixels drawn evenly from all images (all, if those are fewer).
+
+    `layer1` may be anything that is indexed by image, such as an HDF5 dataset: one image is read at
+    a time. The sample is in the order of images, then pixels.
+    """
+    images, height, width = layer1.shape[:3]
+    total = images * height * width
+    drawn = np.random.default_rng(seed).choice(total, size=min(count, total), replace=False)
+    return pixels_at(layer1, np.sort(drawn))
+
+
+def pixels_at(
+    layer1: Float[Any, "image height width channel"], positions: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, "sample channel"]:
+    """Features, as float32, at flat positions (image, row, column in C order), read one image at a time."""
+    _, height, width, channels = layer1.shape
+    owners, pixels = np.divmod(positions, height * width)
+    features = np.empty((len(positions), channels), np.float32)
+    for image in np.unique(owners):
+        chosen = owners == image
+        features[chosen] = np.asarray(layer1[int(image)]).reshape(-1, channels)[pixels[chosen]]
+    return features
+
+
+def fit_codebook(
+    pixels: Float[np.ndarray, "sample channel"], *, words: int = WORDS, seed: int = CODEBOOK_SEED
+) -> Float[np.ndarray, "word channel"]:
+    """Centres of k-means clusters of pixel features: the visual words, float32.
+
+    Raises InputError when there are fewer pixels than words. Fewer different pixels than words make
+    some centres equal, which no pixel is then assigned to.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    if len(pixels) < words:
+        raise InputError(f"a codebook of {words} words needs as many pixels, got {len(pixels)}; sample more")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        starts: Any = CODEBOOK_STARTS
+        fitted = KMeans(n_clusters=words, n_init=starts, random_state=seed).fit(pixels)
+    return fitted.cluster_centers_.astype(np.float32)
+
+
+def assign_words(
+    layer1: Float[Any, "image height width channel"], centres: Float[np.ndarray, "word channel"]
+) -> Int[np.ndarray, "image height width"]:
+    """The word nearest to every pixel's feature (least Euclidean distance; the first of equal ones).
+
+    One matrix product an image. The centres are taken relative to their mean, which changes no
+    comparison and keeps float32 precise when all features lie far from zero.
+    """
+    middle = centres.mean(axis=0, dtype=np.float64)
+    relative = centres - middle
+    offset = (np.square(relative).sum(axis=1) + 2 * relative @ middle).astype(np.float32)
+    factors = (-2 * relative.T).astype(np.float32)
+    words = np.empty(layer1.shape[:3], np.int64)
+    for index in range(len(words)):
+        pixels = np.asarray(layer1[index], np.float32)
+        words[index] = (pixels @ factors + offset).argmin(axis=-1)
+    return words
+
+
+def block_histograms(
+    word_maps: Int[np.ndarray, "image height width"], *, words: int, blocks: int = BLOCKS
+) -> Float[np.ndarray, "image block word"]:
+    """How often each word occurs in each block: shares that sum to 1 a block, float32.
+
+    Blocks are in raster order. The map is cut into `blocks` x `blocks` parts of as equal a size as
+    whole pixels allow: part i covers rows i * height // blocks up to the next part's. Raises
+    ValueError for a map smaller than that, or unknown words.
+    """
+    images, height, width = word_maps.shape
+    if blocks > min(height, width):
+        raise ValueError(f"a {height} x {width} map cannot be cut into {blocks} x {blocks} blocks")
+    if word_maps.size and not 0 <= word_maps.min() <= word_maps.max() < words:
+        raise ValueError(f"word maps must hold words 0 … {words - 1}")
+    row, column = _block_of(height, blocks)[:, None], _block_of(width, blocks)
+    block = np.arange(images)[:, None, None] * blocks**2 + row * blocks + column
+    counts = np.bincount((block * words + word_maps).ravel(), minlength=images * blocks**2 * words)
+    counts = counts.reshape(images, blocks**2, words)
+    return (counts / counts.sum(axis=2, keepdims=True)).astype(np.float32)
+
+
+def histogram_distances(
+    queries: Float[np.ndarray, "query block word"],
+    references: Float[np.ndarray, "reference block word"],
+    kept_blocks: int,
+) -> Float[np.ndarray, "query reference"]:
+    """How much each query differs from each reference: trimmed sums of block divergences, float32.
+
+    A block's divergence is sum over words of p ln(p / t), p the query's share and t the
+    reference's, each plus 1e-8; the `kept_blocks` least of a pair are added up, so that a defect,
+    which spoils few blocks, hardly counts. Not symmetric.
+    """
+    blocks = queries.shape[1]
+    if not 1 <= kept_blocks <= blocks:
+        raise ValueError(f"kept_blocks {kept_blocks} must be 1 … {blocks}")
+    shares = queries.astype(np.float64) + EPSILON
+    logs = np.log(references.astype(np.float64) + EPSILON).transpose(1, 2, 0)
+    own = (shares * np.log(shares)).sum(axis=2)
+    distances = np.empty((len(queries), len(references)), np.float32)
+    chunk = max(1, CHUNK_VALUES // max(1, len(references) * blocks))
+    for start in range(0, len(queries), chunk):
+        part = slice(start, start + chunk)
+        cross = shares[part].transpose(1, 0, 2) @ logs
+        divergences = (own[part].T[:, :, None] - cross).astype(np.float32)
+        ordered = np.sort(np.ascontiguousarray(divergences.transpose(1, 2, 0)), axis=2)
+        distances[part] = ordered[:, :, :kept_blocks].sum(axis=2)
+    return distances
+
+
+def nearest_images(
+    distances: Float[np.ndarray, "query reference"],
+    *,
+    count: int,
+    query_sources: Sequence[str],
+    reference_ids: Sequence[str],
+) -> Int[np.ndarray, "query neighbour"]:
+    """Indices of the `count` references most like each query, nearest first, ties in index order.
+
+    A reference whose id is the query's source (the normal image whose pixels the query contains; ""
+    for none) is left out: against its own original a simulated defect would look unrealistically
+    clean. All rows are equally long: as many neighbours as every query can have, at most `count`.
+    Raises InputError if that is none.
+    """
+    own = np.asarray(query_sources, object)[:, None] == np.asarray(reference_ids, object)[None, :]
+    available = len(reference_ids) - int(own.sum(axis=1).max(initial=0))
+    if available < 1:
+        raise InputError("a query has no normal image but its own to be compared with; add normal images")
+    ranked = np.argsort(np.where(own, np.inf, distances), axis=1, kind="stable")
+    return ranked[:, : min(count, available)]
+
+
+def _block_of(length: int, blocks: int) -> Int[np.ndarray, " position"]:
+    """Which of `blocks` nearly equal parts each position of a line belongs to."""
+    edges = np.arange(1, blocks) * length // blocks
+    return np.searchsorted(edges, np.arange(length), side="right")

@@ -1,0 +1,224 @@
+"""The training loop of both networks, written out: clicks, loss, step, moving average.
+
+Sec. 3.4. One loop serves ADClick and ADClick-Seg; what differs is the plan: whether clicks are
+simulated, where the first one falls, and which loss is used.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from adclick.clicks import Click, click_disks, sample_deepest_click, sample_first_clicks, sample_next_click
+from adclick.data.samples import Batch, step_generator
+from adclick.losses import focal_loss, normalized_focal_loss
+from adclick.models.vision_language import normalise_image
+from adclick.network_input import ResidualForm, network_input
+
+CLICK_STREAM = 10_000  # keeps the click generators of a step apart from its sample generators
+
+
+class Segmenter(Protocol):
+    """What the loop needs of a network: the three parts that clicks are repeated over or not."""
+
+    def embed_residual(self, residual: Tensor) -> Tensor: ...
+
+    def language_maps(self, image: Tensor, text: Tensor, text_mask: Tensor) -> list[Tensor]: ...
+
+    def decode(self, tokens: Tensor, clicks: Tensor, maps: list[Tensor]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of one training; lengths in steps, the disk radius in network pixels."""
+
+    steps: int
+    learning_rate: float
+    fusion_learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    clip_norm: float
+    ema_decay: float
+    click_rounds: int
+    first_clicks: bool
+    deepest_first_click: float
+    iis: bool
+    radius_px: float
+    threshold: float
+    residual: ResidualForm
+
+
+def warmup_rate(step: int, rate: float, warmup_steps: int) -> float:
+    """The learning rate of a step: rises linearly over the warm-up, then constant."""
+    return rate if step >= warmup_steps else rate * (step + 1) / (warmup_steps + 1)
+
+
+def ema_weight(step: int, decay: float) -> float:
+    """The decay of the moving average at a step: small at first, so that early weights are forgotten."""
+    return min(decay, (1 + step) / (10 + step))
+
+
+def train(
+    model: nn.Module,
+    draw: Callable[[int], Batch],
+    plan: Plan,
+    *,
+    seed: int,
+    device: torch.device,
+) -> tuple[nn.Module, list[float]]:
+    """The moving average of the trained weights as a module, and the loss of every step.
+
+    `draw(step)` gives a step's batch; the next one is prepared while this one is computed. Everything
+    random is a function of (seed, step), so equal inputs give equal weights on one CPU type.
+    """
+    model.to(device)
+    average = AveragedModel(model, multi_avg_fn=_averager(plan.ema_decay))
+    optimiser = _optimiser(model, plan)
+    losses: list[float] = []
+    with torch.random.fork_rng(), ThreadPoolExecutor(1) as reader:
+        waiting = reader.submit(draw, 0) if plan.steps else None
+        for step in range(plan.steps):
+            assert waiting is not None
+            batch = waiting.result()
+            if step + 1 < plan.steps:
+                waiting = reader.submit(draw, step + 1)
+            torch.manual_seed(int(step_generator(seed, step, 2 * CLICK_STREAM).integers(2**62)))
+            losses.append(_take_step(model, optimiser, batch, plan, step=step, seed=seed, device=device))
+            average.update_parameters(model)
+    return average.module.eval(), losses
+
+
+def _take_step(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    plan: Plan,
+    *,
+    step: int,
+    seed: int,
+    device: torch.device,
+) -> float:
+    for group in optimiser.param_groups:
+        group["lr"] = warmup_rate(step, group["peak_rate"], plan.warmup_steps)
+    model.train()
+    logits, labels = forward_with_clicks(model, batch, plan, step=step, seed=seed, device=device)
+    loss = normalized_focal_loss(logits, labels) if plan.iis else focal_loss(logits, labels)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], plan.clip_norm)
+    optimiser.step()
+    return float(loss.detach())
+
+
+def forward_with_clicks(
+    model: nn.Module, batch: Batch, plan: Plan, *, step: int, seed: int, device: torch.device
+) -> tuple[Float[Tensor, "batch 1 height width"], Float[Tensor, "batch 1 height width"]]:
+    """Logits of a batch after its simulated clicks, and its labels.
+
+    First clicks are drawn for every sample, then 0 to `click_rounds` rounds add the click that would
+    correct the current mask (no gradient, evaluation mode); the last mask is an input of the final
+    pass (SimpleClick's training). The language-vision maps are computed once and shared by all rounds.
+    """
+    segmenter: Segmenter = model  # type: ignore[assignment]
+    labels = torch.from_numpy(batch.labels).to(device)
+    tokens = segmenter.embed_residual(network_input(batch.residuals, batch.scales, plan.residual, device))
+    maps = segmenter.language_maps(
+        normalise_image(torch.from_numpy(batch.images).to(device)),
+        torch.from_numpy(batch.texts).to(device),
+        torch.from_numpy(batch.text_masks).to(device),
+    )
+    previous = torch.zeros_like(labels)
+    clicks: list[list[Click]] = [[] for _ in range(len(labels))]
+    if plan.iis:
+        generators = [step_generator(seed, step, CLICK_STREAM + index) for index in range(len(labels))]
+        rounds = int(step_generator(seed, step, 3 * CLICK_STREAM).integers(plan.click_rounds + 1))
+        clicks = _first_clicks(batch.labels[:, 0], plan, generators)
+        for _ in range(rounds):
+            previous = _predict(model, tokens, clicks, previous, maps, plan)
+            _add_next_clicks(clicks, batch.labels[:, 0], previous, plan.threshold, generators)
+    return segmenter.decode(tokens, _click_input(clicks, previous, plan.radius_px), maps), labels
+
+
+def _first_clicks(
+    labels: Float[np.ndarray, "batch height width"], plan: Plan, generators: Sequence[np.random.Generator]
+) -> list[list[Click]]:
+    if not plan.first_clicks:
+        return [[] for _ in labels]
+    return [_first(label, plan, generator) for label, generator in zip(labels, generators, strict=True)]
+
+
+def _first(
+    label: Float[np.ndarray, "height width"], plan: Plan, generator: np.random.Generator
+) -> list[Click]:
+    if generator.random() < plan.deepest_first_click:
+        return sample_deepest_click(label == 1)
+    return sample_first_clicks(label == 1, generator, ignore=label < 0)
+
+
+def _add_next_clicks(
+    clicks: list[list[Click]],
+    labels: Float[np.ndarray, "batch height width"],
+    previous: Float[Tensor, "batch 1 height width"],
+    threshold: float,
+    generators: Sequence[np.random.Generator],
+) -> None:
+    predictions = (previous[:, 0] > threshold).cpu().numpy()
+    for taken, label, prediction, generator in zip(clicks, labels, predictions, generators, strict=True):
+        click = sample_next_click(label == 1, prediction, generator, ignore=label < 0)
+        if click is not None:
+            taken.append(click)
+
+
+@torch.no_grad()
+def _predict(
+    model: nn.Module,
+    tokens: Tensor,
+    clicks: list[list[Click]],
+    previous: Tensor,
+    maps: list[Tensor],
+    plan: Plan,
+) -> Float[Tensor, "batch 1 height width"]:
+    segmenter: Segmenter = model  # type: ignore[assignment]
+    model.eval()
+    logits = segmenter.decode(tokens, _click_input(clicks, previous, plan.radius_px), maps)
+    model.train()
+    return torch.sigmoid(logits)
+
+
+def _click_input(
+    clicks: list[list[Click]], previous: Float[Tensor, "batch 1 height width"], radius_px: float
+) -> Float[Tensor, "batch 3 height width"]:
+    shape = (previous.shape[2], previous.shape[3])
+    disks = np.stack([click_disks(own, shape=shape, radius_px=radius_px) for own in clicks])
+    return torch.cat([previous, torch.from_numpy(disks).to(previous)], dim=1)
+
+
+def _optimiser(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
+    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    fusion = [value for name, value in trained if ".fusion." in name]
+    known = {id(value) for value in fusion}
+    others = [value for _, value in trained if id(value) not in known]
+    matrices = [value for value in others if value.ndim > 1]
+    vectors = [value for value in others if value.ndim <= 1]
+    groups = [
+        {"params": matrices, "peak_rate": plan.learning_rate},
+        {"params": vectors, "peak_rate": plan.learning_rate, "weight_decay": 0.0},
+        {"params": fusion, "peak_rate": plan.fusion_learning_rate},
+    ]
+    filled = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(filled, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+
+
+def _averager(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+        weight = 1 - ema_weight(int(count), decay)
+        for kept, new in zip(averaged, current, strict=True):
+            kept.lerp_(new, weight)
+
+    return average

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from adclick.artifacts import (
+    ArraySpec,
+    create_arrays,
+    image_ids,
+    input_digest,
+    open_arrays,
+    read_json,
+    read_stamp,
+    replacing,
+    write_json,
+    write_names,
+)
+from adclick.errors import InputError
+
+STAMP = {"command": "test", "seed": 1}
+SPECS = {"values": ArraySpec((4, 4), "float16")}
+
+
+def write(path: Path, value: float = 1.0) -> None:
+    with create_arrays(path, image_ids=["a", "ß b"], specs=SPECS, stamp=STAMP) as file:
+        file["values"][:] = value
+        write_names(file, ["x", "y"], ["a", "a"])
+
+
+def test_arrays_come_back_with_ids_and_stamp(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5")
+    with open_arrays(tmp_path / "a.h5") as file:
+        assert image_ids(file) == ["a", "ß b"]
+        assert file["values"].chunks == (1, 4, 4)
+        assert np.all(file["values"][:] == 1)
+    assert read_stamp(tmp_path / "a.h5") == STAMP
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5")
+    write(tmp_path / "b.h5")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5")
+    before = (tmp_path / "a.h5").read_bytes()
+    with (
+        pytest.raises(RuntimeError),
+        create_arrays(tmp_path / "a.h5", image_ids=["a"], specs=SPECS, stamp=STAMP),
+    ):
+        raise RuntimeError("killed")
+    assert (tmp_path / "a.h5").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5")
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    with h5py.File(tmp_path / "a.h5") as file:
+        offset = file["values"].id.get_chunk_info(1).byte_offset
+    content[offset + 3] ^= 1
+    (tmp_path / "a.h5").write_bytes(content)
+    with open_arrays(tmp_path / "a.h5") as file, pytest.raises(OSError, match="filter"):
+        file["values"][1]
+
+
+def test_what_is_unfinished_absent_or_no_hdf5_is_refused_in_one_line(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "half.h5", "w") as file:
+        file["values"] = 1
+    (tmp_path / "text.h5").write_text("hello")
+    for name, words in (("half.h5", "unfinished"), ("text.h5", "HDF5"), ("none.h5", "not found")):
+        with pytest.raises(InputError, match=words) as caught:
+            open_arrays(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_json_result_keeps_every_digit_and_its_stamp(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"value": np.float64(1) / 3}, stamp=STAMP)
+    assert read_json(tmp_path / "a.json") == {"value": 1 / 3, "stamp": STAMP}
+    assert read_stamp(tmp_path / "a.json") == STAMP
+
+
+def test_an_input_is_known_by_its_stamp_else_by_its_content(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5", 1.0)
+    write(tmp_path / "b.h5", 2.0)
+    assert input_digest(tmp_path / "a.h5") == input_digest(tmp_path / "b.h5")
+    (tmp_path / "a.yaml").write_text("1")
+    (tmp_path / "b.yaml").write_text("2")
+    assert input_digest(tmp_path / "a.yaml") != input_digest(tmp_path / "b.yaml")
+
+
+def test_replacing_cleans_up_when_nothing_was_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,115 @@
+"""Imports point down, commands load only what they need, and trainings cannot reach evaluation."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adclick.provenance import reachable_modules
+
+PACKAGE = Path(__file__).parents[1] / "adclick"
+LAYERS = {
+    "errors": 0,
+    "config": 0,
+    "provenance": 0,
+    "artifacts": 0,
+    "device": 0,
+    "plan": 0,
+    "clicks": 1,
+    "metrics": 1,
+    "losses": 1,
+    "labels": 1,
+    "robot": 1,
+    "data.images": 1,
+    "data.layouts": 1,
+    "data.manifest": 1,
+    "data": 2,
+    "features": 2,
+    "retrieval": 2,
+    "matching": 2,
+    "foreground": 2,
+    "language": 2,
+    "models": 2,
+    "network_input": 2,
+    "training": 3,
+    "interactive": 3,
+    "detection": 3,
+    "peers": 3,
+    "tables": 3,
+    "figures": 3,
+    "annotate": 4,
+    "commands": 5,
+    "cli": 5,
+}
+COMMANDS = sorted(
+    path.stem
+    for path in (PACKAGE / "commands").glob("*.py")
+    if "COMMAND = " in path.read_text(encoding="utf-8")
+)
+TRAINING = ("train_adclick", "train_adclick_seg", "label_defects", "predict_maps")
+HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai"}
+ALLOWED = {
+    "draw_toy": set(),
+    "make_manifest": set(),
+    "simulate_defects": set(),
+    "expand_defects": set(),
+    "generate_prompts": set(),
+    "evaluate_maps": set(),
+    "make_table": set(),
+    "make_figures": {"matplotlib"},
+    "fit_retrieval": {"sklearn"},
+    "fit_foreground": {"sklearn"},
+    "encode_prompts": {"torch", "transformers"},
+    "extract_features": {"torch", "timm"},
+    "find_neighbours": {"torch", "timm", "sklearn"},
+    "compute_residuals": {"torch", "timm", "sklearn"},
+}
+
+
+def layer_of(module: str) -> int:
+    name = module.removeprefix("adclick.")
+    known = [key for key in LAYERS if name == key or name.startswith(key + ".")]
+    return LAYERS[max(known, key=len)]
+
+
+def own_modules() -> list[str]:
+    paths = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    return [".".join(("adclick", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in paths]
+
+
+@pytest.mark.parametrize("module", own_modules())
+def test_imports_point_down(module: str) -> None:
+    path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    assert not any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
+    for name in imported:
+        if name.startswith("adclick."):
+            assert layer_of(name) <= layer_of(module), f"{module} imports {name}, which lies above it"
+
+
+def test_packages_have_no_code_of_their_own() -> None:
+    for path in PACKAGE.rglob("__init__.py"):
+        assert not path.read_text(encoding="utf-8").strip(), f"{path} must stay empty"
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_evaluation_is_out_of_reach_of_training(command: str) -> None:
+    reached = reachable_modules(f"adclick.commands.{command}")
+    assert not reached & {"adclick.metrics", "adclick.tables", "adclick.figures"}
+
+
+def test_annotation_never_reaches_training() -> None:
+    for module in own_modules():
+        if module.startswith("adclick.annotate"):
+            assert "adclick.training" not in reachable_modules(module)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_loads_no_more_than_it_needs(command: str) -> None:
+    script = f"import sys; import adclick.commands.{command}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    surplus = HEAVY & set(loaded.split()) - ALLOWED.get(command, {"torch", "timm"})
+    assert not surplus, f"{command} loads {sorted(surplus)} on import"

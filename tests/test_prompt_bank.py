@@ -1,0 +1,174 @@
+"""The shipped prompt bank: complete, readable, and different for different defects."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from math import log
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adclick.data.toy import DEFECT_TYPES
+
+FOLDER = Path(__file__).parents[1] / "config" / "prompts"
+MVTEC_TYPES = {
+    "bottle": "broken_large broken_small contamination",
+    "cable": "bent_wire cable_swap combined cut_inner_insulation cut_outer_insulation missing_cable"
+    " missing_wire poke_insulation",
+    "capsule": "crack faulty_imprint poke scratch squeeze",
+    "carpet": "color cut hole metal_contamination thread",
+    "grid": "bent broken glue metal_contamination thread",
+    "hazelnut": "crack cut hole print",
+    "leather": "color cut fold glue poke",
+    "metal_nut": "bent color flip scratch",
+    "pill": "color combined contamination crack faulty_imprint pill_type scratch",
+    "screw": "manipulated_front scratch_head scratch_neck thread_side thread_top",
+    "tile": "crack glue_strip gray_stroke oil rough",
+    "toothbrush": "defective",
+    "transistor": "bent_lead cut_lead damaged_case misplaced",
+    "wood": "color combined hole liquid scratch",
+    "zipper": "broken_teeth combined fabric_border fabric_interior rough split_teeth squeezed_teeth",
+}
+DEFECTS = {
+    "toy": {category: set(types) for category, types in DEFECT_TYPES.items()},
+    "mvtec": {category: set(types.split()) for category, types in MVTEC_TYPES.items()},
+    "magnetic_tile": {"magnetic_tile": {"blowhole", "break", "crack", "fray", "uneven"}},
+    "ksdd2": {"ksdd2": {"defect"}},
+}
+TEXT_ONLY_TYPES = {"good", "contamination"}  # normal images, and every simulated defect
+OBJECT_WORDS = {  # where the category's name is not what people call the object
+    "metal_nut": {"nut"},
+    "magnetic_tile": {"tile", "magnet"},
+    "ksdd2": {"part", "surface", "item", "component"},
+}
+PHRASES_PER_TYPE = 40  # the paper's U
+CATEGORIES = [(dataset, category) for dataset, types in DEFECTS.items() for category in types]
+
+Category = dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def banks() -> dict[str, dict[str, Category]]:
+    return {
+        dataset: yaml.safe_load((FOLDER / f"{dataset}.yaml").read_text(encoding="utf-8"))
+        for dataset in DEFECTS
+    }
+
+
+@pytest.fixture
+def types(banks: dict[str, dict[str, Category]], dataset: str, category: str) -> Category:
+    return banks[dataset][category]
+
+
+def test_mvtec_has_seventy_three_defect_types() -> None:
+    assert sum(len(types) for types in DEFECTS["mvtec"].values()) == 73
+
+
+@pytest.mark.parametrize("dataset", DEFECTS)
+def test_bank_has_every_defect_type_and_no_other(
+    banks: dict[str, dict[str, Category]], dataset: str
+) -> None:
+    expected = {category: types | TEXT_ONLY_TYPES for category, types in DEFECTS[dataset].items()}
+    assert {category: set(types) for category, types in banks[dataset].items()} == expected
+
+
+@pytest.mark.parametrize("dataset", DEFECTS)
+def test_no_phrase_occurs_twice_in_a_data_set(
+    banks: dict[str, dict[str, Category]], dataset: str
+) -> None:
+    counts = Counter(
+        phrase
+        for types in banks[dataset].values()
+        for phrases in types.values()
+        for phrase in phrases
+    )
+    assert [phrase for phrase, count in counts.items() if count > 1] == []
+
+
+@pytest.mark.parametrize(("dataset", "category"), CATEGORIES)
+def test_every_type_has_enough_phrases(types: Category) -> None:
+    short = {
+        name: len(phrases) for name, phrases in types.items() if len(phrases) < PHRASES_PER_TYPE
+    }
+    assert short == {}
+
+
+@pytest.mark.parametrize(("dataset", "category"), CATEGORIES)
+def test_phrases_are_short_lower_case_words(types: Category) -> None:
+    wrong = [phrase for phrase in all_phrases(types) if not is_plain(phrase)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("dataset", "category"), CATEGORIES)
+def test_every_phrase_names_its_object(types: Category, category: str) -> None:
+    names = OBJECT_WORDS.get(category, {category})
+    plural = {f"{name}s" for name in names}
+    assert [phrase for phrase in all_phrases(types) if not words(phrase) & (names | plural)] == []
+
+
+@pytest.mark.parametrize(("dataset", "category"), CATEGORIES)
+def test_words_tell_the_types_of_a_category_apart(types: Category) -> None:
+    """Each half of the phrases makes a centroid for each type, and the other half is sorted by them."""
+    halves = [{name: phrases[start::2] for name, phrases in types.items()} for start in (0, 1)]
+    guesses = [
+        guess == name
+        for known, asked in (halves, halves[::-1])
+        for name, phrases in asked.items()
+        for guess in nearest_types(phrases, known)
+    ]
+    assert sum(guesses) / len(guesses) > max(0.5, 2.5 / len(types))
+
+
+def test_nearest_types_by_hand() -> None:
+    known = {"hole": ["dark hole in cloth", "round hole in cloth"], "stain": ["red stain in cloth"]}
+    weights = word_weights(known)
+    assert weights["cloth"] == 0  # stands in every phrase
+    assert weights["hole"] == pytest.approx(0.2877, abs=1e-4)  # log(4 / 3)
+    assert weights["red"] == pytest.approx(0.6931, abs=1e-4)  # log(4 / 2)
+    # The dark stain: dark has 0.69 * 0.5 * 0.69 of a hole centroid 0.57 long, which is 0.42;
+    # stain has 0.69 * 0.69 of a stain centroid 0.98 long, which is 0.49.
+    assert nearest_types(["small hole", "dark stain in cloth"], known) == ["hole", "stain"]
+
+
+def all_phrases(types: Category) -> Iterator[str]:
+    for phrases in types.values():
+        yield from phrases
+
+
+def is_plain(phrase: object) -> bool:
+    """Four to twelve lower-case English words in at most 90 characters, hyphens and commas allowed."""
+    return (
+        isinstance(phrase, str)
+        and 4 <= len(phrase.split()) <= 12
+        and len(phrase) <= 90
+        and re.fullmatch(r"[a-z]+(([ -]|, )[a-z]+)*", phrase) is not None
+    )
+
+
+def words(phrase: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", phrase))
+
+
+def word_weights(known: Category) -> dict[str, float]:
+    """How much a word says: log((1 + phrases) / (1 + phrases that contain it)); 0 when all do."""
+    phrases = list(all_phrases(known))
+    counts = Counter(word for phrase in phrases for word in words(phrase))
+    return {word: log((1 + len(phrases)) / (1 + count)) for word, count in counts.items()}
+
+
+def nearest_types(phrases: list[str], known: Category) -> list[str]:
+    """For each phrase the type whose mean bag of weighted words has the largest cosine with it."""
+    weights = word_weights(known)
+    centroids = {}
+    for name, examples in known.items():
+        counts = Counter(word for phrase in examples for word in words(phrase))
+        mean = {word: weights[word] * count / len(examples) for word, count in counts.items()}
+        length = sum(value**2 for value in mean.values()) ** 0.5
+        centroids[name] = {word: value / length for word, value in mean.items()}
+
+    def likeness(phrase: str, name: str) -> float:  # the cosine, up to the phrase's own length
+        bag = sorted(words(phrase) & centroids[name].keys())
+        return sum(weights[word] * centroids[name][word] for word in bag)
+
+    return [max(centroids, key=lambda name: likeness(phrase, name)) for phrase in phrases]

@@ -1,0 +1,76 @@
+"""A throw-away copy of the project in which Snakemake runs, and what it says that it would do."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("adclick", "config", "workflow", "Snakefile", "environment.yml", "tests/config")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A planned job: its rule, outputs, and why."""
+
+    rule: str
+    outputs: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project; `overlay` is laid over the micro configuration."""
+
+    folder: Path
+
+    def snakemake(self, *arguments: str, overlay: dict | None = None) -> subprocess.CompletedProcess[str]:
+        files = ["config/demo.yaml", "tests/config/micro.yaml", "tests/config/data.yaml"]
+        if overlay is not None:
+            (self.folder / "overlay.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+            files.append("overlay.yaml")
+        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
+        command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", *files]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+
+    def run(self, *arguments: str, overlay: dict | None = None) -> None:
+        done = self.snakemake(*arguments, "--cores", "2", overlay=overlay)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+
+    def planned(self, *targets: str, overlay: dict | None = None) -> list[Job]:
+        done = self.snakemake(*targets, "--dry-run", overlay=overlay)
+        assert done.returncode == 0, done.stderr[-6000:]
+        return parse_jobs(done.stdout + done.stderr)
+
+    def results(self, pattern: str) -> dict[str, bytes]:
+        found = sorted((self.folder / "results").glob(pattern))
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in found if path.is_file()}
+
+
+def parse_jobs(text: str) -> list[Job]:
+    blocks = re.split(r"\n(?:local)?rule (\w+):\n", text)
+    pairs = zip(blocks[1::2], blocks[2::2], strict=True)
+    return [Job(rule, _field(body, "output"), _field(body, "reason")) for rule, body in pairs]
+
+
+def _field(body: str, name: str) -> str:
+    found = re.search(rf"^    {name}: (.*)$", body, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def copy_project(folder: Path) -> Project:
+    folder.mkdir(parents=True)
+    for name in COPIED:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    (folder / "profiles").symlink_to("workflow/profiles")
+    return Project(folder)

@@ -1,0 +1,136 @@
+"""What is rerun after a change: on the micro configuration, with data in a folder of an awkward name."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adclick.data.images import read_image, write_png
+from adclick.data.toy import draw_toy
+from tests.workflow.project import Job, Project, copy_project
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+AWKWARD = """dätä 'one' "two" 数据 $HOME"""
+AFTER_SEG = {"train_adclick_seg", "predict_maps", "evaluate_maps", "make_table", "make_figures", "everything"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    copied = copy_project(tmp_path_factory.mktemp("staleness") / "project")
+    data = copied.folder.parent / AWKWARD
+    draw_toy(data / "toy set", size_px=64, normals=4, test_normals=2, defects_per_type=2, seed=0)
+    settings = {"data_root": str(data), "datasets": {"toy": {"layout": "mvtec", "root": "toy set"}}}
+    (copied.folder / "tests/config/data.yaml").write_text(
+        yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8"
+    )
+    copied.run()
+    return copied
+
+
+def rules(jobs: list[Job]) -> set[str]:
+    return {job.rule for job in jobs}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_a_second_run_has_nothing_to_do(project: Project) -> None:
+    assert project.planned() == []
+
+
+def test_every_table_and_figure_is_there(project: Project) -> None:
+    tables = project.results("micro/tables/*")
+    assert len([name for name in tables if name.endswith(".csv")]) == 5
+    assert b"not run" not in b"".join(tables.values())
+    assert len(project.results("micro/figures/toy/*/*.png")) == 6
+
+
+def test_a_changed_learning_rate_reruns_its_training_and_what_follows(project: Project) -> None:
+    overlay = {"adclick_seg_training": {"learning_rate": 0.001}}
+    found = project.planned(overlay=overlay)
+    assert rules(found) == AFTER_SEG | {"pretrain_adclick_seg"}
+
+
+def test_an_edit_of_the_tables_reruns_tables_only(project: Project) -> None:
+    edit(project.folder / "adclick/tables.py", "PAGE_ROWS = 45", "PAGE_ROWS = 44")
+    found = Counter(job.rule for job in project.planned())
+    edit(project.folder / "adclick/tables.py", "PAGE_ROWS = 44", "PAGE_ROWS = 45")
+    assert found == {"make_table": 5, "everything": 1}
+
+
+def test_an_edit_of_the_metrics_never_retrains(project: Project) -> None:
+    edit(project.folder / "adclick/metrics.py", "def iou(", "unused = 1\n\n\ndef iou(")
+    found = rules(project.planned())
+    edit(project.folder / "adclick/metrics.py", "unused = 1\n\n\ndef iou(", "def iou(")
+    assert found == {"evaluate_clicks", "evaluate_maps", "make_table", "make_figures", "everything"}
+
+
+def test_a_comment_reruns_nothing(project: Project) -> None:
+    for name in ("training.py", "tables.py", "features.py", "models/trunk.py"):
+        path = project.folder / "adclick" / name
+        path.write_text(path.read_text(encoding="utf-8") + "\n# a comment\n", encoding="utf-8")
+    assert project.planned() == []
+
+
+def test_data_that_moved_makes_nothing_stale(project: Project) -> None:
+    moved = project.folder.parent / "moved"
+    (project.folder.parent / AWKWARD).rename(moved)
+    found = project.planned(overlay={"data_root": str(moved)})
+    moved.rename(project.folder.parent / AWKWARD)
+    assert found == []
+
+
+def test_planning_works_without_the_data(project: Project) -> None:
+    found = project.planned(overlay={"data_root": "nowhere"})
+    assert "make_manifest" in rules(found)
+
+
+def test_a_deleted_artifact_is_rebuilt_and_nothing_else(project: Project) -> None:
+    before = project.results("micro/tables/*")
+    victim = next((project.folder / "results/micro/toy/cloth").glob("evaluate_maps/weak/*/metrics.json"))
+    victim.unlink()
+    assert rules(project.planned()) <= {"evaluate_maps", "make_table", "make_figures", "everything"}
+    project.run()
+    assert project.results("micro/tables/*") == before
+    assert project.planned() == []
+
+
+def test_the_same_seed_gives_the_same_tables_and_weights(project: Project) -> None:
+    before = project.results("micro/tables/*") | project.results("micro/toy/**/*.safetensors")
+    project.run("--force", "results/micro/toy/cloth/pretrain_adclick/language/seed0/weights.safetensors")
+    project.run("tables", "--forcerun", "make_manifest", "encode_prompts")
+    assert project.results("micro/tables/*") | project.results("micro/toy/**/*.safetensors") == before
+
+
+def test_a_new_normal_image_of_one_category_reruns_no_data_stage_of_another(project: Project) -> None:
+    good = project.folder.parent / AWKWARD / "toy set/cloth/train/good"
+    write_png(good / "new.png", read_image(good / "000.png")[::-1].copy())
+    found = project.planned()
+    (good / "new.png").unlink()
+    data_stages = {
+        "make_manifest",
+        "extract_features",
+        "fit_retrieval",
+        "find_neighbours",
+        "compute_residuals",
+    }
+    touched = {job.outputs.split("/")[3] for job in found if job.rule in data_stages}
+    assert touched == {"cloth"}
+    retrained = {(job.rule, job.outputs.split("/")[3]) for job in found if job.rule.startswith("pretrain")}
+    assert retrained == {("pretrain_adclick", "washer"), ("pretrain_adclick_seg", "washer")}
+
+
+def test_training_runs_after_the_truth_is_gone(project: Project) -> None:
+    for truth in (project.folder.parent / AWKWARD).rglob("ground_truth"):
+        shutil.rmtree(truth)
+    for category in ("cloth", "washer"):
+        (project.folder / f"results/micro/toy/{category}/make_manifest/masks.h5").unlink()
+    weights = "results/micro/toy/cloth/train_adclick_seg/weak/seed0/weights.safetensors"
+    before = (project.folder / weights).read_bytes()
+    project.run(weights, "--forcerun", "train_adclick_seg", "--rerun-triggers", "mtime")
+    assert (project.folder / weights).read_bytes() == before

@@ -1,0 +1,104 @@
+rule pretrain_adclick:
+    input:
+        unpack(pretraining_inputs),
+    output:
+        weights="results/{run}/{dataset}/{category}/pretrain_adclick/{pretraining}/seed{seed}/weights.safetensors",
+        record="results/{run}/{dataset}/{category}/pretrain_adclick/{pretraining}/seed{seed}/record.json",
+    log:
+        "results/{run}/logs/pretrain_adclick/{dataset}-{category}-{pretraining}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/pretrain_adclick/{dataset}-{category}-{pretraining}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("train_adclick"),
+        code=fingerprint("adclick.commands.train_adclick"),
+        files=TRAINING_FILES,
+    shell:
+        "python -m adclick.commands.train_adclick --settings {params.settings:q} {params.files}"
+        " --seed {wildcards.seed} --weights {output.weights:q} --record {output.record:q} > {log:q} 2>&1"
+
+
+rule train_adclick:
+    input:
+        unpack(finetuning_inputs),
+    output:
+        weights="results/{run}/{dataset}/{category}/train_adclick/{variant}/seed{seed}/weights.safetensors",
+        record="results/{run}/{dataset}/{category}/train_adclick/{variant}/seed{seed}/record.json",
+    log:
+        "results/{run}/logs/train_adclick/{dataset}-{category}-{variant}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/train_adclick/{dataset}-{category}-{variant}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("train_adclick"),
+        code=fingerprint("adclick.commands.train_adclick"),
+        files=TRAINING_FILES,
+    shell:
+        "python -m adclick.commands.train_adclick --settings {params.settings:q} {params.files}"
+        " --seed {wildcards.seed} --weights {output.weights:q} --record {output.record:q} > {log:q} 2>&1"
+
+
+rule evaluate_clicks:
+    input:
+        unpack(click_network),
+        manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
+        images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
+        masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
+        residuals="results/{run}/{dataset}/{category}/compute_residuals/real.h5",
+    output:
+        metrics="results/{run}/{dataset}/{category}/evaluate_clicks/{method}/seed{seed}/metrics.json",
+        maps="results/{run}/{dataset}/{category}/evaluate_clicks/{method}/seed{seed}/maps.h5",
+    log:
+        "results/{run}/logs/evaluate_clicks/{dataset}-{category}-{method}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/evaluate_clicks/{dataset}-{category}-{method}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("evaluate_clicks"),
+        code=fingerprint("adclick.commands.evaluate_clicks"),
+        files=flags("weights", "language"),
+    shell:
+        "python -m adclick.commands.evaluate_clicks --settings {params.settings:q} {params.files}"
+        " --seed {wildcards.seed} --manifest {input.manifest:q} --images {input.images:q}"
+        " --masks {input.masks:q} --residuals {input.residuals:q}"
+        " --metrics {output.metrics:q} --maps {output.maps:q} > {log:q} 2>&1"
+
+
+rule label_defects:
+    input:
+        unpack(labelling_network),
+        manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
+        images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
+        masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
+        residuals="results/{run}/{dataset}/{category}/compute_residuals/real.h5",
+    output:
+        labels="results/{run}/{dataset}/{category}/label_defects/{supervision}/seed{seed}/labels.h5",
+    log:
+        "results/{run}/logs/label_defects/{dataset}-{category}-{supervision}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/label_defects/{dataset}-{category}-{supervision}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("label_defects"),
+        code=fingerprint("adclick.commands.label_defects"),
+        files=flags("weights", "language"),
+    shell:
+        "python -m adclick.commands.label_defects --settings {params.settings:q} {params.files}"
+        " --manifest {input.manifest:q} --images {input.images:q} --masks {input.masks:q}"
+        " --residuals {input.residuals:q} --labels {output.labels:q} > {log:q} 2>&1"

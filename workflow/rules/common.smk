@@ -1,0 +1,156 @@
+import shlex
+import sys
+from pathlib import Path
+
+from adclick import plan
+from adclick.config import load_config
+from adclick.errors import InputError
+from adclick.provenance import fingerprint
+
+try:
+    CONFIG = load_config(config)
+except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+# Jobs run the interpreter that runs Snakemake, also when its environment is not activated. The data
+# root is no parameter of a rule: data may move without making a result stale.
+shell.prefix(
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+    f" ADCLICK_DATA_ROOT={shlex.quote(CONFIG.data_root)}; "
+)
+
+# What a computing job asks for here; profiles/slurm says it for cluster jobs.
+GPUS = plan.local_gpus()
+
+
+wildcard_constraints:
+    run=plan.one_of([CONFIG.run]),
+    dataset=plan.one_of(CONFIG.datasets),
+    category=plan.one_of([name for dataset in CONFIG.datasets.values() for name in dataset.categories]),
+    variant=r"[A-Za-z0-9_.\-]+",
+    method=r"[A-Za-z0-9_.\-]+",
+    pretraining=r"(language|plain)[a-z_]*",
+    supervision="weak|full",
+    source=r"real|simulated|expanded_(weak|full)_seed\d+",
+    seed=r"\d+",
+    number="[1-8]",
+
+
+def settings(stage):
+    """A function of wildcards that gives a stage's settings as JSON."""
+
+    def settings_of(wildcards):
+        return plan.settings_json(CONFIG, stage, **wildcards)
+
+    return settings_of
+
+
+def flags(*names):
+    """A function that gives the command-line flags of those inputs that a job has."""
+
+    def flags_of(wildcards, input):
+        given = {name: input.get(name) for name in names if input.get(name)}
+        values = {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in given.items()}
+        return " ".join(
+            f"--{name.replace('_', '-')} {' '.join(shlex.quote(str(path)) for path in paths)}"
+            for name, paths in values.items()
+        )
+
+    return flags_of
+
+
+def place(wildcards):
+    return f"{wildcards.dataset}/{wildcards.category}"
+
+
+TRAINING_FILES = flags(
+    "initial",
+    "manifests",
+    "images",
+    "residuals",
+    "simulated_images",
+    "simulated_residuals",
+    "languages",
+    "masks",
+    "expanded_images",
+    "expanded_residuals",
+)
+
+
+def manifest_inputs(wildcards):
+    return plan.manifest_inputs(CONFIG, wildcards.dataset)
+
+
+def manifest_data(wildcards):
+    return plan.data_digest(CONFIG, wildcards.dataset, wildcards.category)
+
+
+def source_images(wildcards):
+    return plan.images_of(CONFIG, place(wildcards), wildcards.source)
+
+
+def prompt_bank(wildcards):
+    return CONFIG.datasets[wildcards.dataset].prompts
+
+
+def pretraining_inputs(wildcards):
+    sources = plan.pretraining_sources(CONFIG, place(wildcards))
+    return plan.training_inputs(CONFIG, sources, masks=True)
+
+
+def finetuning_inputs(wildcards):
+    own = place(wildcards)
+    start = plan.initial_weights(CONFIG, own, "adclick", wildcards.variant, wildcards.seed)
+    return start | plan.training_inputs(CONFIG, [own], masks=False)
+
+
+def click_network(wildcards):
+    if wildcards.method in CONFIG.run_click_peers:
+        return {}
+    weights = plan.adclick_weights(CONFIG, place(wildcards), wildcards.method, wildcards.seed)
+    return {
+        "weights": weights,
+        "language": plan.language_file(CONFIG, wildcards.dataset),
+    }
+
+
+def labelling_network(wildcards):
+    if wildcards.supervision == "full":
+        return {}
+    weights = plan.adclick_weights(CONFIG, place(wildcards), CONFIG.label_with, wildcards.seed)
+    return {
+        "weights": weights,
+        "language": plan.language_file(CONFIG, wildcards.dataset),
+    }
+
+
+def detector_inputs(wildcards):
+    own, variant = place(wildcards), CONFIG.adclick_seg_variants[wildcards.variant]
+    start = plan.initial_weights(CONFIG, own, "adclick_seg", wildcards.variant, wildcards.seed)
+    inputs = start | plan.training_inputs(CONFIG, [own], masks=False)
+    source = plan.expanded_source(variant, wildcards.seed)
+    if source is not None:
+        folder = plan.category_folder(CONFIG, own)
+        inputs["expanded_images"] = [plan.images_of(CONFIG, own, source)]
+        inputs["expanded_residuals"] = [f"{folder}/compute_residuals/{source}.h5"]
+    return inputs
+
+
+def detector(wildcards):
+    if wildcards.method in CONFIG.run_map_peers:
+        return {}
+    folder = plan.category_folder(CONFIG, place(wildcards))
+    weights = f"{folder}/train_adclick_seg/{wildcards.method}/seed{wildcards.seed}/weights.safetensors"
+    return {
+        "weights": weights,
+        "language": plan.language_file(CONFIG, wildcards.dataset),
+    }
+
+
+def table_metrics(wildcards):
+    return plan.table_metrics(CONFIG, int(wildcards.number))
+
+
+def figure_inputs(wildcards):
+    return plan.figure_inputs(CONFIG, place(wildcards))

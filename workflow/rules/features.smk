@@ -1,0 +1,112 @@
+rule extract_features:
+    input:
+        manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
+        images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
+    output:
+        features="results/{run}/{dataset}/{category}/extract_features/features.h5",
+    log:
+        "results/{run}/logs/extract_features/{dataset}-{category}.log",
+    benchmark:
+        "results/{run}/benchmarks/extract_features/{dataset}-{category}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("extract_features"),
+        code=fingerprint("adclick.commands.extract_features"),
+    shell:
+        "python -m adclick.commands.extract_features --settings {params.settings:q}"
+        " --manifest {input.manifest:q} --images {input.images:q}"
+        " --features {output.features:q} > {log:q} 2>&1"
+
+
+rule fit_retrieval:
+    input:
+        features="results/{run}/{dataset}/{category}/extract_features/features.h5",
+    output:
+        retrieval="results/{run}/{dataset}/{category}/fit_retrieval/retrieval.h5",
+    log:
+        "results/{run}/logs/fit_retrieval/{dataset}-{category}.log",
+    benchmark:
+        "results/{run}/benchmarks/fit_retrieval/{dataset}-{category}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    params:
+        settings=settings("fit_retrieval"),
+        code=fingerprint("adclick.commands.fit_retrieval"),
+    shell:
+        "python -m adclick.commands.fit_retrieval --settings {params.settings:q}"
+        " --features {input.features:q} --retrieval {output.retrieval:q} > {log:q} 2>&1"
+
+
+rule fit_foreground:
+    input:
+        features="results/{run}/{dataset}/{category}/extract_features/features.h5",
+    output:
+        foreground="results/{run}/{dataset}/{category}/fit_foreground/foreground.h5",
+    log:
+        "results/{run}/logs/fit_foreground/{dataset}-{category}.log",
+    benchmark:
+        "results/{run}/benchmarks/fit_foreground/{dataset}-{category}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    params:
+        settings=settings("fit_foreground"),
+        code=fingerprint("adclick.commands.fit_foreground"),
+    shell:
+        "python -m adclick.commands.fit_foreground --settings {params.settings:q}"
+        " --features {input.features:q} --foreground {output.foreground:q} > {log:q} 2>&1"
+
+
+rule find_neighbours:
+    input:
+        images=source_images,
+        retrieval="results/{run}/{dataset}/{category}/fit_retrieval/retrieval.h5",
+    output:
+        neighbours="results/{run}/{dataset}/{category}/find_neighbours/{source}.h5",
+    log:
+        "results/{run}/logs/find_neighbours/{dataset}-{category}-{source}.log",
+    benchmark:
+        "results/{run}/benchmarks/find_neighbours/{dataset}-{category}-{source}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("find_neighbours"),
+        code=fingerprint("adclick.commands.find_neighbours"),
+    shell:
+        "python -m adclick.commands.find_neighbours --settings {params.settings:q}"
+        " --images {input.images:q} --retrieval {input.retrieval:q}"
+        " --neighbours {output.neighbours:q} > {log:q} 2>&1"
+
+
+rule compute_residuals:
+    input:
+        images=source_images,
+        neighbours="results/{run}/{dataset}/{category}/find_neighbours/{source}.h5",
+        features="results/{run}/{dataset}/{category}/extract_features/features.h5",
+        foreground="results/{run}/{dataset}/{category}/fit_foreground/foreground.h5",
+    output:
+        residuals="results/{run}/{dataset}/{category}/compute_residuals/{source}.h5",
+    log:
+        "results/{run}/logs/compute_residuals/{dataset}-{category}-{source}.log",
+    benchmark:
+        "results/{run}/benchmarks/compute_residuals/{dataset}-{category}-{source}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("compute_residuals"),
+        code=fingerprint("adclick.commands.compute_residuals"),
+    shell:
+        "python -m adclick.commands.compute_residuals --settings {params.settings:q}"
+        " --images {input.images:q} --neighbours {input.neighbours:q} --features {input.features:q}"
+        " --foreground {input.foreground:q} --residuals {output.residuals:q} > {log:q} 2>&1"

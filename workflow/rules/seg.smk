@@ -1,0 +1,117 @@
+rule expand_defects:
+    input:
+        manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
+        images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
+        labels="results/{run}/{dataset}/{category}/label_defects/{supervision}/seed{seed}/labels.h5",
+    output:
+        expanded="results/{run}/{dataset}/{category}/expand_defects/{supervision}/seed{seed}/images.h5",
+    log:
+        "results/{run}/logs/expand_defects/{dataset}-{category}-{supervision}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/expand_defects/{dataset}-{category}-{supervision}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("expand_defects"),
+        code=fingerprint("adclick.commands.expand_defects"),
+    shell:
+        "python -m adclick.commands.expand_defects --settings {params.settings:q}"
+        " --seed {wildcards.seed} --manifest {input.manifest:q} --images {input.images:q}"
+        " --labels {input.labels:q} --expanded {output.expanded:q} > {log:q} 2>&1"
+
+
+rule pretrain_adclick_seg:
+    input:
+        unpack(pretraining_inputs),
+    output:
+        weights="results/{run}/{dataset}/{category}/pretrain_adclick_seg/{pretraining}/seed{seed}/weights.safetensors",
+        record="results/{run}/{dataset}/{category}/pretrain_adclick_seg/{pretraining}/seed{seed}/record.json",
+    log:
+        "results/{run}/logs/pretrain_adclick_seg/{dataset}-{category}-{pretraining}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/pretrain_adclick_seg/{dataset}-{category}-{pretraining}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("train_adclick_seg"),
+        code=fingerprint("adclick.commands.train_adclick_seg"),
+        files=TRAINING_FILES,
+    shell:
+        "python -m adclick.commands.train_adclick_seg --settings {params.settings:q} {params.files}"
+        " --seed {wildcards.seed} --weights {output.weights:q} --record {output.record:q} > {log:q} 2>&1"
+
+
+rule train_adclick_seg:
+    input:
+        unpack(detector_inputs),
+    output:
+        weights="results/{run}/{dataset}/{category}/train_adclick_seg/{variant}/seed{seed}/weights.safetensors",
+        record="results/{run}/{dataset}/{category}/train_adclick_seg/{variant}/seed{seed}/record.json",
+    log:
+        "results/{run}/logs/train_adclick_seg/{dataset}-{category}-{variant}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/train_adclick_seg/{dataset}-{category}-{variant}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("train_adclick_seg"),
+        code=fingerprint("adclick.commands.train_adclick_seg"),
+        files=TRAINING_FILES,
+    shell:
+        "python -m adclick.commands.train_adclick_seg --settings {params.settings:q} {params.files}"
+        " --seed {wildcards.seed} --weights {output.weights:q} --record {output.record:q} > {log:q} 2>&1"
+
+
+rule predict_maps:
+    input:
+        unpack(detector),
+        manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
+        images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
+        residuals="results/{run}/{dataset}/{category}/compute_residuals/real.h5",
+    output:
+        maps="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/maps.h5",
+    log:
+        "results/{run}/logs/predict_maps/{dataset}-{category}-{method}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/predict_maps/{dataset}-{category}-{method}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("predict_maps"),
+        code=fingerprint("adclick.commands.predict_maps"),
+        files=flags("weights", "language"),
+    shell:
+        "python -m adclick.commands.predict_maps --settings {params.settings:q} {params.files}"
+        " --manifest {input.manifest:q} --images {input.images:q} --residuals {input.residuals:q}"
+        " --maps {output.maps:q} > {log:q} 2>&1"
+
+
+rule evaluate_maps:
+    input:
+        manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
+        masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
+        maps="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/maps.h5",
+    output:
+        metrics="results/{run}/{dataset}/{category}/evaluate_maps/{method}/seed{seed}/metrics.json",
+    log:
+        "results/{run}/logs/evaluate_maps/{dataset}-{category}-{method}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/evaluate_maps/{dataset}-{category}-{method}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("evaluate_maps"),
+        code=fingerprint("adclick.commands.evaluate_maps"),
+    shell:
+        "python -m adclick.commands.evaluate_maps --settings {params.settings:q}"
+        " --seed {wildcards.seed} --manifest {input.manifest:q} --masks {input.masks:q}"
+        " --maps {input.maps:q} --metrics {output.metrics:q} > {log:q} 2>&1"
