@@ -48,7 +48,7 @@ class Matches:
 def match_patches(
     query: Float[Array, "height width channel"],
     references: Float[Any, "neighbour height width channel"],
-    radius: float | None,
+    radius: int | float | None,
 ) -> Matches:
     """The nearest reference patch of every query patch: `match_in_bank` of all of a bank."""
     return match_in_bank(query, references, range(len(references)), radius)
@@ -58,7 +58,7 @@ def match_in_bank(
     query: Float[Array, "height width channel"],
     bank: Float[Any, "image height width channel"],
     image_ids: Sequence[int] | Int[np.ndarray, " neighbour"] | Int[Tensor, " neighbour"],
-    radius: float | None,
+    radius: int | float | None,
 ) -> Matches:
     """The nearest patch of every query patch among the patches of `image_ids`, images of a bank.
 
@@ -83,7 +83,7 @@ def match_in_bank(
         raise ValueError(
             f"need one or more references of the query's shape, not empty: {tuple(queries.shape)}"
         )
-    with torch.no_grad(), _full_precision():
+    with torch.no_grad(), _full_precision(queries.device):
         found = _match(queries, references, radius)
     fields = (found.squared_distance, found.neighbour, found.row, found.column)
     return found if isinstance(query, Tensor) else Matches(*(field.numpy() for field in fields))
@@ -120,7 +120,7 @@ def residual(
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Pairs of a query and a reference patch; `key` orders references by rank, then raster position."""
+    """Pairs of a query and a reference patch; `key` orders the latter by rank, then raster position."""
 
     query: Int[Tensor, " candidate"]
     key: Int[Tensor, " candidate"]
@@ -172,20 +172,22 @@ def _chosen_images(bank: Any, image_ids: Any) -> list[Tensor]:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
-    """Matrix products in true float32, whatever shortcut training has switched on: the bounds rest on it."""
-    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Matrix products in true float32, whatever shortcut training has switched on: bounds rest on it."""
+    mkldnn: Any = torch.backends.mkldnn
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, mkldnn.matmul)
     before = [backend.fp32_precision for backend in backends]
     for backend in backends:
         backend.fp32_precision = "ieee"
     try:
-        yield
+        with torch.autocast(device.type, enabled=False):
+            yield
     finally:
         for backend, precision in zip(backends, before, strict=True):
             backend.fp32_precision = precision
 
 
-def _match(query: Tensor, references: list[Tensor], radius: float | None) -> Matches:
+def _match(query: Tensor, references: list[Tensor], radius: int | float | None) -> Matches:
     height, width, _ = query.shape
     candidates, undecided = _shortlist(query, references, radius)
     distance, key = _nearest(query, references, candidates)
@@ -202,7 +204,7 @@ def _match(query: Tensor, references: list[Tensor], radius: float | None) -> Mat
 
 
 def _shortlist(
-    query: Tensor, references: list[Tensor], radius: float | None
+    query: Tensor, references: list[Tensor], radius: int | float | None
 ) -> tuple[_Candidates, Bool[Tensor, "height width"]]:
     """Candidates that may be nearest, and the queries that have too many of them (or no usable bound).
 
@@ -229,8 +231,8 @@ def _shortlist(
     return _possible(kept, upper[:, :width]), ~torch.isfinite(upper[:, :width])
 
 
-def _tiling(query: Float[Tensor, "height width channel"], radius: float | None) -> _Tiling:
-    """Tiles of `TILE` columns, or one of the whole width where the radius spans most of the grid anyway."""
+def _tiling(query: Float[Tensor, "height width channel"], radius: int | float | None) -> _Tiling:
+    """Tiles of `TILE` columns, or one of the whole width where the radius spans most of it anyway."""
     height, width, channels = query.shape
     part = math.ceil(channels / math.ceil(channels / PRODUCT_CHANNELS))
     farthest = max(height, width) - 1
@@ -249,7 +251,7 @@ def _by_tile(
     return values.unflatten(1, (tiling.tiles, tiling.tile)).transpose(0, 1)
 
 
-def _within(rows: Tensor, columns: Tensor, radius: float | None) -> Bool[Tensor, "*offset"]:
+def _within(rows: Tensor, columns: Tensor, radius: int | float | None) -> Bool[Tensor, "*offset"]:
     """Whether offsets (of rows, of columns; broadcast) are candidates."""
     squares = (rows.square() + columns.square()).double()
     return squares <= (math.inf if radius is None else radius**2)
@@ -399,7 +401,7 @@ def _exact_distances(
 
 
 def _nearest_of_all(
-    query: Tensor, references: list[Tensor], radius: float | None, position: int
+    query: Tensor, references: list[Tensor], radius: int | float | None, position: int
 ) -> tuple[Float[Tensor, ""], int]:
     """One query's least exact distance and its key, by comparison with every candidate in tie order.
 

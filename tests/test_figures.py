@@ -188,6 +188,8 @@ def test_truth_is_outlined_wherever_it_is_compared():
     assert outlined == [False, True, False, True, True]
     outlined = [bool(axes.collections) for axes in map_sheet([map_case()]).axes[:4]]
     assert outlined == [False, True, True, True]
+    normal = map_case(truth=np.zeros((SIDE, SIDE), bool))
+    assert not any(axes.collections for axes in map_sheet([normal]).axes[:4])
 
 
 def test_one_method_has_one_colour_scale_in_all_rows():

@@ -153,9 +153,7 @@ def test_a_saved_encoder_reads_back_equal(encoder: TextEncoder, saved: Path) -> 
     again = load_text_encoder(source="folder", folder=saved, channels=16)
     assert again.channels == 16
     assert not again.model.training
-    for mine, theirs in zip(
-        encode_phrases(encoder, PHRASES), encode_phrases(again, PHRASES), strict=True
-    ):
+    for mine, theirs in zip(encode_phrases(encoder, PHRASES), encode_phrases(again, PHRASES), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
@@ -165,9 +163,7 @@ def test_a_vocabulary_text_file_will_do_in_a_folder(encoder: TextEncoder, copy: 
     (copy / "tokenizer.json").unlink()
     (copy / "tokenizer_config.json").unlink()
     again = load_text_encoder(source="folder", folder=copy)
-    np.testing.assert_array_equal(
-        encode_phrases(encoder, PHRASES)[0], encode_phrases(again, PHRASES)[0]
-    )
+    np.testing.assert_array_equal(encode_phrases(encoder, PHRASES)[0], encode_phrases(again, PHRASES)[0])
 
 
 def test_a_masked_language_models_file_gives_its_bert(encoder: TextEncoder, copy: Path) -> None:
@@ -176,9 +172,7 @@ def test_a_masked_language_models_file_gives_its_bert(encoder: TextEncoder, copy
     weights["cls.predictions.bias"] = torch.zeros(3)
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     again = load_text_encoder(source="folder", folder=copy)
-    np.testing.assert_array_equal(
-        encode_phrases(encoder, PHRASES)[0], encode_phrases(again, PHRASES)[0]
-    )
+    np.testing.assert_array_equal(encode_phrases(encoder, PHRASES)[0], encode_phrases(again, PHRASES)[0])
 
 
 def test_a_half_precision_file_is_read_as_float32(copy: Path) -> None:
@@ -369,19 +363,28 @@ def test_a_model_is_downloaded_once_and_then_read_from_the_cache(
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
     second = load_text_encoder(source="hub", name=NAME)
     for loaded in (first, second):
-        np.testing.assert_array_equal(
-            encode_phrases(encoder, PHRASES)[0], encode_phrases(loaded, PHRASES)[0]
-        )
+        np.testing.assert_array_equal(encode_phrases(encoder, PHRASES)[0], encode_phrases(loaded, PHRASES)[0])
 
 
 @pytest.mark.usefixtures("model_hub")
-@pytest.mark.parametrize("listed", [True, False])
-def test_an_interrupted_download_is_completed_not_used(cache: Path, listed: bool) -> None:
+def test_an_interrupted_download_is_completed_not_used(cache: Path) -> None:
     load_text_encoder(source="hub", name=NAME)
-    if not listed:  # a cache that transformers itself has written has no list of files
-        [listing] = cache.rglob("trees/*.json")
-        listing.unlink()
     [weights] = cache.rglob("snapshots/*/model.safetensors")
+    weights.unlink()
+    assert load_text_encoder(source="hub", name=NAME).channels == 16
+    assert weights.exists()
+
+
+@pytest.mark.usefixtures("model_hub")
+def test_a_cache_without_a_list_of_files_is_completed_too(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_text_encoder(source="hub", name=NAME)
+    [listing] = cache.rglob("trees/*.json")  # which transformers' own download does not write
+    listing.unlink()
+    elsewhere = cache.rename(cache.with_name("elsewhere"))  # the client remembers lists by path
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(elsewhere))
+    [weights] = elsewhere.rglob("snapshots/*/model.safetensors")
     weights.unlink()
     assert load_text_encoder(source="hub", name=NAME).channels == 16
     assert weights.exists()
