@@ -52,7 +52,7 @@ def open_image(
     residual: Float[np.ndarray, "grid grid channel"],
     scale: Float[np.ndarray, " channel"],
     image: UInt8[np.ndarray, "height width 3"],
-    texts: Float[np.ndarray, "type channel token"],
+    texts: Float[np.ndarray, "type text_channel token"],
     text_masks: Float[np.ndarray, "type token"],
     form: ResidualForm,
     radius_px: float,

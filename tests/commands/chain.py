@@ -1,0 +1,216 @@
+"""The whole pipeline in one process on two tiny categories, stage by stage, as the workflow runs it."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adclick import plan
+from adclick.config import Config, load_config
+from tests.test_config import merged, read
+
+PLACE = {"dataset": "toy", "category": "cloth"}
+SEED = "0"
+
+
+def micro_config() -> Config:
+    """The micro configuration, with every variant and supervision that a stage knows."""
+    values = read("config/demo.yaml", "tests/config/micro.yaml")
+    return load_config(merged(values, {"run_adclick_seg": ["unsupervised", "weak", "full"]}))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of a stage: its command, wildcards, and files by name (a list of files for list inputs)."""
+
+    stage: str
+    command: str
+    wildcards: dict[str, str]
+    inputs: dict[str, str | list[str]]
+    outputs: dict[str, str]
+    flags: list[str] = field(default_factory=list)
+
+    def argv(self, config: Config, folder: Path, replaced: dict[str, Path] | None = None, into: Path | None = None) -> list[str]:
+        """The command line, with some inputs replaced and the outputs written to another folder."""
+        argv = ["--settings", plan.settings_json(config, self.stage, **self.wildcards), *self.flags]
+        for name, paths in self.inputs.items():
+            listed: Sequence[str] = [paths] if isinstance(paths, str) else paths
+            chosen = [str(folder / path) for path in listed]
+            if replaced and name in replaced:
+                chosen[0] = str(replaced[name])
+            argv += [_flag(name), *chosen]
+        for name, path in self.outputs.items():
+            target = (into / f"{name}{Path(path).suffix}") if into else folder / path
+            argv += [_flag(name), str(target)]
+        return argv
+
+    def run(self, config: Config, folder: Path, replaced: dict[str, Path] | None = None, into: Path | None = None) -> None:
+        """Run the command in this process."""
+        module = importlib.import_module(f"adclick.commands.{self.command}")
+        module.main(self.argv(config, folder, replaced, into))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def steps(config: Config) -> dict[str, Step]:
+    """Every stage once, in order, keyed by a name; what is needed of the other category comes first."""
+    listed: dict[str, Step] = {}
+    toy = f"results/{config.run}/toy"
+    draw = {"folder": f"{toy}/draw_toy/data", "record": f"{toy}/draw_toy/record.json"}
+    listed["draw_toy"] = Step("draw_toy", "draw_toy", {"dataset": "toy"}, {}, draw)
+    listed["generate_prompts"] = Step(
+        "generate_prompts",
+        "generate_prompts",
+        {"dataset": "toy"},
+        {"bank": str(Path("config/prompts/toy.yaml").absolute())},
+        {"prompts": f"{toy}/generate_prompts/prompts.json"},
+    )
+    listed["encode_prompts"] = Step(
+        "encode_prompts",
+        "encode_prompts",
+        {"dataset": "toy"},
+        {"prompts": f"{toy}/generate_prompts/prompts.json"},
+        {"language": f"{toy}/encode_prompts/language.h5"},
+    )
+    for category in ("washer", "cloth"):
+        data = _data_steps(config, category)
+        listed |= {(f"{category} {name}" if category == "washer" else name): step for name, step in data.items()}
+    return listed | _learning_steps(config)
+
+
+def _data_steps(config: Config, category: str) -> dict[str, Step]:
+    folder = plan.category_folder(config, f"toy/{category}")
+    wildcards = {"dataset": "toy", "category": category}
+    manifest, images = f"{folder}/make_manifest/manifest.csv", f"{folder}/make_manifest/images.h5"
+    masks, features = f"{folder}/make_manifest/masks.h5", f"{folder}/extract_features/features.h5"
+    retrieval, foreground = f"{folder}/fit_retrieval/retrieval.h5", f"{folder}/fit_foreground/foreground.h5"
+    simulated = f"{folder}/simulate_defects/images.h5"
+
+    def step(stage: str, inputs: dict[str, str | list[str]], outputs: dict[str, str], *flags: str) -> Step:
+        return Step(stage, stage, wildcards, inputs, outputs, list(flags))
+
+    drawn = f"results/{config.run}/toy/draw_toy/record.json"
+    made = {"manifest": manifest, "images": images, "masks": masks}
+    found = {
+        "make_manifest": step("make_manifest", {"drawn": drawn}, made, "--data-root", "nowhere"),
+        "extract_features": step("extract_features", {"manifest": manifest, "images": images}, {"features": features}),
+        "fit_retrieval": step("fit_retrieval", {"features": features}, {"retrieval": retrieval}),
+        "fit_foreground": step("fit_foreground", {"features": features}, {"foreground": foreground}),
+        "simulate_defects": step(
+            "simulate_defects",
+            {"manifest": manifest, "images": images, "foreground": foreground},
+            {"simulated": simulated},
+        ),
+    }
+    for source, pictures in (("real", images), ("simulated", simulated)):
+        found |= source_steps(config, category, source, pictures)
+    return found
+
+
+def source_steps(config: Config, category: str, source: str, pictures: str) -> dict[str, Step]:
+    """Neighbours and residuals of one source of pictures."""
+    folder = plan.category_folder(config, f"toy/{category}")
+    wildcards = {"dataset": "toy", "category": category}
+    neighbours = f"{folder}/find_neighbours/{source}.h5"
+    return {
+        f"find_neighbours {source}": Step(
+            "find_neighbours",
+            "find_neighbours",
+            wildcards,
+            {"images": pictures, "retrieval": f"{folder}/fit_retrieval/retrieval.h5"},
+            {"neighbours": neighbours},
+        ),
+        f"compute_residuals {source}": Step(
+            "compute_residuals",
+            "compute_residuals",
+            wildcards,
+            {
+                "images": pictures,
+                "neighbours": neighbours,
+                "features": f"{folder}/extract_features/features.h5",
+                "foreground": f"{folder}/fit_foreground/foreground.h5",
+            },
+            {"residuals": f"{folder}/compute_residuals/{source}.h5"},
+        ),
+    }
+
+
+def _learning_steps(config: Config) -> dict[str, Step]:
+    folder = plan.category_folder(config, "toy/cloth")
+    made = f"{folder}/make_manifest"
+    files: dict[str, str | list[str]] = {"manifest": f"{made}/manifest.csv", "images": f"{made}/images.h5"}
+    real = {"residuals": f"{folder}/compute_residuals/real.h5"}
+    masks = {"masks": f"{made}/masks.h5"}
+    language = {"language": plan.language_file(config, "toy")}
+    others = plan.training_inputs(config, plan.pretraining_sources(config, "toy/cloth"), masks=True)
+    own = plan.training_inputs(config, ["toy/cloth"], masks=False)
+    found: dict[str, Step] = {}
+
+    def training(network: str, name: str, stage: str, wildcards: dict[str, str], inputs: dict) -> None:
+        target = f"{folder}/{stage}/{next(iter(wildcards.values()))}/seed{SEED}"
+        found[name] = Step(
+            network,
+            network,
+            PLACE | wildcards,
+            inputs,
+            {"weights": f"{target}/weights.safetensors", "record": f"{target}/record.json"},
+            ["--seed", SEED],
+        )
+
+    training("train_adclick", "pretrain_adclick", "pretrain_adclick", {"pretraining": "language"}, dict(others))
+    start = plan.initial_weights(config, "toy/cloth", "adclick", "finetuned_lang", SEED)
+    training("train_adclick", "train_adclick", "train_adclick", {"variant": "finetuned_lang"}, {**start, **own})
+    click_weights = {"weights": plan.adclick_weights(config, "toy/cloth", "finetuned_lang", SEED)}
+    for method, network in (("threshold", {}), ("finetuned_lang", {**click_weights, **language})):
+        target = f"{folder}/evaluate_clicks/{method}/seed{SEED}"
+        found[f"evaluate_clicks {method}"] = Step(
+            "evaluate_clicks",
+            "evaluate_clicks",
+            PLACE | {"method": method},
+            {**files, **masks, **real, **network},
+            {"metrics": f"{target}/metrics.json", "maps": f"{target}/maps.h5"},
+            ["--seed", SEED],
+        )
+    for supervision, network in (("weak", {**click_weights, **language}), ("full", {})):
+        labels = f"{folder}/label_defects/{supervision}/seed{SEED}/labels.h5"
+        expanded = f"{folder}/expand_defects/{supervision}/seed{SEED}/images.h5"
+        found[f"label_defects {supervision}"] = Step(
+            "label_defects",
+            "label_defects",
+            PLACE | {"supervision": supervision},
+            {**files, **masks, **real, **network},
+            {"labels": labels},
+        )
+        found[f"expand_defects {supervision}"] = Step(
+            "expand_defects", "expand_defects", PLACE, {**files, "labels": labels}, {"expanded": expanded}, ["--seed", SEED]
+        )
+        found |= source_steps(config, "cloth", f"expanded_{supervision}_seed{SEED}", expanded)
+    training("train_adclick_seg", "pretrain_adclick_seg", "pretrain_adclick_seg", {"pretraining": "language_iis"}, dict(others))
+    for variant in ("unsupervised", "weak", "full"):
+        settings = config.adclick_seg_variants[variant]
+        inputs: dict[str, str | list[str]] = {**plan.initial_weights(config, "toy/cloth", "adclick_seg", variant, SEED), **own}
+        source = plan.expanded_source(settings, SEED)
+        if source:
+            inputs |= {
+                "expanded_images": [plan.images_of(config, "toy/cloth", source)],
+                "expanded_residuals": [f"{folder}/compute_residuals/{source}.h5"],
+            }
+        training("train_adclick_seg", f"train_adclick_seg {variant}", "train_adclick_seg", {"variant": variant}, inputs)
+    for method in ("training_free", "weak"):
+        weights = f"{folder}/train_adclick_seg/{method}/seed{SEED}/weights.safetensors"
+        network = {} if method == "training_free" else {"weights": weights, **language}
+        maps = f"{folder}/predict_maps/{method}/seed{SEED}/maps.h5"
+        found[f"predict_maps {method}"] = Step(
+            "predict_maps", "predict_maps", PLACE | {"method": method}, {**files, **real, **network}, {"maps": maps}
+        )
+        found[f"evaluate_maps {method}"] = Step(
+            "evaluate_maps",
+            "evaluate_maps",
+            PLACE | {"method": method},
+            {"manifest": f"{made}/manifest.csv", **masks, "maps": maps},
+            {"metrics": f"{folder}/evaluate_maps/{method}/seed{SEED}/metrics.json"},
+            ["--seed", SEED],
+        )
+    return found

@@ -1,0 +1,215 @@
+"""Every stage does its work: whatever it reads, a change of it changes what it writes."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from adclick.artifacts import open_arrays
+from adclick.commands import train_adclick_seg
+from adclick.config import Config
+from tests.commands.chain import Step, micro_config, steps
+
+pytestmark = pytest.mark.xdist_group("stages")
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return micro_config()
+
+
+@pytest.fixture(scope="module")
+def folder(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("chain")
+    for step in steps(config).values():
+        step.run(config, target)
+    return target
+
+
+def noise(name: str, scale: float = 3.0) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        generator = np.random.default_rng(0)
+        with h5py.File(path, "r+") as file:
+            array = file[name][:]
+            changed = array.astype(np.float64) + scale * generator.standard_normal(array.shape) * array.std(dtype=np.float64)
+            limits = np.iinfo(array.dtype) if array.dtype.kind in "iu" else None
+            file[name][:] = changed if limits is None else changed.clip(limits.min, limits.max)
+
+    return change
+
+
+def inverted(name: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            file[name][:] = 1 - file[name][:]
+
+    return change
+
+
+def reversed_rows(name: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            file[name][:] = file[name][:][:, ::-1]
+
+    return change
+
+
+def constant(name: str, value: float) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            file[name][:] = value
+
+    return change
+
+
+def other_words(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        for group in file["cloth"].values():
+            group["average"][:] = group["average"][:][::-1]
+
+
+def in_text(old: str, new: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    return change
+
+
+def a_role_less(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert ",train_normal," in text
+    path.write_text(text.replace(",train_normal,", ",test_normal,", 1), encoding="utf-8")
+
+
+def weights_scaled(path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) * 1.5 for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, metadata=metadata)
+
+
+CASES: list[tuple[str, str, Callable[[Path], None]]] = [
+    ("generate_prompts", "bank", in_text("the cloth", "the fabric")),
+    ("encode_prompts", "prompts", in_text("cloth", "clothes")),
+    ("extract_features", "manifest", a_role_less),
+    ("extract_features", "images", noise("images")),
+    ("fit_retrieval", "features", noise("layer1")),
+    ("washer fit_foreground", "features", noise("layer1")),
+    ("simulate_defects", "images", noise("images")),
+    ("find_neighbours real", "images", noise("images")),
+    ("find_neighbours real", "retrieval", reversed_rows("histograms")),
+    ("compute_residuals real", "images", noise("images")),
+    ("compute_residuals real", "neighbours", constant("neighbours", 0)),
+    ("compute_residuals real", "features", noise("patches")),
+    ("pretrain_adclick", "masks", inverted("masks")),
+    ("pretrain_adclick", "residuals", noise("residuals")),
+    ("train_adclick", "initial", weights_scaled),
+    ("train_adclick", "simulated_images", inverted("labels")),
+    ("train_adclick", "simulated_residuals", noise("residuals")),
+    ("train_adclick", "languages", other_words),
+    ("evaluate_clicks threshold", "residuals", noise("residuals")),
+    ("evaluate_clicks threshold", "masks", inverted("masks")),
+    ("evaluate_clicks finetuned_lang", "weights", weights_scaled),
+    ("evaluate_clicks finetuned_lang", "residuals", noise("residuals")),
+    ("evaluate_clicks finetuned_lang", "images", noise("images")),
+    ("evaluate_clicks finetuned_lang", "language", other_words),
+    ("label_defects weak", "residuals", noise("residuals")),
+    ("label_defects weak", "masks", inverted("masks")),
+    ("label_defects full", "masks", inverted("masks")),
+    ("expand_defects weak", "labels", inverted("probabilities")),
+    ("expand_defects weak", "images", noise("images")),
+    ("train_adclick_seg weak", "expanded_images", inverted("labels")),
+    ("train_adclick_seg weak", "expanded_residuals", noise("residuals")),
+    ("train_adclick_seg unsupervised", "simulated_residuals", noise("residuals")),
+    ("predict_maps training_free", "residuals", noise("residuals")),
+    ("predict_maps weak", "weights", weights_scaled),
+    ("predict_maps weak", "language", other_words),
+    ("evaluate_maps weak", "maps", noise("maps")),
+    ("evaluate_maps weak", "masks", inverted("masks")),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "change"), CASES, ids=[f"{name}-{key}" for name, key, _ in CASES])
+def test_what_a_stage_reads_changes_what_it_writes(
+    name: str, key: str, change: Callable[[Path], None], config: Config, folder: Path, tmp_path: Path
+) -> None:
+    step = steps(config)[name]
+    listed = step.inputs[key]
+    original = folder / (listed if isinstance(listed, str) else listed[0])
+    replaced = tmp_path / f"changed{original.suffix}"
+    shutil.copy(original, replaced)
+    change(replaced)
+    step.run(config, folder, {key: replaced}, tmp_path / "out")
+    kept = first_output(step, folder, None)
+    made = first_output(step, folder, tmp_path / "out")
+    assert content(kept) != content(made)
+
+
+def first_output(step: Step, folder: Path, into: Path | None) -> Path:
+    name, path = next(iter(step.outputs.items()))
+    return into / f"{name}{Path(path).suffix}" if into else folder / path
+
+
+def content(path: Path) -> object:
+    """What an artifact says, its stamp left out."""
+    if path.suffix == ".json":
+        return {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key != "stamp"}
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        return {name: array.tobytes() for name, array in load_file(path).items()}
+    arrays: dict[str, bytes] = {}
+    with open_arrays(path) as file:
+        file.visititems(lambda name, item: arrays.update({name: item[:].tobytes()}) if hasattr(item, "shape") else None)
+    return arrays
+
+
+@pytest.mark.parametrize(
+    "name", ["simulate_defects", "compute_residuals real", "train_adclick", "expand_defects weak", "predict_maps weak"]
+)
+def test_a_stage_run_again_gives_the_same_bytes(name: str, config: Config, folder: Path, tmp_path: Path) -> None:
+    step = steps(config)[name]
+    step.run(config, folder, into=tmp_path)
+    made = first_output(step, folder, tmp_path)
+    assert made.read_bytes() == first_output(step, folder, None).read_bytes()
+
+
+def test_a_seed_changes_a_training(config: Config, folder: Path, tmp_path: Path) -> None:
+    step = steps(config)["train_adclick"]
+    other = Step(step.stage, step.command, step.wildcards, step.inputs, step.outputs, ["--seed", "1"])
+    other.run(config, folder, into=tmp_path)
+    assert content(first_output(step, folder, tmp_path)) != content(first_output(step, folder, None))
+
+
+def test_a_simulated_image_is_never_matched_with_its_own_origin(config: Config, folder: Path) -> None:
+    place = folder / "results/micro/toy/cloth"
+    with (
+        open_arrays(place / "simulate_defects/images.h5") as images,
+        open_arrays(place / "find_neighbours/simulated.h5") as found,
+        open_arrays(place / "fit_retrieval/retrieval.h5") as bank,
+    ):
+        bank_ids, sources = bank["image_ids"][:], images["source_ids"][:]
+        for source, neighbours in zip(sources, found["neighbours"][:], strict=True):
+            assert source not in bank_ids[neighbours]
+            assert len(set(neighbours)) == len(neighbours) == len(bank_ids) - 1
+
+
+def test_the_detector_trains_after_the_truth_is_gone(config: Config, folder: Path, tmp_path: Path) -> None:
+    step = steps(config)["train_adclick_seg weak"]
+    truth = folder / "results/micro/toy/cloth/make_manifest/masks.h5"
+    hidden = tmp_path / "masks.h5"
+    truth.rename(hidden)
+    try:
+        train_adclick_seg.main(step.argv(config, folder, into=tmp_path / "out"))
+    finally:
+        hidden.rename(truth)
+    assert content(tmp_path / "out/weights.safetensors") == content(first_output(step, folder, None))
