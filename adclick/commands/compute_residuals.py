@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 found = neighbours["neighbours"][index]
                 signed = _residual(
                     torch.from_numpy(arrays["patches"]).to(device),
-                    torch.from_numpy(_read_rows(bank["patches"], found)).to(device),
+                    _read_rows(bank["patches"], found).to(device),
                     settings.matching.radius,
                 )
                 file["residuals"][index] = signed
@@ -72,10 +72,9 @@ def _residual(query: torch.Tensor, references: torch.Tensor, radius: float | Non
     return residual(query, references, matches, ranks).cpu().numpy()
 
 
-def _read_rows(array: Any, rows: np.ndarray) -> np.ndarray:
-    """The given rows of an HDF5 array, in the given order."""
-    ordered, place = np.unique(rows, return_inverse=True)
-    return array[ordered][place]
+def _read_rows(array: Any, rows: np.ndarray) -> torch.Tensor:
+    # One by one: h5py's reading of listed rows at once is ten times slower.
+    return torch.from_numpy(np.stack([array[row] for row in rows]))
 
 
 def _foreground(layer1: np.ndarray, fitted: Any, found: np.ndarray, grid: int) -> np.ndarray:
