@@ -30,9 +30,12 @@ class ArraySpec:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, else vanishes."""
+    """A temporary path beside `path` that takes its place when the block ends well, else vanishes.
+
+    Its name is always the same, so that what a killed job leaves is overwritten by the next.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary
         _synchronise(temporary)

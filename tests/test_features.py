@@ -193,6 +193,8 @@ def test_a_file_that_does_not_fit_is_refused_by_its_first_key(weights_file: Path
 def test_an_unknown_network_or_layer_is_refused() -> None:
     with pytest.raises(InputError, match="no such network"):
         load_backbone("resnet1", layers=(1,), source="seeded")
+    with pytest.raises(InputError, match="no such network or weights"):
+        load_backbone("resnet18.absent", layers=(1,), source="hub")
     with pytest.raises(InputError, match="no layers"):
         load_backbone("resnet18", layers=(1, 9), source="seeded")
 

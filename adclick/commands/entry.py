@@ -1,6 +1,7 @@
 """How every command of the workflow starts and ends: arguments, settings, stamp, one line for a mistake."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,12 +91,20 @@ def read_settings(model: type[SettingsT], text: str) -> SettingsT:
 
 
 def run(main: Callable[[], object]) -> None:
-    """Run a command: exit 0 when done, 2 with one line for a user's mistake, 1 with a traceback otherwise."""
+    """Run a command: exit 0 when done, 2 with one line for a user's mistake, 1 with a traceback otherwise.
+
+    Being asked to stop (SIGTERM) ends it in order, so that nothing half-written stays.
+    """
+    signal.signal(signal.SIGTERM, _stop)
     try:
         main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
+
+
+def _stop(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _flag(name: str) -> str:

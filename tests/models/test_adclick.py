@@ -89,6 +89,25 @@ def test_paper_scale_has_the_published_codes_parameters() -> None:
     assert _millions(model.vision_language, trainable_only=True) == pytest.approx(8.53, abs=0.01)
 
 
+@torch.no_grad()
+def test_at_paper_scale_language_maps_and_neck_levels_match_exactly() -> None:
+    with torch.device("meta"):
+        model = build_adclick(**PAPER)
+        text, mask = torch.zeros(2, 768, 20), torch.zeros(2, 20)
+        maps = model.language_maps(torch.zeros(1, 3, 512, 512), text, mask)
+        tokens = model.embed_residual(torch.zeros(1, 1024, 64, 64))
+        levels = model.neck(model.trunk(tokens))
+        logits = model.decode(tokens, torch.zeros(1, 3, 512, 512), maps)
+    assert logits.shape == (2, 1, 512, 512)
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (128, 128, 128),
+        (256, 64, 64),
+        (512, 32, 32),
+        (1024, 16, 16),
+    ]
+    assert [level.shape[-2:] for level in levels] == [m.shape[-2:] for m in maps]
+
+
 def test_logits_have_the_clicks_size_with_and_without_language() -> None:
     assert _model()(**_inputs()).shape == (2, 1, 64, 64)
     bare = _model(language=None)

@@ -1,0 +1,36 @@
+import numpy as np
+
+from adclick.detection import finish_map, residual_map
+
+GENERATOR = np.random.default_rng(0)
+
+
+def test_the_training_free_map_is_the_length_of_the_residual() -> None:
+    residual = np.zeros((4, 4, 2), np.float16)
+    residual[1, 2] = (3, 4)
+    shown = residual_map(residual, 4)
+    assert shown[1, 2] == 5
+    assert shown.sum() == 5
+
+
+def test_small_half_precision_residuals_are_squared_in_single_precision() -> None:
+    residual = np.full((2, 2, 1), 1e-4, np.float16)
+    assert np.allclose(residual_map(residual, 2), 1e-4, rtol=1e-3)
+
+
+def test_the_background_of_an_object_counts_for_nothing() -> None:
+    foreground = np.zeros((4, 4), np.float32)
+    foreground[:, 2:] = 1
+    shown = finish_map(np.ones((4, 4), np.float32), foreground, smoothing_px=0.0, foreground_exponent=1.0)
+    assert shown.pixels[:, :2].sum() == 0
+    assert shown.image_score == 1
+    ignored = finish_map(np.ones((4, 4), np.float32), foreground, smoothing_px=0.0, foreground_exponent=0.0)
+    assert np.all(ignored.pixels == 1)
+
+
+def test_smoothing_keeps_the_sum_away_from_the_border_and_lowers_the_peak() -> None:
+    raw = np.zeros((33, 33), np.float32)
+    raw[16, 16] = 1
+    shown = finish_map(raw, np.ones((4, 4), np.float32), smoothing_px=2.0, foreground_exponent=1.0)
+    assert abs(shown.pixels.sum() - 1) < 1e-3
+    assert shown.image_score == shown.pixels.max() < 0.1

@@ -1,0 +1,213 @@
+import numpy as np
+import pytest
+import torch
+
+from adclick.data.samples import Augmentation, Batch, Pool, Text, draw_batch, draw_text, turn
+from adclick.interactive import open_image
+from adclick.models.adclick import build_adclick
+from adclick.models.adclick_seg import build_adclick_seg
+from adclick.models.checkpoints import seeded
+from adclick.network_input import ResidualForm, network_input
+from adclick.training import Plan, ema_weight, forward_with_clicks, train, warmup_rate
+
+CPU = torch.device("cpu")
+FORM = ResidualForm(normalise=True, clamp=200.0, groups=4, log=True, zero=False)
+LANGUAGE = {
+    "embed_dim": 8,
+    "depths": [1, 1, 1, 1],
+    "heads": [1, 1, 1, 1],
+    "window": 4,
+    "text_channels": 6,
+    "trainable": "all",
+}
+TRUNK = {
+    "grid": 8,
+    "image_px": 64,
+    "residual_channels": 4,
+    "dim": 16,
+    "depth": 1,
+    "heads": 2,
+    "window": 8,
+    "drop_path": 0.0,
+    "click_init": "visible",
+}
+DECODER = {"neck_channels": [8, 8, 8], "neck_strides": [4, 8, 16], "head_hidden": 8}
+
+
+def plan(**changes: object) -> Plan:
+    values = {
+        "steps": 40,
+        "learning_rate": 3e-3,
+        "fusion_learning_rate": 3e-3,
+        "weight_decay": 0.05,
+        "warmup_steps": 5,
+        "clip_norm": 1.0,
+        "ema_decay": 0.9,
+        "click_rounds": 2,
+        "first_clicks": True,
+        "deepest_first_click": 0.5,
+        "iis": True,
+        "radius_px": 3.0,
+        "threshold": 0.49,
+        "residual": FORM,
+    }
+    return Plan(**(values | changes))
+
+
+def batch(seed: int = 0) -> Batch:
+    """Two images: a defect where the residual is large, and a normal one."""
+    generator = np.random.default_rng(seed)
+    residuals = generator.normal(size=(2, 8, 8, 12)).astype(np.float32)
+    residuals[0, 2:5, 3:6] *= 6
+    labels = np.zeros((2, 1, 64, 64), np.float32)
+    labels[0, 0, 16:40, 24:48] = 1
+    return Batch(
+        residuals=residuals,
+        scales=np.ones((2, 12), np.float32),
+        images=generator.integers(0, 255, (2, 64, 64, 3)).astype(np.uint8),
+        labels=labels,
+        texts=generator.normal(size=(2, 6, 5)).astype(np.float32),
+        text_masks=np.ones((2, 5), np.float32),
+    )
+
+
+def adclick(language: bool = True) -> torch.nn.Module:
+    return seeded(build_adclick, 0, **TRUNK, **DECODER, language=LANGUAGE if language else None)
+
+
+def detector() -> torch.nn.Module:
+    return seeded(build_adclick_seg, 0, **TRUNK, language=LANGUAGE)
+
+
+@pytest.mark.parametrize(("build", "first_clicks", "iis"), [(adclick, True, True), (detector, False, True), (detector, False, False)])
+def test_the_loss_falls_on_one_batch(build, first_clicks: bool, iis: bool) -> None:
+    _, losses = train(build(), lambda step: batch(), plan(first_clicks=first_clicks, iis=iis), seed=0, device=CPU)
+    assert np.mean(losses[-8:]) < 0.75 * np.mean(losses[:8])
+
+
+def test_equal_seeds_give_equal_weights_and_other_seeds_others() -> None:
+    def weights(seed: int) -> dict[str, torch.Tensor]:
+        trained, _ = train(adclick(), batch, plan(steps=3), seed=seed, device=CPU)
+        return trained.state_dict()
+
+    first, again, other = weights(0), weights(0), weights(1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_training_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    train(adclick(), batch, plan(steps=2), seed=0, device=CPU)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_ignored_pixels_give_no_gradient() -> None:
+    ignored = batch()
+    ignored.labels[:] = -1
+    model = adclick()
+    _, losses = train(model, lambda step: ignored, plan(steps=1), seed=0, device=CPU)
+    assert losses == [0.0]
+
+
+def test_without_clicks_the_click_input_is_zero() -> None:
+    seen = []
+    model = detector()
+    decode = model.decode
+
+    def spy(tokens, clicks, maps):
+        seen.append(clicks)
+        return decode(tokens, clicks, maps)
+
+    model.decode = spy  # type: ignore[method-assign]
+    forward_with_clicks(model, batch(), plan(first_clicks=False, iis=False), step=0, seed=0, device=CPU)
+    assert len(seen) == 1
+    assert not seen[0].any()
+
+
+def test_a_zeroed_residual_hides_the_input() -> None:
+    residuals, scales = batch().residuals, batch().scales
+    hidden = ResidualForm(normalise=True, clamp=200.0, groups=4, log=True, zero=True)
+    assert not network_input(residuals, scales, hidden, CPU).any()
+    assert network_input(residuals, scales, FORM, CPU).any()
+
+
+def test_schedules() -> None:
+    assert [round(warmup_rate(step, 1.0, 3), 2) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert ema_weight(0, 0.99) == 0.1
+    assert ema_weight(10**6, 0.99) == 0.99
+
+
+def text(size: int = 4) -> Text:
+    phrases = np.arange(size * 6 * 5, dtype=np.float32).reshape(size, 6, 5)
+    return Text(phrases.mean(0), np.ones(5, np.float32), phrases, np.ones((size, 5), np.float32))
+
+
+def pool() -> Pool:
+    """One picture whose residual, image and label carry the same pattern."""
+    pattern = np.zeros((8, 8), np.float32)
+    pattern[1, 2:7] = 1
+    pattern[1:6, 2] = 1
+    large = pattern.repeat(8, 0).repeat(8, 1)
+    image = (large * 255).astype(np.uint8)[:, :, None].repeat(3, 2)
+    return Pool(
+        pattern[None, :, :, None].repeat(12, 3), image[None], large[None], [0], [0], [0], ["hole"], {"hole": text()}, np.ones(12, np.float32)
+    )
+
+
+def test_residual_picture_and_label_turn_together() -> None:
+    patterns = set()
+    for step in range(40):
+        drawn = draw_batch({"real": [pool()]}, {"real": 1}, Augmentation(True, 0.0, False), seed=0, step=step)
+        label = drawn.labels[0, 0]
+        assert np.array_equal(label > 0, drawn.images[0, :, :, 0] > 0)
+        assert np.array_equal(label[4::8, 4::8] > 0, drawn.residuals[0, :, :, 0] > 0)
+        patterns.add(label.tobytes())
+    assert len(patterns) == 8
+
+
+def test_turning_four_times_is_no_turn() -> None:
+    array = np.arange(32).reshape(4, 4, 2)
+    assert np.array_equal(turn(turn(array, 3, False), 1, False), array)
+    assert np.array_equal(turn(turn(array, 0, True), 0, True), array)
+
+
+def test_half_of_the_texts_are_the_average() -> None:
+    generator = np.random.default_rng(0)
+    drawn = [draw_text(text(), generator)[0] for _ in range(400)]
+    share = np.mean([np.array_equal(one, text().average) for one in drawn])
+    assert 0.4 < share < 0.6
+
+
+def test_label_abandon_varies_from_draw_to_draw() -> None:
+    unsure = pool()
+    soft = Pool(**{**unsure.__dict__, "labels": np.full((1, 64, 64), 0.55, np.float32)})
+    values = {
+        float(draw_batch({"real": [soft]}, {"real": 1}, Augmentation(False, 0.0, True), seed=0, step=step).labels.max())
+        for step in range(30)
+    }
+    assert values == {-1.0, 1.0}
+
+
+def test_several_texts_are_answered_with_their_maximum() -> None:
+    one, model = batch(), detector().eval()
+
+    def predict(texts: np.ndarray) -> np.ndarray:
+        session = open_image(
+            model,
+            residual=one.residuals[0],
+            scale=one.scales[0],
+            image=one.images[0],
+            texts=texts,
+            text_masks=np.ones((len(texts), 5), np.float32),
+            form=FORM,
+            radius_px=3.0,
+            device=CPU,
+        )
+        return session.predict([])
+
+    singles = [predict(one.texts[index : index + 1]) for index in range(2)]
+    both = predict(one.texts)
+    assert np.allclose(both, np.maximum(*singles), atol=1e-6)
+    assert not np.allclose(*singles)
