@@ -53,7 +53,11 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def create_arrays(
-    path: Path, *, image_ids: Sequence[str], specs: Mapping[str, ArraySpec], stamp: Mapping[str, Any]
+    path: Path,
+    *,
+    image_ids: Sequence[str],
+    specs: Mapping[str, ArraySpec],
+    stamp: Mapping[str, Any],
 ) -> Iterator[ArrayFile]:
     """A new HDF5 file with one array per spec, first axis the image, one chunk an image.
 
@@ -73,10 +77,14 @@ def create_arrays(
 
 
 def create_array(group: ArrayFile, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-    """An array whose chunk is one entry of the first axis, checksummed; empty arrays are stored whole."""
+    """An array whose chunk is one entry of the first axis, checksummed; empty arrays are stored
+    whole.
+    """
     if 0 in shape:
         return group.create_dataset(name, shape=shape, dtype=dtype)
-    return group.create_dataset(name, shape=shape, dtype=dtype, chunks=(1, *shape[1:]), fletcher32=True)
+    return group.create_dataset(
+        name, shape=shape, dtype=dtype, chunks=(1, *shape[1:]), fletcher32=True
+    )
 
 
 def write_names(file: ArrayFile, types: Sequence[str], sources: Sequence[str]) -> None:
@@ -88,7 +96,7 @@ def write_names(file: ArrayFile, types: Sequence[str], sources: Sequence[str]) -
 
 
 def open_arrays(path: Path) -> ArrayFile:
-    """An artifact opened for reading, without a lock; InputError when absent, broken or unfinished."""
+    """An artifact opened for reading, without a lock; InputError when absent or unfinished."""
     import h5py
 
     try:
@@ -112,7 +120,10 @@ def image_ids(file: ArrayFile) -> list[str]:
 
 def write_json(path: Path, payload: Mapping[str, Any], *, stamp: Mapping[str, Any]) -> None:
     """Write a JSON result with its stamp under the key `stamp`; floats keep all their digits."""
-    write_text(path, json.dumps({**payload, "stamp": stamp}, indent=1, sort_keys=True, default=_plain) + "\n")
+    write_text(
+        path,
+        json.dumps({**payload, "stamp": stamp}, indent=1, sort_keys=True, default=_plain) + "\n",
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -128,7 +139,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_csv(path: Path, frame: "pd.DataFrame", *, stamp: Mapping[str, Any]) -> None:
     """Write a table as CSV and its stamp beside it as `<name>.stamp.json`."""
     write_text(
-        _stamp_path(path), canonical_json({**stamp, "sha256": digest(frame.to_csv(index=False))}) + "\n"
+        _stamp_path(path),
+        canonical_json({**stamp, "sha256": digest(frame.to_csv(index=False))}) + "\n",
     )
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
@@ -143,7 +155,7 @@ def read_csv(path: Path) -> "pd.DataFrame":
 
 
 def input_digest(path: Path) -> str:
-    """What stands for an input in a stamp: the digest of its own stamp, else its content's sha256."""
+    """What stands for an input in a stamp: the digest of its own stamp, else its content's."""
     stamp = read_stamp(path)
     return digest(stamp) if stamp is not None else file_sha256(path)[:16]
 

@@ -213,7 +213,9 @@ def _drawn_inside(region: _ErrorRegion, generator: np.random.Generator) -> Click
     return region.click(int(generator.choice(candidates)))
 
 
-def _draw_count(generator: np.random.Generator, smallest: int, largest: int, decay: float | int) -> int:
+def _draw_count(
+    generator: np.random.Generator, smallest: int, largest: int, decay: float | int
+) -> int:
     weights = decay ** np.arange(largest - smallest + 1)
     return smallest + int(generator.choice(weights.size, p=weights / weights.sum()))
 

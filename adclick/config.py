@@ -1,4 +1,5 @@
-"""Every setting of a run: frozen models without defaults, so that a value lives in config/*.yaml alone.
+"""Every setting of a run: frozen models without defaults, so that a value lives in config/*.yaml
+alone.
 
 `Config` is validated once, in the Snakefile. Each stage gets only the settings that can change its
 result (`stage_settings`), so that editing one section reruns only the stages that read it.
@@ -25,7 +26,7 @@ class Section(BaseModel):
 
 
 class Dataset(Section):
-    """Where a data set lies, how its folders are read, and which of its defects are for training."""
+    """Where a data set lies, how it is read, and which of its defects are for training."""
 
     layout: Literal["mvtec", "ksdd2", "magnetic_tile", "csv", "toy"]
     root: str
@@ -47,7 +48,9 @@ class Toy(Section):
 
 
 class Weights(Section):
-    """Where pretrained weights come from: a model hub, a local file or folder, or seeded and untrained."""
+    """Where pretrained weights come from: a model hub, a local file or folder, or seeded and
+    untrained.
+    """
 
     source: Literal["hub", "file", "seeded"]
     file: str | None
@@ -78,7 +81,7 @@ class Features(Section):
             raise ValueError("layers and layer_dimensions must have equal lengths")
         if self.dimension > sum(self.layer_dimensions):
             raise ValueError(
-                "dimension must not exceed the sum of layer_dimensions: features are never pooled up"
+                "dimension exceeds the sum of layer_dimensions: features are never pooled up"
             )
         return self
 
@@ -148,7 +151,9 @@ class Language(Section):
 
 
 class ResidualInput(Section):
-    """What the network sees of a residual: its square, optionally normalised, averaged in groups, log1p."""
+    """What the network sees of a residual: its square, optionally normalised, averaged in groups,
+    log1p.
+    """
 
     normalise: bool
     clamp: NonNegative | None
@@ -310,7 +315,8 @@ class Config(Section):
     def _sizes_fit(self) -> "Config":
         if self.size_px % self.features.stride:
             raise ValueError(
-                f"size_px = {self.size_px} is not a multiple of features.stride = {self.features.stride}"
+                f"size_px = {self.size_px}: not a multiple of features.stride"
+                f" = {self.features.stride}"
             )
         if self.retrieval.kept_blocks > self.retrieval.blocks**2:
             raise ValueError("retrieval.kept_blocks exceeds retrieval.blocks squared")
@@ -323,7 +329,9 @@ class Config(Section):
 
 
 def load_config(values: Mapping[str, Any]) -> Config:
-    """The configuration from plain values; InputError with every faulty key, its value and what is allowed."""
+    """The configuration from plain values; InputError with every faulty key, its value and what is
+    allowed.
+    """
     try:
         return Config.model_validate(dict(values))
     except ValidationError as error:
@@ -536,7 +544,9 @@ StageT = TypeVar("StageT", bound=Section)
 
 
 def pick(config: Config, stage: type[StageT], **values: Any) -> StageT:
-    """The settings of one stage: fields named like sections of the config are copied, the rest is given."""
+    """The settings of one stage: fields named like sections of the config are copied, the rest is
+    given.
+    """
     shared = {
         name: getattr(config, name)
         for name in stage.model_fields

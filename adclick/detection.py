@@ -1,4 +1,6 @@
-"""Zero-click anomaly maps: the detector's maximum over defect types (Eq. 7), and the training-free map."""
+"""Zero-click anomaly maps: the detector's maximum over defect types (Eq. 7), and the training-free
+map.
+"""
 
 from dataclasses import dataclass
 
@@ -18,7 +20,8 @@ class AnomalyMap:
 def residual_map(
     residual: Float[np.ndarray, "grid grid channel"], size_px: int
 ) -> Float[np.ndarray, "height width"]:
-    """The training-free map: the length of the residual at every patch, resized bilinearly to the image.
+    """The training-free map: the length of the residual at every patch, resized bilinearly to the
+    image.
 
     In units of the features; only its order means something.
     """
@@ -40,7 +43,9 @@ def finish_map(
     border. The image score is the maximum of the finished map.
     """
     height, width = raw.shape
-    weight = cv2.resize(foreground.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    weight = cv2.resize(
+        foreground.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
+    )
     pixels = raw.astype(np.float32) * weight ** np.float32(foreground_exponent)
     if smoothing_px > 0:
         pixels = cv2.GaussianBlur(pixels, (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT)

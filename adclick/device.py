@@ -16,8 +16,9 @@ LOCK_FOLDER_VARIABLE = "ADCLICK_LOCK_FOLDER"
 def compute_device() -> Iterator["torch.device"]:
     """The device for one job: a GPU that no other job of this machine holds, else the CPU.
 
-    Respects CUDA_VISIBLE_DEVICES. One job a GPU: a lock file per device is held until the block ends;
-    when all are taken, waits for the first. On the CPU torch is asked for deterministic algorithms.
+    Respects CUDA_VISIBLE_DEVICES. One job a GPU: a lock file per device is held until the block
+    ends; when all are taken, waits for the first. On the CPU torch is asked for deterministic
+    algorithms.
     """
     import torch
 
@@ -38,9 +39,13 @@ def _take_gpu(count: int) -> tuple[int, int]:
     folder = Path(os.environ.get(LOCK_FOLDER_VARIABLE, "/tmp"))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     names = [
-        visible[index] if index < len(visible) and visible[index] else str(index) for index in range(count)
+        visible[index] if index < len(visible) and visible[index] else str(index)
+        for index in range(count)
     ]
-    locks = [os.open(folder / f"adclick-gpu-{name}.lock", os.O_RDWR | os.O_CREAT, 0o666) for name in names]
+    locks = [
+        os.open(folder / f"adclick-gpu-{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        for name in names
+    ]
     for index, lock in enumerate(locks):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,4 +2,6 @@
 
 
 class InputError(ValueError):
-    """Bad input from outside (data, settings, weights): shown as one line, exit code 2, no traceback."""
+    """Bad input from outside (data, settings, weights): shown as one line, exit code 2, no
+    traceback.
+    """

@@ -54,7 +54,9 @@ class Backbone(nn.Module):
         """Stay in evaluation mode: a frozen network's batch statistics never move."""
         return super().train(False)
 
-    def forward(self, images: UInt8[Tensor, "image height width 3"]) -> list[Float[Tensor, "image _ _ _"]]:
+    def forward(
+        self, images: UInt8[Tensor, "image height width 3"]
+    ) -> list[Float[Tensor, "image _ _ _"]]:
         """Feature maps [image channel row column] of every layer."""
         return self.network((images * self.scale - self.shift).permute(0, 3, 1, 2))
 
@@ -97,7 +99,9 @@ def extract(
     layer_dimensions: Sequence[int],
     dimension: int,
     patch: int = 3,
-) -> tuple[Float[Array, "image row column dimension"], Float[Array, "image layer_row layer_column channel"]]:
+) -> tuple[
+    Float[Array, "image row column dimension"], Float[Array, "image layer_row layer_column channel"]
+]:
     """Patch features on a grid x grid lattice, and the first layer's map, channels last.
 
     Every layer's vectors of a `patch` x `patch` neighbourhood (zeros beyond the border) are
@@ -119,11 +123,14 @@ def extract(
     with torch.no_grad():
         maps = backbone(pixels.to(backbone.scale.device))
         pooled = [
-            _to_grid(plane, size, patch, grid) for plane, size in zip(maps, layer_dimensions, strict=True)
+            _to_grid(plane, size, patch, grid)
+            for plane, size in zip(maps, layer_dimensions, strict=True)
         ]
         patches = torch.cat(pooled, dim=3)
         if dimension < patches.shape[3]:
-            patches = F.adaptive_avg_pool1d(patches.flatten(0, 2), dimension).unflatten(0, patches.shape[:3])
+            patches = F.adaptive_avg_pool1d(patches.flatten(0, 2), dimension).unflatten(
+                0, patches.shape[:3]
+            )
     first = maps[0].permute(0, 2, 3, 1).contiguous()
     return _as_given(patches, images), _as_given(first, images)
 
@@ -176,7 +183,9 @@ def _pool_neighbourhoods(
     groups = math.gcd(channels, size)
     values = channels // groups * patch**2
     windows = F.adaptive_avg_pool1d(torch.eye(values, device=plane.device), size // groups).T
-    kernel = windows.reshape(size // groups, channels // groups, patch, patch).repeat(groups, 1, 1, 1)
+    kernel = windows.reshape(size // groups, channels // groups, patch, patch).repeat(
+        groups, 1, 1, 1
+    )
     return F.conv2d(plane, kernel, padding=patch // 2, groups=groups)
 
 
@@ -184,8 +193,10 @@ def _build_network(name: str, layers: Sequence[int], *, pretrained: bool) -> nn.
     """The network up to its last needed layer; the global random state is left as it was."""
     import timm
 
-    if not timm.is_model(name):
-        raise InputError(f"backbone {name}: timm has no such network; see timm.list_models()")
+    if not timm.is_model(name) or ("." in name and not timm.list_pretrained(name)):
+        raise InputError(
+            f"backbone {name}: timm has no such network or weights; see timm.list_pretrained()"
+        )
     create = _fetch if pretrained else timm.create_model
     try:
         with torch.random.fork_rng(devices=[]):
@@ -207,7 +218,7 @@ def _fetch(name: str, **settings: Any) -> nn.Module:
     except IndexError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).rstrip(".").splitlines()), type(error).__name__)
         raise InputError(
             f"backbone {name}: the network could not be reached for its pretrained weights ({reason});"
             " go online once, or give its safetensors file, downloaded elsewhere from"
@@ -221,7 +232,9 @@ def _feature_channels(network: nn.Module) -> list[int]:
     return list(info.channels())
 
 
-def _read_weights(name: str, network: nn.Module, file: Path, sha256: str | None) -> dict[str, Tensor]:
+def _read_weights(
+    name: str, network: nn.Module, file: Path, sha256: str | None
+) -> dict[str, Tensor]:
     """The file's weights for this network, every key and shape checked."""
     if not file.is_file():
         raise InputError(f"backbone {name}: no weights file {file}")
@@ -229,7 +242,9 @@ def _read_weights(name: str, network: nn.Module, file: Path, sha256: str | None)
         with file.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != sha256.lower():
-            raise InputError(f"{file}: sha256 is {found}, not {sha256}; it is not the file that was meant")
+            raise InputError(
+                f"{file}: sha256 is {found}, not {sha256}; it is not the file that was meant"
+            )
     try:
         weights = load_file(file)
     except SafetensorError as error:
@@ -237,7 +252,9 @@ def _read_weights(name: str, network: nn.Module, file: Path, sha256: str | None)
     needed = network.state_dict()
     for key, value in needed.items():
         if key not in weights and not key.endswith("num_batches_tracked"):
-            raise InputError(f"{file}: lacks {key}, which {name} needs; its keys must be timm's for {name}")
+            raise InputError(
+                f"{file}: lacks {key}, which {name} needs; its keys must be timm's for {name}"
+            )
         if key in weights and weights[key].shape != value.shape:
             raise InputError(
                 f"{file}: {key} is {tuple(weights[key].shape)}, {name} needs {tuple(value.shape)}"
@@ -256,7 +273,9 @@ def _check_surplus(name: str, file: Path, surplus: set[str]) -> None:
         complete = timm.create_model(name).state_dict()
     strange = sorted(surplus - complete.keys())
     if strange:
-        raise InputError(f"{file}: {strange[0]} is no part of {name}; its keys must be timm's for {name}")
+        raise InputError(
+            f"{file}: {strange[0]} is no part of {name}; its keys must be timm's for {name}"
+        )
 
 
 def _draw_weights(network: nn.Module, seed: int) -> None:
@@ -282,5 +301,7 @@ def _draw_weights(network: nn.Module, seed: int) -> None:
 
 def _random_pictures(generator: torch.Generator) -> Float[Tensor, "8 3 128 128"]:
     """Smooth colour blotches with some noise on them, standardised as the backbone's input is."""
-    blotches = F.interpolate(torch.randn(8, 3, 16, 16, generator=generator), size=128, mode="bicubic")
+    blotches = F.interpolate(
+        torch.randn(8, 3, 16, 16, generator=generator), size=128, mode="bicubic"
+    )
     return blotches + 0.3 * torch.randn(8, 3, 128, 128, generator=generator)

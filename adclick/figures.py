@@ -134,7 +134,8 @@ def map_sheet(cases: Sequence[MapCase], *, title: str = "") -> Figure:
     methods = list(dict.fromkeys(method for case in cases for method in case.maps))
     sheet = _sheet([case.title for case in cases], _aspect(cases), 2 + len(methods), title)
     scales = {
-        method: _scale([case.maps[method] for case in cases if method in case.maps]) for method in methods
+        method: _scale([case.maps[method] for case in cases if method in case.maps])
+        for method in methods
     }
     for row, case in enumerate(cases):
         _show_image(sheet.panel(row, 0, "image"), case.image)
@@ -258,7 +259,8 @@ def _click_row(sheet: Sheet, row: int, case: ClickCase, counts: Sequence[int]) -
     clicks = sheet.panel(row, 2, _clicks_label(case.clicks))
     _show_clicks(clicks, case, detail)
     masks = [
-        sheet.panel(row, column, _mask_label(case, count)) for column, count in enumerate(counts, start=3)
+        sheet.panel(row, column, _mask_label(case, count))
+        for column, count in enumerate(counts, start=3)
     ]
     for axes, count in zip(masks, counts, strict=True):
         _show_mask(axes, case, count)
@@ -388,7 +390,9 @@ def _number_places(clicks: Sequence[Click], detail: Window) -> list[tuple[float,
         ]
         inside = [place for place in around if _holds(detail, place, distance / 2)]
         # The first place that is clear enough; failing that, the clearest.
-        best = max(inside or around, key=lambda place: min(_clearance(place, taken), 0.9 * distance))
+        best = max(
+            inside or around, key=lambda place: min(_clearance(place, taken), 0.75 * distance)
+        )
         places.append(best)
         taken.append(best)
     return places
@@ -526,7 +530,9 @@ def _curve_limits(panels: Mapping[str, Mapping[str, Curve]]) -> tuple[float, flo
     return max(0.0, 10.0 * low), min(100.0, 10.0 * high) + 1.0
 
 
-def _show_curves(axes: Axes, label: str, curves: Mapping[str, Curve], methods: Sequence[str]) -> None:
+def _show_curves(
+    axes: Axes, label: str, curves: Mapping[str, Curve], methods: Sequence[str]
+) -> None:
     counts = sorted({count for curve in curves.values() for count in curve})
     for place, method in enumerate(methods):
         curve = curves.get(method, {})

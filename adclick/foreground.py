@@ -60,7 +60,9 @@ def fit_foreground(
         return EVERYWHERE
     classes = [np.sort(random.choice(part, count, replace=False)) for part in (background, centre)]
     weight, bias = _discriminant(*(pixels_at(layer1, part) for part in classes))
-    values = np.concatenate([_decision(layer1[index], weight, bias).ravel() for index in range(len(layer1))])
+    values = np.concatenate(
+        [_decision(layer1[index], weight, bias).ravel() for index in range(len(layer1))]
+    )
     minimum, maximum = np.quantile(values, [CLIPPED_SHARE, 1 - CLIPPED_SHARE], method="nearest")
     if not minimum < maximum:
         return EVERYWHERE
@@ -87,7 +89,10 @@ def _class_positions(
     """Flat positions of the border's commoner cluster there, and of the other one in the centre box."""
     band, box = _regions(*layer1.shape[1:3])
     clusters = np.concatenate(
-        [assign_words(layer1[index : index + 1], centres).astype(bool) for index in range(len(layer1))]
+        [
+            assign_words(layer1[index : index + 1], centres).astype(bool)
+            for index in range(len(layer1))
+        ]
     )
     background = bool(clusters[:, band].mean() > 0.5)
     alike = clusters == background

@@ -1,4 +1,4 @@
-"""One image opened for clicking: what does not depend on clicks is computed once, a click is cheap."""
+"""One image opened for clicking: what no click changes is computed once, so a click is cheap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class Session:
     ) -> Float[np.ndarray, "height width"]:
         """The probability of a defect at every pixel, in [0, 1], after all `clicks`.
 
-        `previous` is the last probability map (M_{t-1} of Eq. 1), or any mask to start from; None = empty.
-        Clicks are in pixels of the network's input.
+        `previous` is the last probability map (M_{t-1} of Eq. 1), or any mask to start from; None =
+        empty. Clicks are in pixels of the network's input.
         """
         disks = torch.from_numpy(click_disks(clicks, shape=self.shape, radius_px=self.radius_px))
         last = (
@@ -41,7 +41,9 @@ class Session:
             else torch.from_numpy(np.asarray(previous, np.float32))
         )
         given = torch.cat([last[None], disks])[None].to(self.tokens.device)
-        logits = self.model.decode(self.tokens, given.expand(len(self.tokens), -1, -1, -1), self.maps)
+        logits = self.model.decode(
+            self.tokens, given.expand(len(self.tokens), -1, -1, -1), self.maps
+        )
         return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
 
 
@@ -60,9 +62,9 @@ def open_image(
 ) -> Session:
     """A session on one image at the network's size.
 
-    `residual` is signed, `scale` the mean square residual of the category's normal images. With several
-    texts the answer is the maximum over them (Eq. 7), which is how a defect of unknown type is treated;
-    one text is the usual case of a known type.
+    `residual` is signed, `scale` the mean square residual of the category's normal images. With
+    several texts the answer is the maximum over them (Eq. 7), which is how a defect of unknown type
+    is treated; one text is the usual case of a known type.
     """
     model.to(device).eval()
     inputs = network_input(residual[None], scale[None], form, device)

@@ -23,7 +23,9 @@ Array = TypeVar("Array", np.ndarray, Tensor)
 
 TILE = 8  # query columns matched together: the fastest of 4, 8, 16, 32 measured
 PRODUCT_CHANNELS = 512  # channels of one matrix product: shorter sums have smaller rounding bounds
-SHORTLIST = 64  # candidates a query may keep for the exact comparison before it is compared with all
+SHORTLIST = (
+    64  # candidates a query may keep for the exact comparison before it is compared with all
+)
 BLOCK_VALUES = 2**21  # float64 values compared at once: 16 MB
 UNIT_ROUNDOFF = 2.0**-24  # of float32
 SMALLEST = 2.0**-126  # least normal float32: what one product may lose by underflow
@@ -79,7 +81,11 @@ def match_in_bank(
     references = _chosen_images(bank, image_ids)
     if radius is not None and not radius >= 0:
         raise ValueError(f"radius {radius} must not be negative (None: everywhere)")
-    if not references or queries.numel() == 0 or any(image.shape != queries.shape for image in references):
+    if (
+        not references
+        or queries.numel() == 0
+        or any(image.shape != queries.shape for image in references)
+    ):
         raise ValueError(
             f"need one or more references of the query's shape, not empty: {tuple(queries.shape)}"
         )
@@ -105,7 +111,8 @@ def residual(
     """
     queries = _as_tensor(query).float()
     neighbour, row, column = (
-        _as_tensor(field).to(queries.device) for field in (matches.neighbour, matches.row, matches.column)
+        _as_tensor(field).to(queries.device)
+        for field in (matches.neighbour, matches.row, matches.column)
     )
     rows = _bank_rows(bank, image_ids)
     matched = torch.empty_like(queries)
@@ -214,7 +221,10 @@ def _shortlist(
     """
     height, width, channels = query.shape
     tiling = _tiling(query, radius)
-    padded, padded_channels = tiling.tiles * tiling.tile, math.ceil(channels / tiling.part) * tiling.part
+    padded, padded_channels = (
+        tiling.tiles * tiling.tile,
+        math.ceil(channels / tiling.part) * tiling.part,
+    )
     queries = nn.functional.pad(query, (0, padded_channels - channels, 0, padded - width))
     patches = query.new_zeros(padded + 2 * tiling.margin, len(references), padded_channels)
     upper = query.new_full((height, padded), math.inf)
@@ -224,7 +234,9 @@ def _shortlist(
     for row in range(height):
         centre = _read_row(references, row, patches[tiling.margin : tiling.margin + width])
         top, bottom = max(0, row - tiling.reach), min(height, row + tiling.reach + 1)
-        distances, error = _distance_bounds(queries[top:bottom] - centre, patches, tiling, top - row)
+        distances, error = _distance_bounds(
+            queries[top:bottom] - centre, patches, tiling, top - row
+        )
         state = (_by_tile(values[top:bottom], tiling) for values in (upper, count))
         near, lower_bound = _near(distances, error, *state)
         kept.append(_named(near, lower_bound, tiling, row, top, len(references)))
@@ -268,7 +280,9 @@ def _read_row(
     centre = patches.new_zeros(patches.shape[2])
     centre[:channels] = references[0][row].to(patches.device).float().mean(dim=0)
     for neighbour, image in enumerate(references):
-        torch.sub(image[row].to(patches.device), centre[:channels], out=patches[:, neighbour, :channels])
+        torch.sub(
+            image[row].to(patches.device), centre[:channels], out=patches[:, neighbour, :channels]
+        )
     return centre
 
 
@@ -296,7 +310,10 @@ def _distance_bounds(
     for index in range(tiling.tiles):
         others = patches[index * tiling.tile : index * tiling.tile + tiling.span]
         _subtract_products(
-            distances[index].flatten(0, 1), own[index].flatten(0, 1), others.flatten(0, 1), tiling.part
+            distances[index].flatten(0, 1),
+            own[index].flatten(0, 1),
+            others.flatten(0, 1),
+            tiling.part,
         )
     channels = queries.shape[2]
     additions = tiling.part + 2 * (channels // tiling.part) + 16
@@ -364,7 +381,8 @@ def _named(
 def _possible(kept: list[_Candidates], upper: Float[Tensor, "height width"]) -> _Candidates:
     """All rows' candidates that the final upper bounds do not rule out."""
     query, key, lower = (
-        torch.cat([getattr(part, field) for part in kept]) for field in ("query", "key", "lower_bound")
+        torch.cat([getattr(part, field) for part in kept])
+        for field in ("query", "key", "lower_bound")
     )
     possible = lower <= upper.flatten()[query]
     return _Candidates(query[possible], key[possible], lower[possible])
@@ -412,20 +430,30 @@ def _nearest_of_all(
     row, column = divmod(position, width)
     reach = max(height, width) if radius is None else int(radius)
     rows = torch.arange(max(0, row - reach), min(height, row + reach + 1), device=query.device)
-    columns = torch.arange(max(0, column - reach), min(width, column + reach + 1), device=query.device)
+    columns = torch.arange(
+        max(0, column - reach), min(width, column + reach + 1), device=query.device
+    )
     within = _within(rows[:, None] - row, columns - column, radius)
     most = max(1, BLOCK_VALUES // (within.numel() * channels))
     least, key, done = torch.tensor(math.inf, dtype=torch.float64), 0, 0
     while done < len(references) and least > 0:
         some = references[done : done + min(max(1, done), most)]
-        windows = torch.stack([image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] for image in some])
-        distances = (windows.to(query.device).double() - query[row, column].double()).square().sum(dim=3)
+        windows = torch.stack(
+            [image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] for image in some]
+        )
+        distances = (
+            (windows.to(query.device).double() - query[row, column].double()).square().sum(dim=3)
+        )
         if not torch.isfinite(distances).all():
-            raise ValueError(f"features must be finite; near row {row}, column {column} they are not")
+            raise ValueError(
+                f"features must be finite; near row {row}, column {column} they are not"
+            )
         index = int(distances.where(within, math.inf).argmin())
         rank, down, right = np.unravel_index(index, distances.shape)
         if distances[rank, down, right] < least:
             least = distances[rank, down, right]
-            key = (done + int(rank)) * height * width + int(rows[down]) * width + int(columns[right])
+            key = (
+                (done + int(rank)) * height * width + int(rows[down]) * width + int(columns[right])
+            )
         done += len(some)
     return least, key

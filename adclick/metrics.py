@@ -85,7 +85,9 @@ def pixel_metrics(
     )
 
 
-def iou(prediction: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]) -> float:
+def iou(
+    prediction: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]
+) -> float:
     """Intersection over union of two masks; 1 when both are empty."""
     if prediction.shape != truth.shape:
         raise ValueError(f"the prediction is {prediction.shape}, the truth {truth.shape}")
@@ -100,7 +102,9 @@ def mean_iou(predictions: Masks, truths: Masks) -> float:
     return float(np.mean([iou(*pair) for pair in zip(predictions, truths, strict=True)]))
 
 
-def number_of_clicks(ious: Float[np.ndarray, "image click"], target: float | int, cap: int = 20) -> float:
+def number_of_clicks(
+    ious: Float[np.ndarray, "image click"], target: float | int, cap: int = 20
+) -> float:
     """Mean number of clicks until an image's IoU first reaches `target` (NoC).
 
     Column c of `ious` is the IoU after exactly c + 1 clicks. An image that does not reach the

@@ -12,7 +12,9 @@ from adclick.models.residual_input import residual_tokens
 
 @dataclass(frozen=True)
 class ResidualForm:
-    """How a signed residual becomes the network's input; `zero` hides it (the ablation without residual)."""
+    """How a signed residual becomes the network's input; `zero` hides it (the ablation without
+    residual).
+    """
 
     normalise: bool
     clamp: float | None

@@ -39,6 +39,7 @@ from adclick.provenance import digest
 
 REAL, SIMULATED = "real", "simulated"
 SORTED_SPLIT = "sorted"
+MANIFEST = "make_manifest/manifest.csv"
 FIGURE_NAMES = ("clicks", "maps", "curve")
 CLICK_TABLES, UNSUPERVISED_TABLES, SUPERVISED_TABLES = (1, 7), (2, 3), (4, 5, 6)
 
@@ -64,12 +65,16 @@ def language_file(config: Config, dataset: str) -> str:
 def places(config: Config) -> list[str]:
     """Every `data set/category` that is run."""
     return [
-        f"{name}/{category}" for name in config.run_datasets for category in config.datasets[name].categories
+        f"{name}/{category}"
+        for name in config.run_datasets
+        for category in config.datasets[name].categories
     ]
 
 
 def pretraining_sources(config: Config, place: str) -> list[str]:
-    """The `data set/category` places that a category's models are pretrained on, itself never among them."""
+    """The `data set/category` places that a category's models are pretrained on, itself never among
+    them.
+    """
     dataset, category = place.split("/")
     if place not in config.pretrain_on:
         others = [name for name in config.datasets[dataset].categories if name != category]
@@ -88,8 +93,12 @@ def _expanded(config: Config, entry: str) -> list[str]:
 
 
 def adclick_pretraining(variant: AdclickVariant) -> str:
-    """The name of the pretraining that a variant starts from: variants with equal settings share it."""
-    return ("language" if variant.language else "plain") + ("" if variant.residual else "_no_residual")
+    """The name of the pretraining that a variant starts from: variants with equal settings share
+    it.
+    """
+    return ("language" if variant.language else "plain") + (
+        "" if variant.residual else "_no_residual"
+    )
 
 
 def seg_pretraining(variant: SegVariant) -> str:
@@ -105,9 +114,12 @@ def adclick_weights(config: Config, place: str, name: str, seed: int | str) -> s
         return f"{folder}/train_adclick/{name}/seed{seed}/weights.safetensors"
     if not pretraining_sources(config, place):
         raise ValueError(
-            f"adclick_variants.{name}: {place} has nothing to pretrain on; set pretrain_on or finetune: true"
+            f"adclick_variants.{name}: {place} has nothing to pretrain on;"
+            " set pretrain_on, or finetune: true"
         )
-    return f"{folder}/pretrain_adclick/{adclick_pretraining(variant)}/seed{seed}/weights.safetensors"
+    return (
+        f"{folder}/pretrain_adclick/{adclick_pretraining(variant)}/seed{seed}/weights.safetensors"
+    )
 
 
 def training_inputs(config: Config, sources: Iterable[str], *, masks: bool) -> dict[str, list[str]]:
@@ -118,15 +130,21 @@ def training_inputs(config: Config, sources: Iterable[str], *, masks: bool) -> d
         "images": [f"{folder}/make_manifest/images.h5" for _, folder in folders],
         "residuals": [f"{folder}/compute_residuals/{REAL}.h5" for _, folder in folders],
         "simulated_images": [f"{folder}/simulate_defects/images.h5" for _, folder in folders],
-        "simulated_residuals": [f"{folder}/compute_residuals/{SIMULATED}.h5" for _, folder in folders],
+        "simulated_residuals": [
+            f"{folder}/compute_residuals/{SIMULATED}.h5" for _, folder in folders
+        ],
         "languages": [language_file(config, dataset) for dataset, _ in folders],
     }
     true_masks = {"masks": [f"{folder}/make_manifest/masks.h5" for _, folder in folders]}
     return inputs | (true_masks if masks else {})
 
 
-def initial_weights(config: Config, place: str, network: str, name: str, seed: int | str) -> dict[str, str]:
-    """The pretrained weights that a variant's training starts from, under `initial`; nothing without any."""
+def initial_weights(
+    config: Config, place: str, network: str, name: str, seed: int | str
+) -> dict[str, str]:
+    """The pretrained weights that a variant's training starts from, under `initial`; nothing
+    without any.
+    """
     if not pretraining_sources(config, place):
         return {}
     if network == "adclick":
@@ -136,14 +154,19 @@ def initial_weights(config: Config, place: str, network: str, name: str, seed: i
         if not variant.pretrain:
             return {}
         shared = seg_pretraining(variant)
-    return {
-        "initial": f"{category_folder(config, place)}/pretrain_{network}/{shared}/seed{seed}/weights.safetensors"
-    }
+    folder = category_folder(config, place)
+    return {"initial": f"{folder}/pretrain_{network}/{shared}/seed{seed}/weights.safetensors"}
 
 
 def expanded_source(variant: SegVariant, seed: int | str) -> str | None:
-    """The name of the expanded training defects that a variant learns from; None without supervision."""
-    return None if variant.supervision == "unsupervised" else f"expanded_{variant.supervision}_seed{seed}"
+    """The name of the expanded training defects that a variant learns from; None without
+    supervision.
+    """
+    return (
+        None
+        if variant.supervision == "unsupervised"
+        else f"expanded_{variant.supervision}_seed{seed}"
+    )
 
 
 def images_of(config: Config, place: str, source: str) -> str:
@@ -181,7 +204,11 @@ def table_methods(config: Config, number: int) -> list[str]:
     """The methods that a table shows, peers first."""
     variants = config.adclick_seg_variants
     if number in CLICK_TABLES:
-        shown = [name for name in config.run_adclick if config.adclick_variants[name].residual or number == 1]
+        shown = [
+            name
+            for name in config.run_adclick
+            if config.adclick_variants[name].residual or number == 1
+        ]
         return [*config.run_click_peers, *shown] if number == 1 else shown
     free = [name for name in config.run_adclick_seg if variants[name].supervision == "unsupervised"]
     if number in UNSUPERVISED_TABLES:
@@ -220,9 +247,13 @@ def figure_inputs(config: Config, place: str) -> dict[str, list[str]]:
 
 
 def table_targets(config: Config) -> dict[int, list[str]]:
-    """What each of the paper's eight tables is made of here: its file, or nothing where the run has none."""
+    """What each of the paper's eight tables is made of here: its file, or nothing where the run has
+    none.
+    """
     return {
-        number: [f"results/{config.run}/tables/table{number}.csv"] if config.tables.get(number) else []
+        number: [f"results/{config.run}/tables/table{number}.csv"]
+        if config.tables.get(number)
+        else []
         for number in range(1, 9)
     }
 
@@ -239,7 +270,7 @@ def figures(config: Config) -> list[str]:
 
 
 def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:
-    """What a manifest is made of besides the pictures: the split's file, the record of drawn data."""
+    """What a manifest is made of besides pictures: the split's file, the record of drawn data."""
     defined = config.datasets[dataset]
     inputs = {} if defined.split == SORTED_SPLIT else {"split": defined.split}
     if defined.layout == "toy":
@@ -247,8 +278,22 @@ def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:
     return inputs
 
 
+def missing_data(config: Config) -> list[str]:
+    """Folders of data sets that the run still has to read and that are not on disk."""
+    needed = {
+        name for place in places(config) for name in [place, *pretraining_sources(config, place)]
+    }
+    unread = [
+        name for name in needed if not Path(category_folder(config, name), MANIFEST).is_file()
+    ]
+    defined = [config.datasets[name.split("/")[0]] for name in sorted(unread)]
+    folders = [Path(config.data_root) / one.root for one in defined if one.layout != "toy"]
+    return [str(folder) for folder in dict.fromkeys(folders) if not folder.is_dir()]
+
+
 def data_digest(config: Config, dataset: str, category: str) -> str:
-    """What changes when a category's files on disk change: names, sizes, times; `absent` without a root.
+    """What changes when a category's files on disk change: names, sizes, times; `absent` without a
+    root.
 
     The embedded data set is drawn by the workflow, so its files are an artifact: `drawn`.
     """
@@ -261,7 +306,9 @@ def data_digest(config: Config, dataset: str, category: str) -> str:
 
 
 def digest_files(root: Path) -> str:
-    """A digest of (relative name, size, modification time) of all files below a folder; `absent` without it."""
+    """A digest of (relative name, size, modification time) of all files below a folder; `absent`
+    without it.
+    """
     if not root.is_dir():
         return "absent"
     return digest(sorted(_file_states(root, root)))
@@ -274,7 +321,11 @@ def _file_states(folder: Path, root: Path) -> Iterator[list[str | int]]:
                 yield from _file_states(Path(entry.path), root)
             elif not entry.name.startswith("."):
                 state = entry.stat()
-                yield [Path(entry.path).relative_to(root).as_posix(), state.st_size, state.st_mtime_ns]
+                yield [
+                    Path(entry.path).relative_to(root).as_posix(),
+                    state.st_size,
+                    state.st_mtime_ns,
+                ]
 
 
 # --- settings -----------------------------------------------------------------------------------
@@ -309,7 +360,9 @@ def _fit_foreground(config: Config, wildcards: Mapping[str, str]) -> Section:
 
 
 def _generate_prompts(config: Config, wildcards: Mapping[str, str]) -> Section:
-    return pick(config, GeneratePrompts, categories=config.datasets[wildcards["dataset"]].categories)
+    return pick(
+        config, GeneratePrompts, categories=config.datasets[wildcards["dataset"]].categories
+    )
 
 
 def _train_adclick(config: Config, wildcards: Mapping[str, str]) -> Section:
@@ -318,7 +371,10 @@ def _train_adclick(config: Config, wildcards: Mapping[str, str]) -> Section:
         variant = config.adclick_variants[wildcards["variant"]]
         language, residual = variant.language, variant.residual
     else:
-        language, residual = pretraining.startswith("language"), not pretraining.endswith("_no_residual")
+        language, residual = (
+            pretraining.startswith("language"),
+            not pretraining.endswith("_no_residual"),
+        )
     return pick(
         config,
         TrainAdclick,
@@ -343,7 +399,11 @@ def _train_adclick_seg(config: Config, wildcards: Mapping[str, str]) -> Section:
         )
     training = config.adclick_seg_training
     return pick(
-        config, TrainAdclickSeg, **_training(config, place, pretraining), variant=variant, training=training
+        config,
+        TrainAdclickSeg,
+        **_training(config, place, pretraining),
+        variant=variant,
+        training=training,
     )
 
 
@@ -365,7 +425,9 @@ def _evaluate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
 
 
 def _label_defects(config: Config, wildcards: Mapping[str, str]) -> Section:
-    return pick(config, LabelDefects, category=wildcards["category"], supervision=wildcards["supervision"])
+    return pick(
+        config, LabelDefects, category=wildcards["category"], supervision=wildcards["supervision"]
+    )
 
 
 def _expand_defects(config: Config, _: Mapping[str, str]) -> Section:
@@ -379,14 +441,17 @@ def _predict_maps(config: Config, wildcards: Mapping[str, str]) -> Section:
 def _evaluate_maps(config: Config, wildcards: Mapping[str, str]) -> Section:
     variant = config.adclick_seg_variants.get(wildcards["method"])
     supervised = variant is not None and variant.supervision != "unsupervised"
-    return pick(config, EvaluateMaps, **_named(wildcards), method=wildcards["method"], supervised=supervised)
+    return pick(
+        config, EvaluateMaps, **_named(wildcards), method=wildcards["method"], supervised=supervised
+    )
 
 
 def _make_table(config: Config, wildcards: Mapping[str, str]) -> Section:
     number = int(wildcards["number"])
-    variants: Mapping[str, Section] = {7: config.adclick_variants, 8: config.adclick_seg_variants}.get(
-        number, {}
-    )
+    variants: Mapping[str, Section] = {
+        7: config.adclick_variants,
+        8: config.adclick_seg_variants,
+    }.get(number, {})
     methods = table_methods(config, number)
     return pick(
         config,

@@ -1,4 +1,6 @@
-"""What determines a result: the code that a command can reach, its settings, inputs, seed and libraries."""
+"""What determines a result: the code that a command can reach, its settings, inputs, seed and
+libraries.
+"""
 
 import ast
 import hashlib
@@ -46,8 +48,8 @@ def file_sha256(path: Path) -> str:
 def fingerprint(command: str) -> str:
     """A digest of all code of this package that `command` (a dotted module) can reach by import.
 
-    Comments, docstrings and layout do not count, so only a change that can alter a result changes it.
-    Follows static absolute imports from the module down, lazy ones included; skips `config` and
+    Comments, docstrings and layout do not count, so only a change that can alter a result changes
+    it. Follows static absolute imports from the module down, lazy ones included; skips `config` and
     `provenance`; adds the versions of the numeric libraries that the closure imports.
     """
     modules = _closure(command)
@@ -63,7 +65,9 @@ def reachable_modules(command: str) -> frozenset[str]:
 
 def library_versions(libraries: list[str]) -> dict[str, str]:
     """Installed versions of those of the named import packages that can change numbers."""
-    return {name: _version(PINNED_LIBRARIES[name]) for name in libraries if name in PINNED_LIBRARIES}
+    return {
+        name: _version(PINNED_LIBRARIES[name]) for name in libraries if name in PINNED_LIBRARIES
+    }
 
 
 def reachable_libraries(command: str) -> list[str]:
@@ -150,7 +154,10 @@ def _code_of(name: str) -> str:
     tree = ast.parse(ast.unparse(_parsed(name)))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and body
+        ):
             first = body[0]
             if (
                 isinstance(first, ast.Expr)

@@ -63,7 +63,9 @@ def fit_codebook(
     from sklearn.exceptions import ConvergenceWarning
 
     if len(pixels) < words:
-        raise InputError(f"a codebook of {words} words needs as many pixels, got {len(pixels)}; sample more")
+        raise InputError(
+            f"a codebook of {words} words needs as many pixels, got {len(pixels)}; sample more"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         starts: Any = CODEBOOK_STARTS
@@ -156,7 +158,9 @@ def nearest_images(
     own = np.asarray(query_sources, object)[:, None] == np.asarray(reference_ids, object)[None, :]
     available = len(reference_ids) - int(own.sum(axis=1).max(initial=0))
     if available < 1:
-        raise InputError("a query has no normal image but its own to be compared with; add normal images")
+        raise InputError(
+            "a query has no normal image but its own to be compared with; add normal images"
+        )
     ranked = np.argsort(np.where(own, np.inf, distances), axis=1, kind="stable")
     return ranked[:, : min(count, available)]
 

@@ -26,9 +26,10 @@ def simulate_clicks(
 ) -> list[Answer]:
     """The answers after 1 … `count` clicks of a robot user who knows the truth.
 
-    `predict(clicks, previous probability or None)` is the method. Each click falls at the deepest point
-    of the larger error region of the mask so far (`next_click`); the mask before the first click is
-    empty. When a mask is exactly right there is nothing left to click: the last answer is repeated.
+    `predict(clicks, previous probability or None)` is the method. Each click falls at the deepest
+    point of the larger error region of the mask so far (`next_click`); the mask before the first
+    click is empty. When a mask is exactly right there is nothing left to click: the last answer is
+    repeated.
 
     Source: the evaluation protocol of RITM and SimpleClick (arXiv 2210.11006), used in Sec. 4.2.
     """

@@ -5,6 +5,7 @@ from the start, so its CSV, Markdown and LaTeX forms cannot disagree, and equal 
 bytes.
 """
 
+import html
 import itertools
 import math
 import statistics
@@ -45,6 +46,24 @@ METRICS = {
 CLICK_METRICS = ("pixel_ap", "pixel_pro", "pixel_auroc", "miou")
 PIXEL_METRICS = ("pixel_ap", "pixel_pro", "pixel_auroc")
 PAGE_ROWS = 45  # a LaTeX page holds about this many rows
+HTML_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 14px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 0.2rem 0.7rem; text-align: left; }}
+th {{ border-bottom: 2px solid #222; }}
+td {{ border-bottom: 1px solid #ddd; }}
+.number {{ text-align: right; }}
+li {{ color: #555; }}
+</style>
+<h1 style="font-size: 1.1rem">{title}</h1>
+<table><thead><tr>{head}</tr></thead><tbody>
+{rows}
+</tbody></table>
+<ul>{notes}</ul>
+</html>
+"""
 
 
 @dataclass(frozen=True)
@@ -269,7 +288,9 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """LaTeX with booktabs rules, a longtable when it exceeds a page; marks as in Markdown."""
-    body = _marked_cells(table, _latex_text, {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"})
+    body = _marked_cells(
+        table, _latex_text, {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+    )
     lines: list[str] = []
     for key, before, cells in zip(_keys(table), [None, *_keys(table)], body, strict=False):
         if before is not None and key != before:
@@ -282,6 +303,27 @@ def to_latex(table: Table) -> str:
     wrap = _latex_pages if len(table.rows) > PAGE_ROWS else _latex_float
     notes = [rf"{_latex_text(note)}\par" for note in _all_notes(table)]
     return "\n".join(wrap(caption, alignment, head, lines, notes)) + "\n"
+
+
+def to_html(table: Table) -> str:
+    """A page of its own with the table and its notes, for the report; marks as in Markdown."""
+    body = _marked_cells(table, html.escape, {"best": "<b>{}</b>", "second": "<u>{}</u>"})
+    first_number = table.columns.index("Source") + 1
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
+    lines = [
+        "".join(
+            f"<td{' class=number' if place >= first_number else ''}>{cell}</td>"
+            for place, cell in enumerate(cells)
+        )
+        for cells in body
+    ]
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in _all_notes(table))
+    return HTML_PAGE.format(
+        title=html.escape(f"Table {table.number}. {table.title}."),
+        head=head,
+        rows="\n".join(f"<tr>{line}</tr>" for line in lines),
+        notes=notes,
+    )
 
 
 def _select(
@@ -317,7 +359,10 @@ def _index_records(records: Iterable[Record]) -> Index:
 
 
 def _index_published(number: int, published: pd.DataFrame) -> Published:
-    lines = [{str(name): str(text) for name, text in line.items()} for line in published.to_dict("records")]
+    lines = [
+        {str(name): str(text) for name, text in line.items()}
+        for line in published.to_dict("records")
+    ]
     return {
         (line["row"], line["dataset"], line["category"], line["metric"]): line
         for line in lines
@@ -386,9 +431,15 @@ def _block_rows(
     variants: Sequence[Variant],
     titles: Mapping[str, str],
 ) -> list[Row]:
-    present = {variant.method: _present(index, layout, block, variant.method) for variant in variants}
+    present = {
+        variant.method: _present(index, layout, block, variant.method) for variant in variants
+    }
     complete = {method for method, found in present.items() if found == block.members}
-    rows = _published_rows(block, layout, lines, ranked=bool(complete)) if any(present.values()) else []
+    rows = (
+        _published_rows(block, layout, lines, ranked=bool(complete))
+        if any(present.values())
+        else []
+    )
     published = {row.method: row for row in rows}
     for variant in variants:
         found = present[variant.method]
@@ -596,7 +647,9 @@ def _row_notes(rows: Sequence[Row], lines: Published, layout: Layout) -> list[st
         " and category, at the printed precision."
     ]
     if any(row.partial for row in rows):
-        notes.append("An average that lacks categories is neither ranked nor compared with a published one.")
+        notes.append(
+            "An average that lacks categories is neither ranked nor compared with a published one."
+        )
     return notes + _published_remarks(rows, lines, layout)
 
 
@@ -629,7 +682,9 @@ def _texts(frame: pd.DataFrame, column: str) -> list[str]:
     return [str(text) for text in frame[column]]
 
 
-def _marked_cells(table: Table, escape: Callable[[str], str], patterns: Mapping[str, str]) -> list[list[str]]:
+def _marked_cells(
+    table: Table, escape: Callable[[str], str], patterns: Mapping[str, str]
+) -> list[list[str]]:
     """The cells to print: escaped, marked, blank where they repeat the place of the row above."""
     cells: list[list[str]] = []
     above: tuple[str, str] | None = None
@@ -637,7 +692,8 @@ def _marked_cells(table: Table, escape: Callable[[str], str], patterns: Mapping[
         _keys(table), table.rows.to_numpy().tolist(), table.marks.to_numpy().tolist(), strict=True
     ):
         line = [
-            patterns.get(mark, "{}").format(escape(text)) for text, mark in zip(texts, marks, strict=True)
+            patterns.get(mark, "{}").format(escape(text))
+            for text, mark in zip(texts, marks, strict=True)
         ]
         if above is not None and place == above:
             line[:2] = ["", ""]

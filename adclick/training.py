@@ -15,7 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from adclick.clicks import Click, click_disks, sample_deepest_click, sample_first_clicks, sample_next_click
+from adclick.clicks import (
+    Click,
+    click_disks,
+    sample_deepest_click,
+    sample_first_clicks,
+    sample_next_click,
+)
 from adclick.data.samples import Batch, step_generator
 from adclick.losses import focal_loss, normalized_focal_loss
 from adclick.models.vision_language import normalise_image
@@ -27,11 +33,17 @@ CLICK_STREAM = 10_000  # keeps the click generators of a step apart from its sam
 class Segmenter(Protocol):
     """What the loop needs of a network: the three parts that clicks are repeated over or not."""
 
-    def embed_residual(self, residual: Tensor) -> Tensor: ...
+    def embed_residual(self, residual: Tensor) -> Tensor:
+        """Tokens of the network's residual input."""
+        ...
 
-    def language_maps(self, image: Tensor, text: Tensor, text_mask: Tensor) -> list[Tensor]: ...
+    def language_maps(self, image: Tensor, text: Tensor, text_mask: Tensor) -> list[Tensor]:
+        """What the words say of the image, a map a stage; empty without a language branch."""
+        ...
 
-    def decode(self, tokens: Tensor, clicks: Tensor, maps: list[Tensor]) -> Tensor: ...
+    def decode(self, tokens: Tensor, clicks: Tensor, maps: list[Tensor]) -> Tensor:
+        """Logits at the clicks' resolution."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,9 @@ def warmup_rate(step: int, rate: float, warmup_steps: int) -> float:
 
 
 def ema_weight(step: int, decay: float) -> float:
-    """The decay of the moving average at a step: small at first, so that early weights are forgotten."""
+    """The decay of the moving average at a step: small at first, so that early weights are
+    forgotten.
+    """
     return min(decay, (1 + step) / (10 + step))
 
 
@@ -74,8 +88,9 @@ def train(
 ) -> tuple[nn.Module, list[float]]:
     """The moving average of the trained weights as a module, and the loss of every step.
 
-    `draw(step)` gives a step's batch; the next one is prepared while this one is computed. Everything
-    random is a function of (seed, step), so equal inputs give equal weights on one CPU type.
+    `draw(step)` gives a step's batch; the next one is prepared while this one is computed.
+    Everything random is a function of (seed, step), so equal inputs give equal weights on one CPU
+    type.
     """
     model.to(device)
     average = AveragedModel(model, multi_avg_fn=_averager(plan.ema_decay))
@@ -89,7 +104,9 @@ def train(
             if step + 1 < plan.steps:
                 waiting = reader.submit(draw, step + 1)
             torch.manual_seed(int(step_generator(seed, step, 2 * CLICK_STREAM).integers(2**62)))
-            losses.append(_take_step(model, optimiser, batch, plan, step=step, seed=seed, device=device))
+            losses.append(
+                _take_step(model, optimiser, batch, plan, step=step, seed=seed, device=device)
+            )
             average.update_parameters(model)
     return average.module.eval(), losses
 
@@ -121,13 +138,16 @@ def forward_with_clicks(
 ) -> tuple[Float[Tensor, "batch 1 height width"], Float[Tensor, "batch 1 height width"]]:
     """Logits of a batch after its simulated clicks, and its labels.
 
-    First clicks are drawn for every sample, then 0 to `click_rounds` rounds add the click that would
-    correct the current mask (no gradient, evaluation mode); the last mask is an input of the final
-    pass (SimpleClick's training). The language-vision maps are computed once and shared by all rounds.
+    First clicks are drawn for every sample, then 0 to `click_rounds` rounds add the click that
+    would correct the current mask (no gradient, evaluation mode); the last mask is an input of the
+    final pass (SimpleClick's training). The language-vision maps are computed once and shared by
+    all rounds.
     """
     segmenter: Segmenter = model  # type: ignore[assignment]
     labels = torch.from_numpy(batch.labels).to(device)
-    tokens = segmenter.embed_residual(network_input(batch.residuals, batch.scales, plan.residual, device))
+    tokens = segmenter.embed_residual(
+        network_input(batch.residuals, batch.scales, plan.residual, device)
+    )
     maps = segmenter.language_maps(
         normalise_image(torch.from_numpy(batch.images).to(device)),
         torch.from_numpy(batch.texts).to(device),
@@ -136,7 +156,9 @@ def forward_with_clicks(
     previous = torch.zeros_like(labels)
     clicks: list[list[Click]] = [[] for _ in range(len(labels))]
     if plan.iis:
-        generators = [step_generator(seed, step, CLICK_STREAM + index) for index in range(len(labels))]
+        generators = [
+            step_generator(seed, step, CLICK_STREAM + index) for index in range(len(labels))
+        ]
         rounds = int(step_generator(seed, step, 3 * CLICK_STREAM).integers(plan.click_rounds + 1))
         clicks = _first_clicks(batch.labels[:, 0], plan, generators)
         for _ in range(rounds):
@@ -146,11 +168,15 @@ def forward_with_clicks(
 
 
 def _first_clicks(
-    labels: Float[np.ndarray, "batch height width"], plan: Plan, generators: Sequence[np.random.Generator]
+    labels: Float[np.ndarray, "batch height width"],
+    plan: Plan,
+    generators: Sequence[np.random.Generator],
 ) -> list[list[Click]]:
     if not plan.first_clicks:
         return [[] for _ in labels]
-    return [_first(label, plan, generator) for label, generator in zip(labels, generators, strict=True)]
+    return [
+        _first(label, plan, generator) for label, generator in zip(labels, generators, strict=True)
+    ]
 
 
 def _first(
@@ -169,7 +195,9 @@ def _add_next_clicks(
     generators: Sequence[np.random.Generator],
 ) -> None:
     predictions = (previous[:, 0] > threshold).cpu().numpy()
-    for taken, label, prediction, generator in zip(clicks, labels, predictions, generators, strict=True):
+    for taken, label, prediction, generator in zip(
+        clicks, labels, predictions, generators, strict=True
+    ):
         click = sample_next_click(label == 1, prediction, generator, ignore=label < 0)
         if click is not None:
             taken.append(click)

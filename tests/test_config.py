@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from adclick import plan
 from adclick.config import Config, load_config
 from adclick.errors import InputError
+from tests import schema
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = {
@@ -25,7 +26,11 @@ OVERLAYS = {
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     both = dict(base)
     for key, value in over.items():
-        both[key] = merged(both[key], value) if isinstance(both.get(key), dict) and isinstance(value, dict) else value
+        both[key] = (
+            merged(both[key], value)
+            if isinstance(both.get(key), dict) and isinstance(value, dict)
+            else value
+        )
     return both
 
 
@@ -79,6 +84,10 @@ def test_every_key_is_explained_and_nothing_else() -> None:
     assert explained == set(sections(Config))
 
 
+def test_the_schema_is_in_step_with_the_models() -> None:
+    assert schema.PATH.read_text(encoding="utf-8") == schema.text(), "python -m tests.schema"
+
+
 def test_conda_and_pip_ask_for_the_same_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
@@ -117,9 +126,15 @@ def test_only_the_stages_that_may_open_a_true_mask() -> None:
         "evaluate_maps",
         "make_figures",
     }
-    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
+    text = "\n".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk")
+    )
     rules = re.split(r"^rule (\w+):$", text, flags=re.MULTILINE)
-    openers = {name for name, body in zip(rules[1::2], rules[2::2], strict=True) if "masks.h5" in body.split("shell:")[0]}
+    openers = {
+        name
+        for name, body in zip(rules[1::2], rules[2::2], strict=True)
+        if "masks.h5" in body.split("shell:")[0]
+    }
     assert openers | {"pretrain_adclick", "pretrain_adclick_seg"} == allowed
     config = load_config(read())
     assert "masks" not in plan.training_inputs(config, ["mvtec/bottle"], masks=False)

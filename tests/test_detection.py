@@ -21,10 +21,14 @@ def test_small_half_precision_residuals_are_squared_in_single_precision() -> Non
 def test_the_background_of_an_object_counts_for_nothing() -> None:
     foreground = np.zeros((4, 4), np.float32)
     foreground[:, 2:] = 1
-    shown = finish_map(np.ones((4, 4), np.float32), foreground, smoothing_px=0.0, foreground_exponent=1.0)
+    shown = finish_map(
+        np.ones((4, 4), np.float32), foreground, smoothing_px=0.0, foreground_exponent=1.0
+    )
     assert shown.pixels[:, :2].sum() == 0
     assert shown.image_score == 1
-    ignored = finish_map(np.ones((4, 4), np.float32), foreground, smoothing_px=0.0, foreground_exponent=0.0)
+    ignored = finish_map(
+        np.ones((4, 4), np.float32), foreground, smoothing_px=0.0, foreground_exponent=0.0
+    )
     assert np.all(ignored.pixels == 1)
 
 

@@ -76,18 +76,24 @@ def layer_of(module: str) -> int:
 
 def own_modules() -> list[str]:
     paths = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
-    return [".".join(("adclick", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in paths]
+    return [
+        ".".join(("adclick", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in paths
+    ]
 
 
 @pytest.mark.parametrize("module", own_modules())
 def test_imports_point_down(module: str) -> None:
     path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    imported = [
+        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
+    ]
     assert not any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
     for name in imported:
         if name.startswith("adclick."):
-            assert layer_of(name) <= layer_of(module), f"{module} imports {name}, which lies above it"
+            assert layer_of(name) <= layer_of(module), (
+                f"{module} imports {name}, which lies above it"
+            )
 
 
 def test_packages_have_no_code_of_their_own() -> None:
@@ -110,6 +116,8 @@ def test_annotation_never_reaches_training() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_loads_no_more_than_it_needs(command: str) -> None:
     script = f"import sys; import adclick.commands.{command}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
     surplus = HEAVY & set(loaded.split()) - ALLOWED.get(command, {"torch", "timm"})
     assert not surplus, f"{command} loads {sorted(surplus)} on import"

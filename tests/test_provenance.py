@@ -13,7 +13,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "commands/go.py").write_text(
         "from adclick.core import answer\n\n\ndef main():\n    return answer()\n"
     )
-    (tmp_path / "core.py").write_text('def answer():\n    """Forty-two."""\n    return 42  # why not\n')
+    (tmp_path / "core.py").write_text(
+        'def answer():\n    """Forty-two."""\n    return 42  # why not\n'
+    )
     (tmp_path / "other.py").write_text("unused = 1\n")
     (tmp_path / "config.py").write_text("key = 1\n")
     monkeypatch.setattr(provenance, "PACKAGE_FOLDER", tmp_path)
@@ -68,5 +70,7 @@ def test_stamp_holds_only_what_determines_a_result(package: Path) -> None:
     ]
     assert made[0] == made[1]
     assert set(made[0]) == {"command", "code", "settings", "inputs", "seed", "libraries"}
-    other = provenance.make_stamp("adclick.commands.go", settings={"a": 2}, inputs={"x": "ab"}, seed=0)
+    other = provenance.make_stamp(
+        "adclick.commands.go", settings={"a": 2}, inputs={"x": "ab"}, seed=0
+    )
     assert provenance.digest(other) != provenance.digest(made[0])

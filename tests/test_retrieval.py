@@ -160,6 +160,12 @@ def test_neighbours_are_sorted_and_exclude_the_query_itself() -> None:
     assert found.tolist() == [[2, 3, 1], [2, 0, 1]]
 
 
+def test_equally_distant_neighbours_stay_in_index_order() -> None:
+    distances = np.tile(np.arange(3, dtype=np.float32), (1, 40))
+    found = nearest_images(distances, count=120, query_sources=[""], reference_ids=[str(i) for i in range(120)])
+    assert found.tolist() == [[*range(0, 120, 3), *range(1, 120, 3), *range(2, 120, 3)]]
+
+
 def test_all_queries_have_as_many_neighbours_as_the_poorest() -> None:
     distances = np.zeros((2, 3), np.float32)
     found = nearest_images(distances, count=50, query_sources=["b", ""], reference_ids=["a", "b", "c"])

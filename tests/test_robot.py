@@ -8,7 +8,9 @@ TRUTH[4:9, 4:9] = True
 
 
 def test_the_first_click_falls_into_the_middle_of_the_defect() -> None:
-    answers = simulate_clicks(lambda clicks, previous: np.zeros((16, 16), np.float32), TRUTH, count=1, threshold=0.5)
+    answers = simulate_clicks(
+        lambda clicks, previous: np.zeros((16, 16), np.float32), TRUTH, count=1, threshold=0.5
+    )
     assert answers[0].clicks == (Click(6, 6, True),)
 
 
@@ -38,6 +40,8 @@ def test_a_right_mask_ends_the_clicking_and_repeats_the_answer() -> None:
 
 
 def test_no_pixel_is_clicked_twice() -> None:
-    answers = simulate_clicks(lambda clicks, previous: np.zeros((16, 16), np.float32), TRUTH, count=8, threshold=0.5)
+    answers = simulate_clicks(
+        lambda clicks, previous: np.zeros((16, 16), np.float32), TRUTH, count=8, threshold=0.5
+    )
     places = [(click.row, click.column) for click in answers[-1].clicks]
     assert len(set(places)) == 8

@@ -14,6 +14,7 @@ from adclick.tables import (
     build_table,
     read_published,
     to_csv,
+    to_html,
     to_latex,
     to_markdown,
 )
@@ -372,6 +373,20 @@ def test_latex_marks_and_escapes():
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
     widths = {line.count("&") for line in text.splitlines() if line.endswith(r"\\")}
     assert widths == {6}
+
+
+def test_html_marks_escapes_and_carries_the_notes():
+    records = [
+        map_record("toy", "cloth", "weak", ap=0.9),
+        map_record("toy", "cloth", "full", ap=0.8),
+    ]
+    place = {"datasets": {"toy": ["cloth"]}, "methods": ["weak", "full"], "titles": {"weak": "<ours>"}}
+    text = to_html(build_table(4, records, NOTHING, **place, departures=["toy & tiny"]))
+    assert "<td>&lt;ours&gt;</td>" in text
+    assert "<b>90.0</b>" in text
+    assert "<u>80.0</u>" in text
+    assert "toy &amp; tiny" in text
+    assert text.count("<tr>") == 1 + len([line for line in text.splitlines() if "<td>" in line])
 
 
 def test_a_table_longer_than_a_page_breaks_across_pages():

@@ -79,9 +79,14 @@ def detector() -> torch.nn.Module:
     return seeded(build_adclick_seg, 0, **TRUNK, language=LANGUAGE)
 
 
-@pytest.mark.parametrize(("build", "first_clicks", "iis"), [(adclick, True, True), (detector, False, True), (detector, False, False)])
+@pytest.mark.parametrize(
+    ("build", "first_clicks", "iis"),
+    [(adclick, True, True), (detector, False, True), (detector, False, False)],
+)
 def test_the_loss_falls_on_one_batch(build, first_clicks: bool, iis: bool) -> None:
-    _, losses = train(build(), lambda step: batch(), plan(first_clicks=first_clicks, iis=iis), seed=0, device=CPU)
+    _, losses = train(
+        build(), lambda step: batch(), plan(first_clicks=first_clicks, iis=iis), seed=0, device=CPU
+    )
     assert np.mean(losses[-8:]) < 0.75 * np.mean(losses[:8])
 
 
@@ -121,7 +126,9 @@ def test_without_clicks_the_click_input_is_zero() -> None:
         return decode(tokens, clicks, maps)
 
     model.decode = spy  # type: ignore[method-assign]
-    forward_with_clicks(model, batch(), plan(first_clicks=False, iis=False), step=0, seed=0, device=CPU)
+    forward_with_clicks(
+        model, batch(), plan(first_clicks=False, iis=False), step=0, seed=0, device=CPU
+    )
     assert len(seen) == 1
     assert not seen[0].any()
 
@@ -152,14 +159,24 @@ def pool() -> Pool:
     large = pattern.repeat(8, 0).repeat(8, 1)
     image = (large * 255).astype(np.uint8)[:, :, None].repeat(3, 2)
     return Pool(
-        pattern[None, :, :, None].repeat(12, 3), image[None], large[None], [0], [0], [0], ["hole"], {"hole": text()}, np.ones(12, np.float32)
+        pattern[None, :, :, None].repeat(12, 3),
+        image[None],
+        large[None],
+        [0],
+        [0],
+        [0],
+        ["hole"],
+        {"hole": text()},
+        np.ones(12, np.float32),
     )
 
 
 def test_residual_picture_and_label_turn_together() -> None:
     patterns = set()
     for step in range(40):
-        drawn = draw_batch({"real": [pool()]}, {"real": 1}, Augmentation(True, 0.0, False), seed=0, step=step)
+        drawn = draw_batch(
+            {"real": [pool()]}, {"real": 1}, Augmentation(True, 0.0, False), seed=0, step=step
+        )
         label = drawn.labels[0, 0]
         assert np.array_equal(label > 0, drawn.images[0, :, :, 0] > 0)
         assert np.array_equal(label[4::8, 4::8] > 0, drawn.residuals[0, :, :, 0] > 0)
@@ -184,7 +201,11 @@ def test_label_abandon_varies_from_draw_to_draw() -> None:
     unsure = pool()
     soft = Pool(**{**unsure.__dict__, "labels": np.full((1, 64, 64), 0.55, np.float32)})
     values = {
-        float(draw_batch({"real": [soft]}, {"real": 1}, Augmentation(False, 0.0, True), seed=0, step=step).labels.max())
+        float(
+            draw_batch(
+                {"real": [soft]}, {"real": 1}, Augmentation(False, 0.0, True), seed=0, step=step
+            ).labels.max()
+        )
         for step in range(30)
     }
     assert values == {-1.0, 1.0}

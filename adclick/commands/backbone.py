@@ -1,4 +1,4 @@
-"""The frozen backbone as the commands use it: opened on this job's device, features image by image."""
+"""The frozen backbone as the commands use it: on this job's device, features image by image."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ LARGEST_HALF = 65504.0
 
 @contextmanager
 def open_backbone(settings: Features) -> Iterator[Backbone]:
-    """The backbone of the settings on this job's device, which is given back when the block ends."""
+    """The backbone of the settings on this job's device, given back when the block ends."""
     weights = settings.weights
     with compute_device() as device:
         yield load_backbone(
@@ -33,7 +33,9 @@ def open_backbone(settings: Features) -> Iterator[Backbone]:
 def stream_features(
     backbone: Backbone, images: Any, rows: Sequence[int], settings: Features
 ) -> Iterator[dict[str, np.ndarray]]:
-    """`patches` and `layer1` (float32) of the given rows of an image array, in order, a batch at a time."""
+    """`patches` and `layer1` (float32) of the given rows of an image array, in order, a batch at a
+    time.
+    """
     for start in range(0, len(rows), settings.batch_size):
         batch = np.stack([images[row] for row in rows[start : start + settings.batch_size]])
         patches, layer1 = extract(
@@ -46,6 +48,6 @@ def stream_features(
         for patch, layer in zip(patches, layer1, strict=True):
             if not np.isfinite(patch).all() or np.abs(patch).max() > LARGEST_HALF:
                 raise InputError(
-                    f"{settings.backbone}: features are not finite in half precision; check its weights"
+                    f"{settings.backbone}: features overflow half precision; check its weights"
                 )
             yield {"patches": patch, "layer1": layer}

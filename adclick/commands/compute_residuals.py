@@ -18,8 +18,9 @@ COMMAND = "adclick.commands.compute_residuals"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write signed `residuals` [image grid grid channel] (float16), `foreground` [image grid grid], and
-    `normal_mean_square` [channel], the mean square residual of the bank's own images (zero if none is here).
+    """Write signed `residuals` [image grid grid channel] (float16), `foreground` [image grid grid],
+    and `normal_mean_square` [channel], the mean square residual of the bank's own images (zero if
+    none is here).
     """
     job = parse_job(
         COMMAND,
@@ -47,8 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             "foreground": ArraySpec((grid, grid), "float16"),
         }
         device = next(backbone.buffers()).device
-        with create_arrays(job.outputs["residuals"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
-            queries = stream_features(backbone, images["images"], range(len(ids)), settings.features)
+        with create_arrays(
+            job.outputs["residuals"], image_ids=ids, specs=specs, stamp=job.stamp
+        ) as file:
+            queries = stream_features(
+                backbone, images["images"], range(len(ids)), settings.features
+            )
             for index, arrays in enumerate(queries):
                 found = neighbours["neighbours"][index]
                 signed = _residual(
@@ -63,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if ids[index] in own:
                     squares += np.square(signed.astype(np.float64)).mean(axis=(0, 1))
                     normals += 1
-            create_array(file, "normal_mean_square", (channels,), "float32")[:] = squares / max(normals, 1)
+            create_array(file, "normal_mean_square", (channels,), "float32")[:] = squares / max(
+                normals, 1
+            )
 
 
 def _residual(query: torch.Tensor, references: torch.Tensor, radius: float | None) -> np.ndarray:

@@ -13,10 +13,14 @@ COMMAND = "adclick.commands.encode_prompts"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write per category and type: `phrases`, `phrase_masks`, `average`, `average_mask`."""
-    job = parse_job(COMMAND, EncodePrompts, argv, doc=__doc__, inputs=["prompts"], outputs=["language"])
+    job = parse_job(
+        COMMAND, EncodePrompts, argv, doc=__doc__, inputs=["prompts"], outputs=["language"]
+    )
     settings = job.settings.language
     phrases = read_json(job.inputs["prompts"])["phrases"]
-    everything = [phrase for types in phrases.values() for listed in types.values() for phrase in listed]
+    everything = [
+        phrase for types in phrases.values() for listed in types.values() for phrase in listed
+    ]
     weights = settings.weights
     encoder = load_text_encoder(
         source="folder" if weights.source == "file" else weights.source,

@@ -1,4 +1,6 @@
-"""How every command of the workflow starts and ends: arguments, settings, stamp, one line for a mistake."""
+"""How every command of the workflow starts and ends: arguments, settings, stamp, one line for a
+mistake.
+"""
 
 import argparse
 import signal
@@ -21,7 +23,9 @@ SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Job(Generic[SettingsT]):
-    """One run of a stage: its files by name, validated settings, seed, and the stamp of its results."""
+    """One run of a stage: its files by name, validated settings, seed, and the stamp of its
+    results.
+    """
 
     inputs: dict[str, Path]
     lists: dict[str, list[Path]]
@@ -91,7 +95,8 @@ def read_settings(model: type[SettingsT], text: str) -> SettingsT:
 
 
 def run(main: Callable[[], object]) -> None:
-    """Run a command: exit 0 when done, 2 with one line for a user's mistake, 1 with a traceback otherwise.
+    """Run a command: exit 0 when done, 2 with one line for a user's mistake, 1 with a traceback
+    otherwise.
 
     Being asked to stop (SIGTERM) ends it in order, so that nothing half-written stays.
     """

@@ -41,12 +41,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     truths = read_masks(job.inputs["masks"])
     rows = [row for row in rows if row[1] in truths]
     if not rows:
-        raise InputError(f"{job.inputs['manifest']}: no image with a defect mask; clicks cannot be scored")
+        raise InputError(
+            f"{job.inputs['manifest']}: no image with a defect mask; clicks cannot be scored"
+        )
     answers = _answers(job, rows, truths)
     counts = job.settings.clicks.counts
     _write_maps(job, [image_id for _, image_id, _ in rows], answers, counts)
     masks = [truths[image_id] for _, image_id, _ in rows]
-    write_json(job.outputs["metrics"], _metrics(job.settings, job.seed, answers, masks), stamp=job.stamp)
+    write_json(
+        job.outputs["metrics"], _metrics(job.settings, job.seed, answers, masks), stamp=job.stamp
+    )
 
 
 def _answers(
@@ -73,14 +77,21 @@ def _answers(
             device=device,
         ) as opened,
     ):
-        return [click(opened.session(row, [kind]).predict, image_id) for row, image_id, kind in rows]
+        return [
+            click(opened.session(row, [kind]).predict, image_id) for row, image_id, kind in rows
+        ]
 
 
 def _threshold_answers(
-    job: Job[EvaluateClicks], rows: Sequence[tuple[int, str, str]], click: Callable[..., list[Answer]]
+    job: Job[EvaluateClicks],
+    rows: Sequence[tuple[int, str, str]],
+    click: Callable[..., list[Answer]],
 ) -> list[list[Answer]]:
     detection = job.settings.detection
-    with open_arrays(job.inputs["residuals"]) as residuals, open_arrays(job.inputs["images"]) as images:
+    with (
+        open_arrays(job.inputs["residuals"]) as residuals,
+        open_arrays(job.inputs["images"]) as images,
+    ):
         size_px = images["images"].shape[1]
         answers = []
         for row, image_id, _ in rows:
@@ -91,7 +102,10 @@ def _threshold_answers(
                 foreground_exponent=detection.foreground_exponent,
             )
             answers.append(
-                click(lambda given, _previous, shown=finished.pixels: click_threshold(shown, given), image_id)
+                click(
+                    lambda given, _previous, shown=finished.pixels: click_threshold(shown, given),
+                    image_id,
+                )
             )
     return answers
 
@@ -140,7 +154,9 @@ def _metrics(
         "seed": seed,
         "images": len(masks),
         "counts": counts,
-        "noc": {f"{target:.2f}": number_of_clicks(ious, target, cap=most) for target in NOC_TARGETS},
+        "noc": {
+            f"{target:.2f}": number_of_clicks(ious, target, cap=most) for target in NOC_TARGETS
+        },
         "ious": ious.tolist(),
     }
 

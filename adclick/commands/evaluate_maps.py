@@ -1,4 +1,4 @@
-"""Score anomaly maps on the test images of a category: AP, PRO, pixel and image AUROC (Sec. 4.1)."""
+"""Score anomaly maps on a category's test images: AP, PRO, pixel and image AUROC (Sec. 4.1)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +17,8 @@ COMMAND = "adclick.commands.evaluate_maps"
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the metrics on the two test sets of reference protocol.
 
-    `unsupervised`: the whole test split, training defects put back. `supervised`: without the training
-    defects. A method that was trained on those is scored on the second alone.
+    `unsupervised`: the whole test split, training defects put back. `supervised`: without the
+    training defects. A method that was trained on those is scored on the second alone.
     """
     job = parse_job(
         COMMAND,
@@ -61,7 +61,9 @@ def _score(job: Job[EvaluateMaps], ids: list[str]) -> dict[str, Any]:
         shape = maps["maps"].shape[1:]
         shown = [maps["maps"][map_row[image_id]] for image_id in ids]
         truths = [
-            masks["masks"][mask_row[image_id]] > 0 if image_id in mask_row else np.zeros(shape, bool)
+            masks["masks"][mask_row[image_id]] > 0
+            if image_id in mask_row
+            else np.zeros(shape, bool)
             for image_id in ids
         ]
     found = pixel_metrics(shown, truths)

@@ -1,4 +1,6 @@
-"""Variants of every labelled training defect: more defects on it, or it pasted on normal images (Sec. 4.3)."""
+"""Variants of every labelled training defect: more defects on it, or it pasted on normal images
+(Sec. 4.3).
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +9,12 @@ import numpy as np
 from adclick.artifacts import image_ids, open_arrays, read_csv, write_names
 from adclick.clicks import Click
 from adclick.commands.entry import parse_job, run
-from adclick.commands.simulate_defects import create_drawn, defect_shares, minimum_area_px, open_textures
+from adclick.commands.simulate_defects import (
+    create_drawn,
+    defect_shares,
+    minimum_area_px,
+    open_textures,
+)
 from adclick.config import ExpandDefects
 from adclick.data.defects import expand_defect
 from adclick.labels import strengthen
@@ -16,7 +23,8 @@ COMMAND = "adclick.commands.expand_defects"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `images`, `labels` (probabilities, strengthened by the clicks as in Eq. 8), `types`, `source_ids`.
+    """Write `images`, `labels` (probabilities, strengthened by the clicks as in Eq. 8), `types`,
+    `source_ids`.
 
     The labelled defects themselves come first of their variants.
     """
@@ -38,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         ids = image_ids(labels)
         pictures = images["images"]
         copies = settings.expansion.copies + 1
-        drawn_ids = [f"expanded/{image_id}/{copy:03d}" for image_id in ids for copy in range(copies)]
+        drawn_ids = [
+            f"expanded/{image_id}/{copy:03d}" for image_id in ids for copy in range(copies)
+        ]
         with create_drawn(job, "expanded", drawn_ids, pictures.shape[1]) as file:
             types, sources = [], []
             for index, image_id in enumerate(ids):
@@ -71,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _clicks(stored: np.ndarray) -> list[Click]:
-    return [Click(int(row), int(column), bool(positive)) for row, column, positive in stored if row >= 0]
+    return [
+        Click(int(row), int(column), bool(positive)) for row, column, positive in stored if row >= 0
+    ]
 
 
 if __name__ == "__main__":

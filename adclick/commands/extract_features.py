@@ -1,4 +1,4 @@
-"""The bank: 3x3 patch features of every normal training image, and its layer-1 features (Sec. 3.2)."""
+"""The bank: 3x3 patch features and layer-1 features of every normal training image (Sec. 3.2)."""
 
 from collections.abc import Sequence
 
@@ -14,22 +14,35 @@ COMMAND = "adclick.commands.extract_features"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `patches` [image grid grid channel] and `layer1` [image height width channel], both float16."""
+    """Write `patches` [image grid grid channel] and `layer1` [image height width channel], both
+    float16.
+    """
     job = parse_job(
-        COMMAND, ExtractFeatures, argv, doc=__doc__, inputs=["manifest", "images"], outputs=["features"]
+        COMMAND,
+        ExtractFeatures,
+        argv,
+        doc=__doc__,
+        inputs=["manifest", "images"],
+        outputs=["features"],
     )
     manifest = read_csv(job.inputs["manifest"])
     rows = [int(row) for row in np.flatnonzero((manifest["role"] == "train_normal").to_numpy())]
     if not rows:
-        raise InputError(f"{job.inputs['manifest']}: no normal training image; add some to train/good")
+        raise InputError(
+            f"{job.inputs['manifest']}: no normal training image; add some to train/good"
+        )
     settings = job.settings.features
     with open_arrays(job.inputs["images"]) as images, open_backbone(settings) as backbone:
         ids = image_ids(images)
         first = next(stream_features(backbone, images["images"], rows[:1], settings))
         specs = {name: ArraySpec(array.shape, "float16") for name, array in first.items()}
         chosen = [ids[row] for row in rows]
-        with create_arrays(job.outputs["features"], image_ids=chosen, specs=specs, stamp=job.stamp) as file:
-            for index, arrays in enumerate(stream_features(backbone, images["images"], rows, settings)):
+        with create_arrays(
+            job.outputs["features"], image_ids=chosen, specs=specs, stamp=job.stamp
+        ) as file:
+            for index, arrays in enumerate(
+                stream_features(backbone, images["images"], rows, settings)
+            ):
                 for name, array in arrays.items():
                     file[name][index] = array
 

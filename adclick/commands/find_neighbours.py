@@ -1,4 +1,6 @@
-"""The K most similar normal images of every image of a source, itself and its origin left out (Sec. 3.2)."""
+"""The K most similar normal images of every image of a source, itself and its origin left out (Sec.
+3.2).
+"""
 
 from collections.abc import Sequence
 
@@ -16,24 +18,38 @@ COMMAND = "adclick.commands.find_neighbours"
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `neighbours` [image K]: rows of the bank, most similar first."""
     job = parse_job(
-        COMMAND, FindNeighbours, argv, doc=__doc__, inputs=["images", "retrieval"], outputs=["neighbours"]
+        COMMAND,
+        FindNeighbours,
+        argv,
+        doc=__doc__,
+        inputs=["images", "retrieval"],
+        outputs=["neighbours"],
     )
     settings = job.settings.retrieval
-    with open_arrays(job.inputs["retrieval"]) as retrieval, open_arrays(job.inputs["images"]) as images:
+    with (
+        open_arrays(job.inputs["retrieval"]) as retrieval,
+        open_arrays(job.inputs["images"]) as images,
+    ):
         bank_ids, ids = image_ids(retrieval), image_ids(images)
         codebook, references = retrieval["codebook"][:], retrieval["histograms"][:]
         sources = [value.decode() for value in images["source_ids"][:]]
         histograms = []
         with open_backbone(job.settings.features) as backbone:
-            for arrays in stream_features(backbone, images["images"], range(len(ids)), job.settings.features):
+            for arrays in stream_features(
+                backbone, images["images"], range(len(ids)), job.settings.features
+            ):
                 words = assign_words(arrays["layer1"][None], codebook)
-                histograms.append(block_histograms(words, words=settings.words, blocks=settings.blocks)[0])
+                histograms.append(
+                    block_histograms(words, words=settings.words, blocks=settings.blocks)[0]
+                )
         distances = histogram_distances(np.stack(histograms), references, settings.kept_blocks)
         found = nearest_images(
             distances, count=settings.neighbours, query_sources=sources, reference_ids=bank_ids
         )
         specs = {"neighbours": ArraySpec(found.shape[1:], "int32")}
-        with create_arrays(job.outputs["neighbours"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
+        with create_arrays(
+            job.outputs["neighbours"], image_ids=ids, specs=specs, stamp=job.stamp
+        ) as file:
             file["neighbours"][:] = found
 
 

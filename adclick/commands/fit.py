@@ -28,7 +28,15 @@ from adclick.network_input import ResidualForm
 from adclick.training import Plan, train
 
 TrainJob = Job[TrainAdclick] | Job[TrainAdclickSeg]
-LISTS = ("manifests", "images", "residuals", "simulated_images", "simulated_residuals", "languages", "masks")
+LISTS = (
+    "manifests",
+    "images",
+    "residuals",
+    "simulated_images",
+    "simulated_residuals",
+    "languages",
+    "masks",
+)
 EXPANDED = ("expanded_images", "expanded_residuals")
 
 
@@ -49,7 +57,9 @@ def language_sizes(settings: VisionLanguage, *, text_channels: int) -> dict[str,
     }
 
 
-def trunk_sizes(network: Network, *, size_px: int, stride: int, residual_channels: int) -> dict[str, Any]:
+def trunk_sizes(
+    network: Network, *, size_px: int, stride: int, residual_channels: int
+) -> dict[str, Any]:
     """The sizes that both networks share."""
     return {
         "grid": size_px // stride,
@@ -65,7 +75,7 @@ def trunk_sizes(network: Network, *, size_px: int, stride: int, residual_channel
 
 
 def make_plan(training: Training, *, steps: int, form: ResidualForm, **flags: Any) -> Plan:
-    """The plan of one training; `flags` are those of its fields that are no setting of `training`."""
+    """The plan of one training; `flags` are its fields that are no setting of `training`."""
     return Plan(
         steps=steps,
         learning_rate=training.learning_rate,
@@ -106,7 +116,9 @@ def fit_network(
     kind: str,
     abandon: bool,
 ) -> None:
-    """Train a network on the job's pools, from its initial weights if given, and save what came of it."""
+    """Train a network on the job's pools, from its initial weights if given, and save what came of
+    it.
+    """
     started = time.monotonic()
     pools = collect_pools(job, counts)
     training = job.settings.training

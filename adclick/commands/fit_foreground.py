@@ -1,4 +1,6 @@
-"""Where the object is: a linear classifier of layer-1 features, and its maps of the normal images (Sec. 3.5)."""
+"""Where the object is: a linear classifier of layer-1 features, and its maps of the normal images
+(Sec. 3.5).
+"""
 
 from collections.abc import Sequence
 
@@ -13,8 +15,10 @@ COMMAND = "adclick.commands.fit_foreground"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the classifier and `maps` [image height width] in [0, 1]; textures get ones everywhere."""
-    job = parse_job(COMMAND, FitForeground, argv, doc=__doc__, inputs=["features"], outputs=["foreground"])
+    """Write the classifier and `maps` [image height width] in [0, 1]; ones for textures."""
+    job = parse_job(
+        COMMAND, FitForeground, argv, doc=__doc__, inputs=["features"], outputs=["foreground"]
+    )
     settings = job.settings.foreground
     with open_arrays(job.inputs["features"]) as features:
         layer1 = features["layer1"]
@@ -22,14 +26,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = EVERYWHERE
         if job.settings.estimate:
             found = fit_foreground(
-                layer1, sample_pixels=settings.sample_pixels, samples_per_class=settings.samples_per_class
+                layer1,
+                sample_pixels=settings.sample_pixels,
+                samples_per_class=settings.samples_per_class,
             )
         specs = {"maps": ArraySpec(layer1.shape[1:3], "float16")}
-        with create_arrays(job.outputs["foreground"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
+        with create_arrays(
+            job.outputs["foreground"], image_ids=ids, specs=specs, stamp=job.stamp
+        ) as file:
             create_array(file, "weight", found.weight.shape, "float32")[:] = found.weight
             file["numbers"] = np.array([found.bias, found.minimum, found.maximum], "float32")
             for index in range(len(ids)):
-                file["maps"][index] = foreground_map(layer1[index : index + 1].astype("float32"), found)[0]
+                file["maps"][index] = foreground_map(
+                    layer1[index : index + 1].astype("float32"), found
+                )[0]
 
 
 if __name__ == "__main__":

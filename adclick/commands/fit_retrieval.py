@@ -1,4 +1,4 @@
-"""The codebook of the global similarity and the block histograms of the normal images (Sec. 3.2)."""
+"""The codebook of the global similarity and the normal images' block histograms (Sec. 3.2)."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,20 @@ COMMAND = "adclick.commands.fit_retrieval"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `codebook` [word channel] and `histograms` [image block word]."""
-    job = parse_job(COMMAND, FitRetrieval, argv, doc=__doc__, inputs=["features"], outputs=["retrieval"])
+    job = parse_job(
+        COMMAND, FitRetrieval, argv, doc=__doc__, inputs=["features"], outputs=["retrieval"]
+    )
     settings = job.settings.retrieval
     with open_arrays(job.inputs["features"]) as features:
         layer1 = features["layer1"]
         ids = image_ids(features)
-        codebook = fit_codebook(sample_pixels(layer1, settings.sample_pixels, seed=0), words=settings.words)
+        codebook = fit_codebook(
+            sample_pixels(layer1, settings.sample_pixels, seed=0), words=settings.words
+        )
         specs = {"histograms": ArraySpec((settings.blocks**2, settings.words), "float32")}
-        with create_arrays(job.outputs["retrieval"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
+        with create_arrays(
+            job.outputs["retrieval"], image_ids=ids, specs=specs, stamp=job.stamp
+        ) as file:
             create_array(file, "codebook", codebook.shape, "float32")[:] = codebook
             for index in range(len(ids)):
                 words = assign_words(layer1[index : index + 1].astype("float32"), codebook)

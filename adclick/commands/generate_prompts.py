@@ -1,4 +1,6 @@
-"""The phrases that describe every defect type: from the prompt bank, or from a language model (Sec. 3.3)."""
+"""The phrases that describe every defect type: from the prompt bank, or from a language model (Sec.
+3.3).
+"""
 
 from collections.abc import Sequence
 
@@ -13,13 +15,17 @@ COMMAND = "adclick.commands.generate_prompts"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `phrases`: {category: {type: [phrase …]}} for every category of the data set."""
-    job = parse_job(COMMAND, GeneratePrompts, argv, doc=__doc__, inputs=["bank"], outputs=["prompts"])
+    job = parse_job(
+        COMMAND, GeneratePrompts, argv, doc=__doc__, inputs=["bank"], outputs=["prompts"]
+    )
     settings = job.settings.prompts
     bank = read_bank(job.inputs["bank"])
     chosen: dict[str, dict[str, list[str]]] = {}
     for category in job.settings.categories:
         if category not in bank:
-            raise InputError(f"{job.inputs['bank']}: no category {category!r}; add it with its defect types")
+            raise InputError(
+                f"{job.inputs['bank']}: no category {category!r}; add it with its defect types"
+            )
         types = sorted(bank[category])
         if settings.source == "llm":
             chosen[category] = {name: _ask(settings, name, category) for name in types}

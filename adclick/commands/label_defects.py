@@ -1,4 +1,6 @@
-"""Labels of the training defects: ADClick's answer to simulated clicks, or the true masks (Sec. 4.3)."""
+"""Labels of the training defects: ADClick's answer to simulated clicks, or the true masks (Sec.
+4.3).
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,9 +18,11 @@ COMMAND = "adclick.commands.label_defects"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `probabilities` [image height width] and `clicks` [image click (row, column, positive)], -1 = none.
+    """Write `probabilities` [image height width] and `clicks` [image click (row, column,
+    positive)], -1 = none.
 
-    Only the robot user opens the true masks here (supervision `weak`), or they are the labels (`full`).
+    Only the robot user opens the true masks here (supervision `weak`), or they are the labels
+    (`full`).
     """
     job = parse_job(
         COMMAND,
@@ -32,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = defect_rows(job.inputs["manifest"], roles=["train_defect"])
     if not rows:
         raise InputError(
-            f"{job.inputs['manifest']}: no training defect to label; check `split` and `training_defects`"
+            f"{job.inputs['manifest']}: no training defect; check `split` and `training_defects`"
         )
     truths = read_masks(job.inputs["masks"])
     most = job.settings.clicks.label_clicks
@@ -43,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for index, answer in enumerate(_labels(job, rows, truths)):
             file["probabilities"][index] = answer.probability
             clicks = [(click.row, click.column, int(click.positive)) for click in answer.clicks]
-            file["clicks"][index] = np.array(clicks + [(-1, -1, -1)] * (most - len(clicks)), np.int32)
+            file["clicks"][index] = np.array(
+                clicks + [(-1, -1, -1)] * (most - len(clicks)), np.int32
+            )
 
 
 def _labels(

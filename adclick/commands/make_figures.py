@@ -18,7 +18,7 @@ BEST_TO_WORST = {1: ("median",), 2: ("best", "worst"), 3: ("best", "median", "wo
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw the best, median and worst cases of the last click method, and its images' anomaly maps."""
+    """Draw the last click method's best, median and worst cases, and their anomaly maps."""
     job = parse_job(
         COMMAND,
         MakeFigures,
@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     save(sheet, job.outputs["clicks_figure"])
     shown = _map_cases(job, chosen, images, truths)
-    save(map_sheet(shown, title=f"{where}: anomaly maps without clicks"), job.outputs["maps_figure"])
+    save(
+        map_sheet(shown, title=f"{where}: anomaly maps without clicks"), job.outputs["maps_figure"]
+    )
     save(miou_curve(metrics, methods=settings.click_methods), job.outputs["curve_figure"])
     stamp_path = job.outputs["clicks_figure"].with_name("stamp.json")
     write_text(stamp_path, canonical_json(job.stamp) + "\n")
@@ -104,7 +106,9 @@ def _map_cases(
                 if image_id in place:
                     maps[image_id][method] = file["maps"][place[image_id]]
     return [
-        MapCase(images[image_id], truths[image_id], maps[image_id], f"{image_id} ({name} after clicks)")
+        MapCase(
+            images[image_id], truths[image_id], maps[image_id], f"{image_id} ({name} after clicks)"
+        )
         for image_id, name in wanted.items()
     ]
 

@@ -10,7 +10,13 @@ from adclick.artifacts import ArraySpec, create_arrays, read_json, write_csv, wr
 from adclick.commands.entry import Job, parse_job, run
 from adclick.config import MakeManifest
 from adclick.data.layouts import READERS, Row, read_magnetic_tile
-from adclick.data.manifest import LoadedRow, build_manifest, choose_training_defects, load_rows, read_split
+from adclick.data.manifest import (
+    LoadedRow,
+    build_manifest,
+    choose_training_defects,
+    load_rows,
+    read_split,
+)
 from adclick.errors import InputError
 from adclick.provenance import digest
 
@@ -18,7 +24,9 @@ COMMAND = "adclick.commands.make_manifest"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the manifest, `images` uint8 [image height width 3], and `masks` uint8 [defect height width]."""
+    """Write the manifest, `images` uint8 [image height width 3], and `masks` uint8 [defect height
+    width].
+    """
     job = parse_job(
         COMMAND,
         MakeManifest,
@@ -34,14 +42,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = _read_rows(settings, root, normals)
     size_px = settings.size_px
     specs = {"images": ArraySpec((size_px, size_px, 3), "uint8")}
-    # The number of rows is known only after empty masks are seen, so pixels are collected row by row first.
+    # The number of rows is known only after empty masks are seen, so pixels are collected row by
+    # row first.
     loaded = list(load_rows(rows, size_px, root=root, empty_masks=settings.empty_masks))
     entries = [one.entry for one in loaded]
     if defects is None:
-        defects = choose_training_defects([entry.row for entry in entries], settings.training_defects)
+        defects = choose_training_defects(
+            [entry.row for entry in entries], settings.training_defects
+        )
     manifest = build_manifest(entries, training_defects=defects, training_normals=normals)
     _check_roles(manifest["role"].tolist(), root, settings.category)
-    stamp = {**job.stamp, "inputs": {**job.stamp["inputs"], "data": digest(manifest.to_csv(index=False))}}
+    stamp = {
+        **job.stamp,
+        "inputs": {**job.stamp["inputs"], "data": digest(manifest.to_csv(index=False))},
+    }
     ids = [entry.row.image_id for entry in entries]
     with create_arrays(job.outputs["images"], image_ids=ids, specs=specs, stamp=stamp) as file:
         for index, one in enumerate(loaded):
@@ -75,14 +89,19 @@ def _check_roles(roles: Sequence[str], root: Path, category: str) -> None:
     missing = [name for name in ("train_normal", "test_defect") if name not in roles]
     if missing:
         raise InputError(
-            f"{root}: category {category} has no image with role {' or '.join(missing)}; see config/README.md"
+            f"{root}: category {category} has no image with role {' or '.join(missing)};"
+            " see config/README.md"
         )
 
 
-def _write_masks(path: Path, loaded: Sequence[LoadedRow], size_px: int, stamp: Mapping[str, Any]) -> None:
+def _write_masks(
+    path: Path, loaded: Sequence[LoadedRow], size_px: int, stamp: Mapping[str, Any]
+) -> None:
     masks = [(one.entry.row.image_id, one.mask) for one in loaded if one.mask is not None]
     specs = {"masks": ArraySpec((size_px, size_px), "uint8")}
-    with create_arrays(path, image_ids=[name for name, _ in masks], specs=specs, stamp=stamp) as file:
+    with create_arrays(
+        path, image_ids=[name for name, _ in masks], specs=specs, stamp=stamp
+    ) as file:
         for index, (_, mask) in enumerate(masks):
             file["masks"][index] = np.asarray(mask, np.uint8)
 

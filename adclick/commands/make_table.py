@@ -1,4 +1,4 @@
-"""One table of the paper from the metrics of a run: CSV, Markdown and LaTeX."""
+"""One table of the paper from the metrics of a run: CSV, Markdown, LaTeX and HTML."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +7,13 @@ from adclick.artifacts import read_json, write_text
 from adclick.commands.entry import parse_job, run
 from adclick.config import MakeTable
 from adclick.provenance import canonical_json
-from adclick.tables import build_table, read_published, to_csv, to_latex, to_markdown
+from adclick.tables import build_table, read_published, to_csv, to_html, to_latex, to_markdown
 
 COMMAND = "adclick.commands.make_table"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the table in three forms, and the stamp of all of them beside the CSV."""
+    """Write the table in four forms, and the stamp of all of them beside the CSV."""
     job = parse_job(
         COMMAND,
         MakeTable,
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         doc=__doc__,
         inputs=["published"],
         lists=["metrics"],
-        outputs=["csv", "markdown", "latex"],
+        outputs=["csv", "markdown", "latex", "html"],
     )
     settings = job.settings
     table = build_table(
@@ -33,8 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         departures=[settings.scale_note] if settings.scale_note else [],
         switches=settings.switches or None,
     )
-    for name, text in (("csv", to_csv(table)), ("markdown", to_markdown(table)), ("latex", to_latex(table))):
-        write_text(job.outputs[name], text)
+    forms = {"csv": to_csv, "markdown": to_markdown, "latex": to_latex, "html": to_html}
+    for name, form in forms.items():
+        write_text(job.outputs[name], form(table))
     stamp_path = job.outputs["csv"].with_name(job.outputs["csv"].name + ".stamp.json")
     write_text(stamp_path, canonical_json(job.stamp) + "\n")
 

@@ -63,7 +63,8 @@ def open_network(
     model, metadata = load_model(weights)
     settings = metadata.extra["settings"]
     form = residual_form(
-        ResidualInput.model_validate(settings["residual_input"]), zero=not settings.get("residual", True)
+        ResidualInput.model_validate(settings["residual_input"]),
+        zero=not settings.get("residual", True),
     )
     with ExitStack() as stack:
         pictures = stack.enter_context(open_arrays(images))
@@ -82,7 +83,9 @@ def open_network(
 
 
 def defect_rows(manifest: Path, *, roles: Sequence[str]) -> list[tuple[int, str, str]]:
-    """(row, image id, defect type) of the images with one of the given roles, in the manifest's order."""
+    """(row, image id, defect type) of the images with one of the given roles, in the manifest's
+    order.
+    """
     table = read_csv(manifest)
     return [
         (row, str(image_id), str(kind))

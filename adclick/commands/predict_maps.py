@@ -1,4 +1,6 @@
-"""Anomaly maps of the test images without any click: a trained detector's, or the training-free one."""
+"""Anomaly maps of the test images without any click: a trained detector's, or the training-free
+one.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,7 +73,9 @@ def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
         ) as opened,
     ):
         kinds = read_csv(job.inputs["manifest"])["defect_type"].tolist()
-        types = defect_types(opened.texts, [kind for kind in sorted(set(kinds)) if kind != NORMAL_TYPE])
+        types = defect_types(
+            opened.texts, [kind for kind in sorted(set(kinds)) if kind != NORMAL_TYPE]
+        )
         yield lambda row: opened.session(row, types).predict([])
 
 

@@ -27,7 +27,9 @@ TEXTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `images`, `labels` (0 or 1), `types` and `source_ids` (the normal image each was made from)."""
+    """Write `images`, `labels` (0 or 1), `types` and `source_ids` (the normal image each was made
+    from).
+    """
     job = parse_job(
         COMMAND,
         SimulateDefects,
@@ -40,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifest = read_csv(job.inputs["manifest"])
     normals = np.flatnonzero((manifest["role"] == "train_normal").to_numpy())
     textures = open_textures(settings.texture_folder)
-    with open_arrays(job.inputs["images"]) as images, open_arrays(job.inputs["foreground"]) as foreground:
+    with (
+        open_arrays(job.inputs["images"]) as images,
+        open_arrays(job.inputs["foreground"]) as foreground,
+    ):
         ids = [str(manifest["image_id"][row]) for row in normals]
         if ids != image_ids(foreground):
             raise InputError(
@@ -48,11 +53,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
         size_px = images["images"].shape[1]
         drawn = [
-            f"simulated/{image_id}/{copy:03d}" for image_id in ids for copy in range(settings.per_normal)
+            f"simulated/{image_id}/{copy:03d}"
+            for image_id in ids
+            for copy in range(settings.per_normal)
         ]
         with create_drawn(job, "simulated", drawn, size_px) as file:
             for index, row in enumerate(normals):
-                inside = cv2.resize(foreground["maps"][index].astype(np.float32), (size_px, size_px))
+                inside = cv2.resize(
+                    foreground["maps"][index].astype(np.float32), (size_px, size_px)
+                )
                 for copy in range(settings.per_normal):
                     image, mask = simulate_defect(
                         images["images"][row],
@@ -64,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                     )
                     place = index * settings.per_normal + copy
                     file["images"][place], file["labels"][place] = image, mask
-            write_names(file, [SIMULATED_TYPE] * len(drawn), np.repeat(ids, settings.per_normal).tolist())
+            write_names(
+                file, [SIMULATED_TYPE] * len(drawn), np.repeat(ids, settings.per_normal).tolist()
+            )
 
 
 @contextmanager
@@ -84,15 +95,23 @@ def open_textures(folder: str | None) -> list[Path] | None:
     """The pictures below a folder of textures (such as DTD's), sorted; None without a folder."""
     if folder is None:
         return None
-    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in TEXTURE_SUFFIXES)
+    found = sorted(
+        path for path in Path(folder).rglob("*") if path.suffix.lower() in TEXTURE_SUFFIXES
+    )
     if not found:
-        raise InputError(f"simulation.texture_folder: no picture below {folder}; give another folder or null")
+        raise InputError(
+            f"simulation.texture_folder: no picture below {folder}; give another folder or null"
+        )
     return found
 
 
 def defect_shares(settings: Simulation) -> dict[str, float]:
     """Weights of the kinds of mask, by name."""
-    return {"streaks": settings.streaks, "blobs": settings.blobs, "soft_regions": settings.soft_regions}
+    return {
+        "streaks": settings.streaks,
+        "blobs": settings.blobs,
+        "soft_regions": settings.soft_regions,
+    }
 
 
 def minimum_area_px(settings: Simulation, size_px: int) -> int:

@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     training, network = settings.training, settings.network
     channels = settings.residual_input.groups or settings.residual_channels
     sizes = {
-        **trunk_sizes(network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels),
+        **trunk_sizes(
+            network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels
+        ),
         "neck_channels": network.neck_channels,
         "neck_strides": network.neck_strides,
         "head_hidden": network.head_hidden,

@@ -1,4 +1,6 @@
-"""Train ADClick-Seg: pretraining on other categories, or training on one from labels (Sec. 3.4, 4.3)."""
+"""Train ADClick-Seg: pretraining on other categories, or training on one from labels (Sec. 3.4,
+4.3).
+"""
 
 from collections.abc import Sequence
 
@@ -20,8 +22,8 @@ COMMAND = "adclick.commands.train_adclick_seg"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Training on one category sees normal images, simulated defects, and the expanded labelled defects
-    where the variant has any; true masks only of other categories, in pretraining.
+    """Training on one category sees normal images, simulated defects, and the expanded labelled
+    defects where the variant has any; true masks only of other categories, in pretraining.
     """
     job = parse_job(
         COMMAND,
@@ -37,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     variant, training, network = settings.variant, settings.training, settings.network
     channels = settings.residual_input.groups or settings.residual_channels
     sizes = {
-        **trunk_sizes(network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels),
+        **trunk_sizes(
+            network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels
+        ),
         "language": language_sizes(settings.vision_language, text_channels=settings.text_channels)
         if variant.language
         else None,

@@ -1,4 +1,6 @@
-"""The whole pipeline in one process on two tiny categories, stage by stage, as the workflow runs it."""
+"""The whole pipeline in one process on two tiny categories, stage by stage, as the workflow runs
+it.
+"""
 
 import importlib
 from collections.abc import Sequence
@@ -21,7 +23,9 @@ def micro_config() -> Config:
 
 @dataclass(frozen=True)
 class Step:
-    """One run of a stage: its command, wildcards, and files by name (a list of files for list inputs)."""
+    """One run of a stage: its command, wildcards, and files by name (a list of files for list
+    inputs).
+    """
 
     stage: str
     command: str
@@ -30,7 +34,13 @@ class Step:
     outputs: dict[str, str]
     flags: list[str] = field(default_factory=list)
 
-    def argv(self, config: Config, folder: Path, replaced: dict[str, Path] | None = None, into: Path | None = None) -> list[str]:
+    def argv(
+        self,
+        config: Config,
+        folder: Path,
+        replaced: dict[str, Path] | None = None,
+        into: Path | None = None,
+    ) -> list[str]:
         """The command line, with some inputs replaced and the outputs written to another folder."""
         argv = ["--settings", plan.settings_json(config, self.stage, **self.wildcards), *self.flags]
         for name, paths in self.inputs.items():
@@ -44,7 +54,13 @@ class Step:
             argv += [_flag(name), str(target)]
         return argv
 
-    def run(self, config: Config, folder: Path, replaced: dict[str, Path] | None = None, into: Path | None = None) -> None:
+    def run(
+        self,
+        config: Config,
+        folder: Path,
+        replaced: dict[str, Path] | None = None,
+        into: Path | None = None,
+    ) -> None:
         """Run the command in this process."""
         module = importlib.import_module(f"adclick.commands.{self.command}")
         module.main(self.argv(config, folder, replaced, into))
@@ -55,7 +71,9 @@ def _flag(name: str) -> str:
 
 
 def steps(config: Config) -> dict[str, Step]:
-    """Every stage once, in order, keyed by a name; what is needed of the other category comes first."""
+    """Every stage once, in order, keyed by a name; what is needed of the other category comes
+    first.
+    """
     listed: dict[str, Step] = {}
     toy = f"results/{config.run}/toy"
     draw = {"folder": f"{toy}/draw_toy/data", "record": f"{toy}/draw_toy/record.json"}
@@ -76,7 +94,10 @@ def steps(config: Config) -> dict[str, Step]:
     )
     for category in ("washer", "cloth"):
         data = _data_steps(config, category)
-        listed |= {(f"{category} {name}" if category == "washer" else name): step for name, step in data.items()}
+        listed |= {
+            (f"{category} {name}" if category == "washer" else name): step
+            for name, step in data.items()
+        }
     return listed | _learning_steps(config)
 
 
@@ -85,19 +106,28 @@ def _data_steps(config: Config, category: str) -> dict[str, Step]:
     wildcards = {"dataset": "toy", "category": category}
     manifest, images = f"{folder}/make_manifest/manifest.csv", f"{folder}/make_manifest/images.h5"
     masks, features = f"{folder}/make_manifest/masks.h5", f"{folder}/extract_features/features.h5"
-    retrieval, foreground = f"{folder}/fit_retrieval/retrieval.h5", f"{folder}/fit_foreground/foreground.h5"
+    retrieval, foreground = (
+        f"{folder}/fit_retrieval/retrieval.h5",
+        f"{folder}/fit_foreground/foreground.h5",
+    )
     simulated = f"{folder}/simulate_defects/images.h5"
 
-    def step(stage: str, inputs: dict[str, str | list[str]], outputs: dict[str, str], *flags: str) -> Step:
+    def step(
+        stage: str, inputs: dict[str, str | list[str]], outputs: dict[str, str], *flags: str
+    ) -> Step:
         return Step(stage, stage, wildcards, inputs, outputs, list(flags))
 
     drawn = f"results/{config.run}/toy/draw_toy/record.json"
     made = {"manifest": manifest, "images": images, "masks": masks}
     found = {
         "make_manifest": step("make_manifest", {"drawn": drawn}, made, "--data-root", "nowhere"),
-        "extract_features": step("extract_features", {"manifest": manifest, "images": images}, {"features": features}),
+        "extract_features": step(
+            "extract_features", {"manifest": manifest, "images": images}, {"features": features}
+        ),
         "fit_retrieval": step("fit_retrieval", {"features": features}, {"retrieval": retrieval}),
-        "fit_foreground": step("fit_foreground", {"features": features}, {"foreground": foreground}),
+        "fit_foreground": step(
+            "fit_foreground", {"features": features}, {"foreground": foreground}
+        ),
         "simulate_defects": step(
             "simulate_defects",
             {"manifest": manifest, "images": images, "foreground": foreground},
@@ -140,7 +170,10 @@ def source_steps(config: Config, category: str, source: str, pictures: str) -> d
 def _learning_steps(config: Config) -> dict[str, Step]:
     folder = plan.category_folder(config, "toy/cloth")
     made = f"{folder}/make_manifest"
-    files: dict[str, str | list[str]] = {"manifest": f"{made}/manifest.csv", "images": f"{made}/images.h5"}
+    files: dict[str, str | list[str]] = {
+        "manifest": f"{made}/manifest.csv",
+        "images": f"{made}/images.h5",
+    }
     real = {"residuals": f"{folder}/compute_residuals/real.h5"}
     masks = {"masks": f"{made}/masks.h5"}
     language = {"language": plan.language_file(config, "toy")}
@@ -148,7 +181,9 @@ def _learning_steps(config: Config) -> dict[str, Step]:
     own = plan.training_inputs(config, ["toy/cloth"], masks=False)
     found: dict[str, Step] = {}
 
-    def training(network: str, name: str, stage: str, wildcards: dict[str, str], inputs: dict) -> None:
+    def training(
+        network: str, name: str, stage: str, wildcards: dict[str, str], inputs: dict
+    ) -> None:
         target = f"{folder}/{stage}/{next(iter(wildcards.values()))}/seed{SEED}"
         found[name] = Step(
             network,
@@ -159,9 +194,21 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             ["--seed", SEED],
         )
 
-    training("train_adclick", "pretrain_adclick", "pretrain_adclick", {"pretraining": "language"}, dict(others))
+    training(
+        "train_adclick",
+        "pretrain_adclick",
+        "pretrain_adclick",
+        {"pretraining": "language"},
+        dict(others),
+    )
     start = plan.initial_weights(config, "toy/cloth", "adclick", "finetuned_lang", SEED)
-    training("train_adclick", "train_adclick", "train_adclick", {"variant": "finetuned_lang"}, {**start, **own})
+    training(
+        "train_adclick",
+        "train_adclick",
+        "train_adclick",
+        {"variant": "finetuned_lang"},
+        {**start, **own},
+    )
     click_weights = {"weights": plan.adclick_weights(config, "toy/cloth", "finetuned_lang", SEED)}
     for method, network in (("threshold", {}), ("finetuned_lang", {**click_weights, **language})):
         target = f"{folder}/evaluate_clicks/{method}/seed{SEED}"
@@ -184,26 +231,50 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             {"labels": labels},
         )
         found[f"expand_defects {supervision}"] = Step(
-            "expand_defects", "expand_defects", PLACE, {**files, "labels": labels}, {"expanded": expanded}, ["--seed", SEED]
+            "expand_defects",
+            "expand_defects",
+            PLACE,
+            {**files, "labels": labels},
+            {"expanded": expanded},
+            ["--seed", SEED],
         )
         found |= source_steps(config, "cloth", f"expanded_{supervision}_seed{SEED}", expanded)
-    training("train_adclick_seg", "pretrain_adclick_seg", "pretrain_adclick_seg", {"pretraining": "language_iis"}, dict(others))
+    training(
+        "train_adclick_seg",
+        "pretrain_adclick_seg",
+        "pretrain_adclick_seg",
+        {"pretraining": "language_iis"},
+        dict(others),
+    )
     for variant in ("unsupervised", "weak", "full"):
         settings = config.adclick_seg_variants[variant]
-        inputs: dict[str, str | list[str]] = {**plan.initial_weights(config, "toy/cloth", "adclick_seg", variant, SEED), **own}
+        inputs: dict[str, str | list[str]] = {
+            **plan.initial_weights(config, "toy/cloth", "adclick_seg", variant, SEED),
+            **own,
+        }
         source = plan.expanded_source(settings, SEED)
         if source:
             inputs |= {
                 "expanded_images": [plan.images_of(config, "toy/cloth", source)],
                 "expanded_residuals": [f"{folder}/compute_residuals/{source}.h5"],
             }
-        training("train_adclick_seg", f"train_adclick_seg {variant}", "train_adclick_seg", {"variant": variant}, inputs)
+        training(
+            "train_adclick_seg",
+            f"train_adclick_seg {variant}",
+            "train_adclick_seg",
+            {"variant": variant},
+            inputs,
+        )
     for method in ("training_free", "weak"):
         weights = f"{folder}/train_adclick_seg/{method}/seed{SEED}/weights.safetensors"
         network = {} if method == "training_free" else {"weights": weights, **language}
         maps = f"{folder}/predict_maps/{method}/seed{SEED}/maps.h5"
         found[f"predict_maps {method}"] = Step(
-            "predict_maps", "predict_maps", PLACE | {"method": method}, {**files, **real, **network}, {"maps": maps}
+            "predict_maps",
+            "predict_maps",
+            PLACE | {"method": method},
+            {**files, **real, **network},
+            {"maps": maps},
         )
         found[f"evaluate_maps {method}"] = Step(
             "evaluate_maps",

@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 from adclick.artifacts import ArraySpec, create_arrays
-from adclick.commands import encode_prompts, evaluate_clicks, extract_features, generate_prompts, make_manifest
+from adclick.commands import (
+    encode_prompts,
+    evaluate_clicks,
+    extract_features,
+    generate_prompts,
+    make_manifest,
+)
 from adclick.commands.entry import BAD_INPUT, run
 from adclick.data.images import read_image, write_png
 from adclick.data.toy import draw_toy
@@ -29,7 +35,9 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def refused(main: Callable[[list[str]], object], argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def refused(
+    main: Callable[[list[str]], object], argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> str:
     """The line that a command ends with; fails unless it is one line and exit code 2."""
     with pytest.raises(SystemExit) as caught:
         run(lambda: main(argv))
@@ -49,8 +57,12 @@ def manifest_argv(data: Path, out: Path, **changes: object) -> list[str]:
     return ["--settings", json.dumps(settings), "--data-root", str(data.parent), *paths]
 
 
-def test_a_missing_data_root_says_how_to_get_the_data_and_how_to_do_without(tmp_path: Path, capsys) -> None:
-    said = refused(make_manifest.main, manifest_argv(tmp_path / "nowhere", tmp_path / "out"), capsys)
+def test_a_missing_data_root_says_how_to_get_the_data_and_how_to_do_without(
+    tmp_path: Path, capsys
+) -> None:
+    said = refused(
+        make_manifest.main, manifest_argv(tmp_path / "nowhere", tmp_path / "out"), capsys
+    )
     assert "nowhere" in said
     assert "make demo" in said
     assert not (tmp_path / "out").exists()
@@ -61,12 +73,17 @@ def test_a_missing_data_root_says_how_to_get_the_data_and_how_to_do_without(tmp_
     [
         (lambda cloth: _truncate(cloth / "train/good/000.png"), ["000.png"]),
         (lambda cloth: _shrink(cloth / "ground_truth/hole/000_mask.png"), ["000_mask.png", "32"]),
-        (lambda cloth: (cloth / "test/hole/000.png").rename(cloth / "test/hole/other.png"), ["000_mask", "other"]),
+        (
+            lambda cloth: (cloth / "test/hole/000.png").rename(cloth / "test/hole/other.png"),
+            ["000_mask", "other"],
+        ),
         (lambda cloth: [path.unlink() for path in (cloth / "train/good").glob("*")], ["train"]),
     ],
     ids=["truncated", "mask of another size", "orphan mask", "empty"],
 )
-def test_damaged_data_is_named_and_nothing_is_written(data: Path, damage, words, tmp_path: Path, capsys) -> None:
+def test_damaged_data_is_named_and_nothing_is_written(
+    data: Path, damage, words, tmp_path: Path, capsys
+) -> None:
     damage(data / "cloth")
     said = refused(make_manifest.main, manifest_argv(data, tmp_path / "out"), capsys)
     for word in words:
@@ -83,7 +100,9 @@ def test_all_damaged_files_are_named_at_once(data: Path, tmp_path: Path, capsys)
 
 
 def test_an_unknown_setting_is_named(data: Path, tmp_path: Path, capsys) -> None:
-    assert "colour = 'red'" in refused(make_manifest.main, manifest_argv(data, tmp_path, colour="red"), capsys)
+    assert "colour = 'red'" in refused(
+        make_manifest.main, manifest_argv(data, tmp_path, colour="red"), capsys
+    )
 
 
 def _truncate(path: Path) -> None:
@@ -106,8 +125,19 @@ def features_argv(tmp_path: Path, **weights: object) -> list[str]:
     settings["features"]["weights"] |= weights
     settings["features"]["backbone"] = "resnet18.tv_in1k"
     (tmp_path / "manifest.csv").write_text("image_id,role\ntrain/good/000,train_normal\n")
-    given = ["--manifest", str(tmp_path / "manifest.csv"), "--images", str(images(tmp_path / "images.h5"))]
-    return ["--settings", json.dumps(settings), *given, "--features", str(tmp_path / "out/features.h5")]
+    given = [
+        "--manifest",
+        str(tmp_path / "manifest.csv"),
+        "--images",
+        str(images(tmp_path / "images.h5")),
+    ]
+    return [
+        "--settings",
+        json.dumps(settings),
+        *given,
+        "--features",
+        str(tmp_path / "out/features.h5"),
+    ]
 
 
 def test_without_a_network_a_pretrained_backbone_is_an_error_not_another_model(
@@ -131,7 +161,9 @@ def test_weights_that_do_not_fit_name_the_first_key(tmp_path: Path, capsys) -> N
 
 def test_weights_of_another_checksum_are_refused(tmp_path: Path, capsys) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"x")
-    argv = features_argv(tmp_path, source="file", file=str(tmp_path / "w.safetensors"), sha256="0" * 64)
+    argv = features_argv(
+        tmp_path, source="file", file=str(tmp_path / "w.safetensors"), sha256="0" * 64
+    )
     assert "sha256" in refused(extract_features.main, argv, capsys)
 
 
@@ -140,8 +172,15 @@ def test_without_a_network_a_text_encoder_is_an_error(tmp_path: Path, capsys, mo
     settings = json.loads(settings_json(micro_config(), "encode_prompts"))
     settings["language"]["weights"]["source"] = "hub"
     settings["language"]["encoder"] = "nobody/no-such-model"
-    (tmp_path / "prompts.json").write_text(json.dumps({"phrases": {"cloth": {"hole": ["a hole in the cloth"]}}}))
-    given = ["--prompts", str(tmp_path / "prompts.json"), "--language", str(tmp_path / "language.h5")]
+    (tmp_path / "prompts.json").write_text(
+        json.dumps({"phrases": {"cloth": {"hole": ["a hole in the cloth"]}}})
+    )
+    given = [
+        "--prompts",
+        str(tmp_path / "prompts.json"),
+        "--language",
+        str(tmp_path / "language.h5"),
+    ]
     said = refused(encode_prompts.main, ["--settings", json.dumps(settings), *given], capsys)
     assert "nobody/no-such-model" in said
     assert not (tmp_path / "language.h5").exists()

@@ -35,7 +35,9 @@ def noise(name: str, scale: float = 3.0) -> Callable[[Path], None]:
         generator = np.random.default_rng(0)
         with h5py.File(path, "r+") as file:
             array = file[name][:]
-            changed = array.astype(np.float64) + scale * generator.standard_normal(array.shape) * array.std(dtype=np.float64)
+            changed = array.astype(np.float64) + scale * generator.standard_normal(
+                array.shape
+            ) * array.std(dtype=np.float64)
             limits = np.iinfo(array.dtype) if array.dtype.kind in "iu" else None
             file[name][:] = changed if limits is None else changed.clip(limits.min, limits.max)
 
@@ -138,9 +140,16 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "key", "change"), CASES, ids=[f"{name}-{key}" for name, key, _ in CASES])
+@pytest.mark.parametrize(
+    ("name", "key", "change"), CASES, ids=[f"{name}-{key}" for name, key, _ in CASES]
+)
 def test_what_a_stage_reads_changes_what_it_writes(
-    name: str, key: str, change: Callable[[Path], None], config: Config, folder: Path, tmp_path: Path
+    name: str,
+    key: str,
+    change: Callable[[Path], None],
+    config: Config,
+    folder: Path,
+    tmp_path: Path,
 ) -> None:
     step = steps(config)[name]
     listed = step.inputs[key]
@@ -162,21 +171,38 @@ def first_output(step: Step, folder: Path, into: Path | None) -> Path:
 def content(path: Path) -> object:
     """What an artifact says, its stamp left out."""
     if path.suffix == ".json":
-        return {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key != "stamp"}
+        return {
+            key: value
+            for key, value in json.loads(path.read_text(encoding="utf-8")).items()
+            if key != "stamp"
+        }
     if path.suffix == ".safetensors":
         from safetensors.numpy import load_file
 
         return {name: array.tobytes() for name, array in load_file(path).items()}
     arrays: dict[str, bytes] = {}
     with open_arrays(path) as file:
-        file.visititems(lambda name, item: arrays.update({name: item[:].tobytes()}) if hasattr(item, "shape") else None)
+        file.visititems(
+            lambda name, item: (
+                arrays.update({name: item[:].tobytes()}) if hasattr(item, "shape") else None
+            )
+        )
     return arrays
 
 
 @pytest.mark.parametrize(
-    "name", ["simulate_defects", "compute_residuals real", "train_adclick", "expand_defects weak", "predict_maps weak"]
+    "name",
+    [
+        "simulate_defects",
+        "compute_residuals real",
+        "train_adclick",
+        "expand_defects weak",
+        "predict_maps weak",
+    ],
 )
-def test_a_stage_run_again_gives_the_same_bytes(name: str, config: Config, folder: Path, tmp_path: Path) -> None:
+def test_a_stage_run_again_gives_the_same_bytes(
+    name: str, config: Config, folder: Path, tmp_path: Path
+) -> None:
     step = steps(config)[name]
     step.run(config, folder, into=tmp_path)
     made = first_output(step, folder, tmp_path)
@@ -185,12 +211,18 @@ def test_a_stage_run_again_gives_the_same_bytes(name: str, config: Config, folde
 
 def test_a_seed_changes_a_training(config: Config, folder: Path, tmp_path: Path) -> None:
     step = steps(config)["train_adclick"]
-    other = Step(step.stage, step.command, step.wildcards, step.inputs, step.outputs, ["--seed", "1"])
+    other = Step(
+        step.stage, step.command, step.wildcards, step.inputs, step.outputs, ["--seed", "1"]
+    )
     other.run(config, folder, into=tmp_path)
-    assert content(first_output(step, folder, tmp_path)) != content(first_output(step, folder, None))
+    assert content(first_output(step, folder, tmp_path)) != content(
+        first_output(step, folder, None)
+    )
 
 
-def test_a_simulated_image_is_never_matched_with_its_own_origin(config: Config, folder: Path) -> None:
+def test_a_simulated_image_is_never_matched_with_its_own_origin(
+    config: Config, folder: Path
+) -> None:
     place = folder / "results/micro/toy/cloth"
     with (
         open_arrays(place / "simulate_defects/images.h5") as images,
@@ -203,7 +235,9 @@ def test_a_simulated_image_is_never_matched_with_its_own_origin(config: Config, 
             assert len(set(neighbours)) == len(neighbours) == len(bank_ids) - 1
 
 
-def test_the_detector_trains_after_the_truth_is_gone(config: Config, folder: Path, tmp_path: Path) -> None:
+def test_the_detector_trains_after_the_truth_is_gone(
+    config: Config, folder: Path, tmp_path: Path
+) -> None:
     step = steps(config)["train_adclick_seg weak"]
     truth = folder / "results/micro/toy/cloth/make_manifest/masks.h5"
     hidden = tmp_path / "masks.h5"
@@ -212,4 +246,6 @@ def test_the_detector_trains_after_the_truth_is_gone(config: Config, folder: Pat
         train_adclick_seg.main(step.argv(config, folder, into=tmp_path / "out"))
     finally:
         hidden.rename(truth)
-    assert content(tmp_path / "out/weights.safetensors") == content(first_output(step, folder, None))
+    assert content(tmp_path / "out/weights.safetensors") == content(
+        first_output(step, folder, None)
+    )

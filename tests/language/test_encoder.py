@@ -4,10 +4,10 @@ import hashlib
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 import huggingface_hub.constants as hub
 import numpy as np
@@ -250,12 +250,11 @@ def use_hub(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 @pytest.mark.usefixtures("cache")
-def test_without_network_the_hub_fails_fast_and_nothing_takes_its_place(
+def test_without_network_the_hub_fails_and_nothing_takes_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         use_hub(monkeypatch, f"http://127.0.0.1:{closed.server_port}")
-    start = time.monotonic()
     for offline in (False, True):
         monkeypatch.setattr(hub, "HF_HUB_OFFLINE", offline)
         with pytest.raises(InputError) as caught:
@@ -266,25 +265,24 @@ def test_without_network_the_hub_fails_fast_and_nothing_takes_its_place(
         assert "name a local folder with config.json" in line
         assert "nothing was substituted" in line
         assert "\n" not in line
-    assert time.monotonic() - start < 5.0
 
 
 @pytest.mark.usefixtures("cache")
 def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr("adclick.language.encoder.HUB_TIMEOUT_S", 0.1)
-    start = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         use_hub(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(InputError, match="could not be reached"):
             load_text_encoder(source="hub", name=NAME)
-    assert time.monotonic() - start < 5.0
 
 
 class ModelHub(BaseHTTPRequestHandler):
     """As much of the hub's protocol as one download needs; serves the files of `folder`."""
 
     folder: Path
+    asked: list[str]
+    busy = False
     commit = "0" * 40
     protocol_version = "HTTP/1.1"
 
@@ -307,6 +305,9 @@ class ModelHub(BaseHTTPRequestHandler):
     def content(self) -> tuple[int, bytes]:
         files = {file.name: file.read_bytes() for file in self.folder.iterdir()}
         path = self.path.partition("?")[0]
+        self.asked.append(path)
+        if self.busy:
+            return 503, b""
         if path == f"/api/models/{NAME}/revision/main":
             return 200, json.dumps({"id": NAME, "sha": self.commit}).encode()
         if path.startswith(f"/api/models/{NAME}/tree/"):
@@ -331,7 +332,7 @@ class ModelHub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def model_hub(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    handler = type("Handler", (ModelHub,), {"folder": copy})
+    handler = type("Handler", (ModelHub,), {"folder": copy, "asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -388,6 +389,15 @@ def test_a_cache_without_a_list_of_files_is_completed_too(
     weights.unlink()
     assert load_text_encoder(source="hub", name=NAME).channels == 16
     assert weights.exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_hub_in_trouble_is_asked_once(model_hub: ThreadingHTTPServer) -> None:
+    handler = cast(type[ModelHub], model_hub.RequestHandlerClass)
+    handler.busy = True
+    with pytest.raises(InputError, match="503"):
+        load_text_encoder(source="hub", name=NAME)
+    assert len(handler.asked) == 1
 
 
 @pytest.mark.usefixtures("model_hub", "cache")

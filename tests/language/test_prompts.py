@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -192,7 +191,8 @@ class Llm:
     def __init__(self) -> None:
         self.answers: list[tuple[int, bytes, str]] = []
         self.requests: list[tuple[str, str | None, dict[str, Any]]] = []
-        self.delay_s = 0.0
+        self.awake = threading.Event()
+        self.awake.set()
         llm = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -200,7 +200,7 @@ class Llm:
                 length = int(self.headers["content-length"])
                 body = json.loads(self.rfile.read(length))
                 llm.requests.append((self.path, self.headers["authorization"], body))
-                time.sleep(llm.delay_s)
+                llm.awake.wait(60)
                 status, answer, kind = llm.answers.pop(0) if len(llm.answers) > 1 else llm.answers[0]
                 self.send_response(status)
                 self.send_header("content-type", kind)
@@ -252,7 +252,7 @@ def ask(llm: Llm, **changes: Any) -> tuple[str, ...]:
         "temperature": 0.5,
         "seed": 7,
         "key_variable": "SOME_KEY",
-        "timeout_s": 5.0,
+        "timeout_s": 60.0,
         "max_retries": 1,
     }
     return generate_phrases(**(settings | changes))
@@ -359,8 +359,9 @@ def test_without_a_key_nothing_is_asked(llm: Llm, monkeypatch: pytest.MonkeyPatc
 
 def test_a_silent_server_and_an_absent_one_are_told_apart(llm: Llm) -> None:
     llm.says('["a", "b"]')
-    llm.delay_s = 0.3
+    llm.awake.clear()
     assert "no answer within 0.05 s (1 tries)" in refusal(llm, timeout_s=0.05, max_retries=0)
+    llm.awake.set()
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         port = closed.server_port
     url = f"http://127.0.0.1:{port}/v1"

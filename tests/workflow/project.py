@@ -29,14 +29,18 @@ class Project:
 
     folder: Path
 
-    def snakemake(self, *arguments: str, overlay: dict | None = None) -> subprocess.CompletedProcess[str]:
+    def snakemake(
+        self, *arguments: str, overlay: dict | None = None
+    ) -> subprocess.CompletedProcess[str]:
         files = ["config/demo.yaml", "tests/config/micro.yaml", "tests/config/data.yaml"]
         if overlay is not None:
             (self.folder / "overlay.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
             files.append("overlay.yaml")
         environment = {**os.environ, "PYTHONPATH": str(self.folder)}
         command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", *files]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True
+        )
 
     def run(self, *arguments: str, overlay: dict | None = None) -> None:
         done = self.snakemake(*arguments, "--cores", "2", overlay=overlay)
@@ -49,7 +53,11 @@ class Project:
 
     def results(self, pattern: str) -> dict[str, bytes]:
         found = sorted((self.folder / "results").glob(pattern))
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in found if path.is_file()}
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in found
+            if path.is_file()
+        }
 
 
 def parse_jobs(text: str) -> list[Job]:

@@ -1,4 +1,6 @@
-"""What is rerun after a change: on the micro configuration, with data in a folder of an awkward name."""
+"""What is rerun after a change: on the micro configuration, with data in a folder of an awkward
+name.
+"""
 
 import shutil
 from collections import Counter
@@ -13,7 +15,14 @@ from tests.workflow.project import Job, Project, copy_project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 AWKWARD = """dätä 'one' "two" 数据 $HOME"""
-AFTER_SEG = {"train_adclick_seg", "predict_maps", "evaluate_maps", "make_table", "make_figures", "everything"}
+AFTER_SEG = {
+    "train_adclick_seg",
+    "predict_maps",
+    "evaluate_maps",
+    "make_table",
+    "make_figures",
+    "everything",
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +101,9 @@ def test_planning_works_without_the_data(project: Project) -> None:
 
 def test_a_deleted_artifact_is_rebuilt_and_nothing_else(project: Project) -> None:
     before = project.results("micro/tables/*")
-    victim = next((project.folder / "results/micro/toy/cloth").glob("evaluate_maps/weak/*/metrics.json"))
+    victim = next(
+        (project.folder / "results/micro/toy/cloth").glob("evaluate_maps/weak/*/metrics.json")
+    )
     victim.unlink()
     assert rules(project.planned()) <= {"evaluate_maps", "make_table", "make_figures", "everything"}
     project.run()
@@ -102,12 +113,18 @@ def test_a_deleted_artifact_is_rebuilt_and_nothing_else(project: Project) -> Non
 
 def test_the_same_seed_gives_the_same_tables_and_weights(project: Project) -> None:
     before = project.results("micro/tables/*") | project.results("micro/toy/**/*.safetensors")
-    project.run("--force", "results/micro/toy/cloth/pretrain_adclick/language/seed0/weights.safetensors")
+    project.run(
+        "--force", "results/micro/toy/cloth/pretrain_adclick/language/seed0/weights.safetensors"
+    )
     project.run("tables", "--forcerun", "make_manifest", "encode_prompts")
-    assert project.results("micro/tables/*") | project.results("micro/toy/**/*.safetensors") == before
+    assert (
+        project.results("micro/tables/*") | project.results("micro/toy/**/*.safetensors") == before
+    )
 
 
-def test_a_new_normal_image_of_one_category_reruns_no_data_stage_of_another(project: Project) -> None:
+def test_a_new_normal_image_of_one_category_reruns_no_data_stage_of_another(
+    project: Project,
+) -> None:
     good = project.folder.parent / AWKWARD / "toy set/cloth/train/good"
     write_png(good / "new.png", read_image(good / "000.png")[::-1].copy())
     found = project.planned()
@@ -121,7 +138,9 @@ def test_a_new_normal_image_of_one_category_reruns_no_data_stage_of_another(proj
     }
     touched = {job.outputs.split("/")[3] for job in found if job.rule in data_stages}
     assert touched == {"cloth"}
-    retrained = {(job.rule, job.outputs.split("/")[3]) for job in found if job.rule.startswith("pretrain")}
+    retrained = {
+        (job.rule, job.outputs.split("/")[3]) for job in found if job.rule.startswith("pretrain")
+    }
     assert retrained == {("pretrain_adclick", "washer"), ("pretrain_adclick_seg", "washer")}
 
 

@@ -27,7 +27,9 @@ GPUS = plan.local_gpus()
 wildcard_constraints:
     run=plan.one_of([CONFIG.run]),
     dataset=plan.one_of(CONFIG.datasets),
-    category=plan.one_of([name for dataset in CONFIG.datasets.values() for name in dataset.categories]),
+    category=plan.one_of(
+        [name for dataset in CONFIG.datasets.values() for name in dataset.categories]
+    ),
     variant=r"[A-Za-z0-9_.\-]+",
     method=r"[A-Za-z0-9_.\-]+",
     pretraining=r"(language|plain)[a-z_]*",
@@ -51,13 +53,28 @@ def flags(*names):
 
     def flags_of(wildcards, input):
         given = {name: input.get(name) for name in names if input.get(name)}
-        values = {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in given.items()}
+        values = {
+            name: [paths] if isinstance(paths, str) else list(paths)
+            for name, paths in given.items()
+        }
         return " ".join(
             f"--{name.replace('_', '-')} {' '.join(shlex.quote(str(path)) for path in paths)}"
             for name, paths in values.items()
         )
 
     return flags_of
+
+
+def require_data():
+    """Ends a run (not a plan) whose data are not there, before it starts."""
+    missing = plan.missing_data(CONFIG)
+    if missing:
+        print(
+            f"error: no data at {', '.join(missing)}: download the data sets (MVTec AD from mvtec.com, KolektorSDD2"
+            " from vicos.si) and give their folder with --config data_root=...; `make demo` needs no data",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
 
 
 def place(wildcards):
@@ -141,7 +158,9 @@ def detector(wildcards):
     if wildcards.method in CONFIG.run_map_peers:
         return {}
     folder = plan.category_folder(CONFIG, place(wildcards))
-    weights = f"{folder}/train_adclick_seg/{wildcards.method}/seed{wildcards.seed}/weights.safetensors"
+    weights = (
+        f"{folder}/train_adclick_seg/{wildcards.method}/seed{wildcards.seed}/weights.safetensors"
+    )
     return {
         "weights": weights,
         "language": plan.language_file(CONFIG, wildcards.dataset),

@@ -3,12 +3,13 @@ rule make_table:
         metrics=table_metrics,
         published="config/published/results.csv",
     output:
-        csv=report(
-            "results/{run}/tables/table{number}.csv",
+        html=report(
+            "results/{run}/tables/table{number}.html",
             caption="../report/table.rst",
             category="Tables",
             labels={"table": "{number}"},
         ),
+        csv="results/{run}/tables/table{number}.csv",
         markdown="results/{run}/tables/table{number}.md",
         latex="results/{run}/tables/table{number}.tex",
     log:
@@ -24,7 +25,7 @@ rule make_table:
     shell:
         "python -m adclick.commands.make_table --settings {params.settings:q} {params.files}"
         " --published {input.published:q} --csv {output.csv:q} --markdown {output.markdown:q}"
-        " --latex {output.latex:q} > {log:q} 2>&1"
+        " --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"
 
 
 TABLES = plan.tables(CONFIG)

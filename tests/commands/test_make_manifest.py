@@ -1,0 +1,113 @@
+"""Every layout, from a folder on disk to the manifest, the pixels and the masks."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from adclick.artifacts import image_ids, open_arrays, read_csv
+from adclick.commands import make_manifest
+from adclick.data.images import write_png
+from adclick.plan import settings_json
+from tests.commands.chain import PLACE, micro_config
+
+GENERATOR = np.random.default_rng(0)
+
+
+def picture(height: int = 40, width: int = 24) -> np.ndarray:
+    return GENERATOR.integers(0, 255, (height, width, 3)).astype(np.uint8)
+
+
+def mask(size: int, height: int = 40, width: int = 24) -> np.ndarray:
+    drawn = np.zeros((height, width), np.uint8)
+    drawn[:size, :size] = 255
+    return drawn
+
+
+def ksdd2(root: Path) -> None:
+    for split, names in (("train", range(10000, 10006)), ("test", range(20000, 20004))):
+        for place, name in enumerate(names):
+            write_png(root / split / f"{name}.png", picture())
+            write_png(root / split / f"{name}_GT.png", mask(8 if place % 2 else 0))
+
+
+def magnetic_tile(root: Path) -> None:
+    from PIL import Image
+
+    for kind in ("Blowhole", "Break", "Crack", "Fray", "Uneven", "Free"):
+        for number in range(3):
+            folder = root / f"MT_{kind}" / "Imgs"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture()).save(folder / f"{kind}_{number}.jpg")
+            write_png(folder / f"{kind}_{number}.png", mask(0 if kind == "Free" else 6))
+
+
+def sheet(root: Path) -> None:
+    lines = ["image_path,label,split,mask_path,defect_type"]
+    for number in range(4):
+        write_png(root / f"good{number}.png", picture())
+        lines.append(f"good{number}.png,normal,{'test' if number == 3 else 'train'},,")
+    for number in range(2):
+        write_png(root / f"bad{number}.png", picture())
+        write_png(root / f"mask{number}.png", mask(5))
+        lines.append(f"bad{number}.png,abnormal,test,mask{number}.png,dent")
+    (root / "part.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def run(root: Path, out: Path, *flags: str, **changes: object) -> Counter:
+    settings = json.loads(settings_json(micro_config(), "make_manifest", **PLACE))
+    settings |= {"root": root.name, "training_defects": 1, **changes}
+    files = {"manifest": "manifest.csv", "images": "images.h5", "masks": "masks.h5"}
+    paths = [part for name, path in files.items() for part in (f"--{name}", str(out / path))]
+    argv = ["--settings", json.dumps(settings), "--data-root", str(root.parent), *paths, *flags]
+    make_manifest.main(argv)
+    return Counter(read_csv(out / "manifest.csv")["role"])
+
+
+def test_ksdd2_has_one_type_and_spare_defects(tmp_path: Path) -> None:
+    ksdd2(tmp_path / "ksdd2")
+    roles = run(tmp_path / "ksdd2", tmp_path / "out", layout="ksdd2", category="ksdd2")
+    assert roles == {
+        "train_normal": 3,
+        "train_defect": 1,
+        "spare_defect": 2,
+        "test_normal": 2,
+        "test_defect": 2,
+    }
+    with open_arrays(tmp_path / "out/images.h5") as images, open_arrays(tmp_path / "out/masks.h5") as masks:
+        assert images["images"].shape == (10, 64, 64, 3)
+        assert set(images["types"][:]) == {b"good", b"defect"}
+        assert len(image_ids(masks)) == 5
+        assert all(0 < one.mean() < 0.2 for one in masks["masks"][:])
+
+
+def test_magnetic_tile_takes_its_normal_images_from_the_split(tmp_path: Path) -> None:
+    magnetic_tile(tmp_path / "tile")
+    lists = {"train_defects": ["test/crack/Crack_0"], "train_normals": ["train/good/Free_0"]}
+    (tmp_path / "split.yaml").write_text(yaml.safe_dump({"tile": lists}), encoding="utf-8")
+    flags = ("--split", str(tmp_path / "split.yaml"))
+    out = tmp_path / "out"
+    roles = run(tmp_path / "tile", out, *flags, layout="magnetic_tile", category="tile", split="file")
+    assert roles == {"train_normal": 1, "train_defect": 1, "test_normal": 2, "test_defect": 14}
+
+
+def test_a_sample_sheet(tmp_path: Path) -> None:
+    sheet(tmp_path / "sheet")
+    roles = run(tmp_path / "sheet", tmp_path / "out", layout="csv", category="part")
+    assert roles == {"train_normal": 3, "train_defect": 1, "test_normal": 1, "test_defect": 1}
+    assert set(read_csv(tmp_path / "out/manifest.csv")["defect_type"]) == {"good", "dent"}
+
+
+@pytest.mark.parametrize(("empty", "normals"), [("normal", 6), ("drop", 4)])
+def test_empty_masks_are_what_the_data_set_says(tmp_path: Path, empty: str, normals: int) -> None:
+    sheet(tmp_path / "sheet")
+    for number in range(2, 4):
+        write_png(tmp_path / f"sheet/bad{number}.png", picture())
+        write_png(tmp_path / f"sheet/mask{number}.png", mask(0))
+    with (tmp_path / "sheet/part.csv").open("a", encoding="utf-8") as file:
+        file.write("bad2.png,abnormal,test,mask2.png,dent\nbad3.png,abnormal,test,mask3.png,dent\n")
+    roles = run(tmp_path / "sheet", tmp_path / "out", layout="csv", category="part", empty_masks=empty)
+    assert roles["train_normal"] + roles["test_normal"] == normals
