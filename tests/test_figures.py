@@ -47,7 +47,10 @@ def map_case(**changes):
     values = {
         "image": picture(),
         "truth": disc(),
-        "maps": {"training-free": disc().astype(np.float32) * 3, "weak": disc(radius=2) * np.float32(0.5)},
+        "maps": {
+            "training-free": disc().astype(np.float32) * 3,
+            "weak": disc(radius=2) * np.float32(0.5),
+        },
         "title": "toy, cloth, test/scratch/000",
     }
     return MapCase(**{**values, **changes})
@@ -105,7 +108,11 @@ def text_boxes(figure):
     """Where each drawn text stands on the page, in pixels."""
     figure.draw_without_rendering()
     hidden = set(undrawn_ticks(figure))
-    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_visible() and text.get_text()]
+    texts = [
+        text
+        for text in figure.findobj(matplotlib.text.Text)
+        if text.get_visible() and text.get_text()
+    ]
     return {text: text.get_window_extent() for text in texts if text not in hidden}
 
 
@@ -149,7 +156,12 @@ def test_a_click_sheet_shows_all_of_its_case(tmp_path, unchanged_clicks, changes
     [
         {"image": picture(1)},
         {"truth": disc(row=15)},
-        {"maps": {"training-free": disc().astype(np.float32), "weak": disc(radius=3) * np.float32(0.5)}},
+        {
+            "maps": {
+                "training-free": disc().astype(np.float32),
+                "weak": disc(radius=3) * np.float32(0.5),
+            }
+        },
         {"title": "another"},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -178,7 +190,9 @@ def test_a_map_sheet_labels_its_panels_and_says_what_is_missing():
 
 
 def test_positive_clicks_are_blue_discs_and_negative_ones_yellow_squares():
-    (axes,) = [axes for axes in click_sheet([click_case()]).axes if axes.get_title() == "clicks 1 to 2"]
+    (axes,) = [
+        axes for axes in click_sheet([click_case()]).axes if axes.get_title() == "clicks 1 to 2"
+    ]
     shown = [(line.get_marker(), line.get_markerfacecolor()) for line in axes.get_lines()]
     assert shown == [("o", "#0072B2"), ("s", "#F0E442")]
 
@@ -235,7 +249,11 @@ def test_a_wide_defect_is_shown_in_the_whole_image():
 
 def test_numbers_of_crowded_clicks_stand_apart_and_inside():
     window = Window(0, 0, SIDE, SIDE)
-    clicks = [Click(0, 31, positive=True), Click(1, 31, positive=True), Click(0, 30, positive=False)]
+    clicks = [
+        Click(0, 31, positive=True),
+        Click(1, 31, positive=True),
+        Click(0, 30, positive=False),
+    ]
     places = _number_places(clicks, window)
     distance = 0.13 / 1.75 * SIDE
     for one, other in itertools.combinations(places, 2):
@@ -247,16 +265,26 @@ def test_numbers_of_crowded_clicks_stand_apart_and_inside():
 def test_no_text_overlaps_another_or_leaves_the_page(aspect):
     side = int(SIDE * aspect)
     image = np.zeros((side, SIDE, 3), np.uint8)
-    long = "a title that is much longer than its page is wide, and has to go on in another line " * 2
+    long = (
+        "a title that is much longer than its page is wide, and has to go on in another line " * 2
+    )
     none = np.zeros((side, SIDE), bool)
     clicks = [click_case(image=image, truth=none, masks={1: none}, ious={1: 1.0}, title=long)] * 2
     names = ("training-free", "unsupervised")
-    maps = [map_case(image=image, truth=none, maps=dict.fromkeys(names, none * 1.0), title=long)] * 2
-    for figure in (click_sheet(clicks, title=long), map_sheet(maps, title=long), miou_curve(CURVES)):
+    maps = [
+        map_case(image=image, truth=none, maps=dict.fromkeys(names, none * 1.0), title=long)
+    ] * 2
+    for figure in (
+        click_sheet(clicks, title=long),
+        map_sheet(maps, title=long),
+        miou_curve(CURVES),
+    ):
         boxes = text_boxes(figure)
         page = figure.bbox
         for text, box in boxes.items():
-            inside = page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+            inside = (
+                page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+            )
             assert inside, text.get_text()
         for (one, box), (other, second) in itertools.combinations(boxes.items(), 2):
             assert not box.overlaps(second), (one.get_text(), other.get_text())
@@ -276,18 +304,26 @@ def test_a_curve_averages_what_every_category_has():
         click_record("cloth", "b", {1: 0.9}),
     ]
     average, cloth, washer = miou_curve(records).axes
-    shown = [[list(line.get_ydata()) for line in axes.get_lines()] for axes in (average, cloth, washer)]
+    shown = [
+        [list(line.get_ydata()) for line in axes.get_lines()] for axes in (average, cloth, washer)
+    ]
     assert shown == [[[40.0], []], [[20.0, 40.0], [90.0]], [[60.0], []]]
 
 
 def test_a_curve_runs_from_few_clicks_to_many():
-    records = [click_record("cloth", "a", {5: 0.5}), click_record("cloth", "a", {1: 0.1, 5: 0.5}, seed=1)]
+    records = [
+        click_record("cloth", "a", {5: 0.5}),
+        click_record("cloth", "a", {1: 0.1, 5: 0.5}, seed=1),
+    ]
     (axes,) = miou_curve(records).axes
     assert list(axes.get_lines()[0].get_xdata()) == [1, 5]
 
 
 def test_bars_are_the_seeds_standard_deviation():
-    records = [click_record("cloth", "a", {1: miou}, seed=seed) for seed, miou in enumerate((0.4, 0.5, 0.6))]
+    records = [
+        click_record("cloth", "a", {1: miou}, seed=seed)
+        for seed, miou in enumerate((0.4, 0.5, 0.6))
+    ]
     (axes,) = miou_curve(records).axes
     (bar,) = axes.containers
     ends = bar.lines[2][0].get_segments()[0][:, 1]

@@ -9,7 +9,18 @@ import pytest
 from adclick.tables import MVTEC_OBJECTS, MVTEC_TEXTURES, read_published
 
 PUBLISHED = Path(__file__).parents[1] / "config" / "published"
-COLUMNS = ["paper", "table", "row", "dataset", "category", "metric", "unit", "value", "page", "note"]
+COLUMNS = [
+    "paper",
+    "table",
+    "row",
+    "dataset",
+    "category",
+    "metric",
+    "unit",
+    "value",
+    "page",
+    "note",
+]
 GROUPS = {
     "texture_average": MVTEC_TEXTURES,
     "object_average": MVTEC_OBJECTS,
@@ -17,7 +28,8 @@ GROUPS = {
 }
 # Half the last digit of the average, and as much again for the rounding of its terms.
 ROUNDING = 0.1 + 1e-9
-# Printed averages that are not the mean of the printed categories, with that mean. They stand as printed.
+# Printed averages that are not the mean of the printed categories, with that mean. They stand as
+# printed.
 DISAGREEING_AVERAGES = {
     # The carpet, grid, ... column was probably averaged from other digits than the printed ones.
     ("2", "PatchCore", "texture_average", "pixel_ap"): 49.34,
@@ -39,13 +51,18 @@ def published() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def values(published: pd.DataFrame) -> dict[tuple[str, str, str, str, str], str]:
-    keys = zip(*(published[name] for name in ["table", "row", "dataset", "category", "metric"]), strict=True)
+    keys = zip(
+        *(published[name] for name in ["table", "row", "dataset", "category", "metric"]),
+        strict=True,
+    )
     return dict(zip(keys, published["value"], strict=True))
 
 
 def quadruple(values, table: str, row: str, dataset: str, clicks: int) -> str:
     metrics = ("pixel_ap", "pixel_pro", "pixel_auroc", "miou")
-    cells = [values[table, row, dataset, "total_average", f"{metric}@{clicks}"] for metric in metrics]
+    cells = [
+        values[table, row, dataset, "total_average", f"{metric}@{clicks}"] for metric in metrics
+    ]
     return "/".join(cells)
 
 
@@ -73,7 +90,8 @@ def test_only_unprinted_numbers_are_missing_and_each_says_why(published):
     missing = published[published["value"] == ""]
     assert (missing["note"] != "").all()
     unprinted = {("2", "PyramidFlow", "pixel_ap")} | {
-        ("1", "SimpleClick", f"{metric}@3") for metric in ("pixel_ap", "pixel_pro", "pixel_auroc", "miou")
+        ("1", "SimpleClick", f"{metric}@3")
+        for metric in ("pixel_ap", "pixel_pro", "pixel_auroc", "miou")
     }
     assert set(zip(missing["table"], missing["row"], missing["metric"], strict=True)) == unprinted
     assert set(missing.loc[missing["table"] == "1", "dataset"]) == {"ksdd2"}
@@ -112,7 +130,9 @@ def test_table_7_repeats_table_1(values, clicks):
 
 def test_table_8_repeats_tables_4_and_5(values):
     full = "Pretrain+IIS+Lang.+Abandon"
-    assert triple(values, "8", full, "total_average") == triple(values, "4", "Ours(weak)", "total_average")
+    assert triple(values, "8", full, "total_average") == triple(
+        values, "4", "Ours(weak)", "total_average"
+    )
     assert (
         values["8", full, "mvtec", "total_average", "image_auroc"]
         == values["5", "Ours(weak)", "mvtec", "total_average", "image_auroc"]
@@ -128,7 +148,9 @@ def test_printed_averages_are_the_means_of_printed_categories(published, values)
                     printed = values[table, row, "mvtec", group, metric]
                     if not printed:
                         continue
-                    terms = [float(values[table, row, "mvtec", member, metric]) for member in members]
+                    terms = [
+                        float(values[table, row, "mvtec", member, metric]) for member in members
+                    ]
                     mean = sum(terms) / len(terms)
                     if abs(mean - float(printed)) > ROUNDING:
                         disagreeing[table, row, group, metric] = round(mean, 2)

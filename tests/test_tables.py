@@ -24,8 +24,16 @@ NOTHING = PUBLISHED.iloc[:0]
 MVTEC = (*MVTEC_TEXTURES, *MVTEC_OBJECTS)
 
 
-def map_record(dataset, category, method, *, seed=0, ap=0.5, pro=0.5, auroc=0.5, image=0.5, **other):
-    metrics = {"pixel_ap": ap, "pixel_pro": pro, "pixel_auroc": auroc, "image_auroc": image, "images": 30}
+def map_record(
+    dataset, category, method, *, seed=0, ap=0.5, pro=0.5, auroc=0.5, image=0.5, **other
+):
+    metrics = {
+        "pixel_ap": ap,
+        "pixel_pro": pro,
+        "pixel_auroc": auroc,
+        "image_auroc": image,
+        "images": 30,
+    }
     test_sets = other.get("test_sets", ("unsupervised", "supervised"))
     return {
         "kind": "maps",
@@ -75,7 +83,8 @@ def test_one_record_becomes_percent_with_one_decimal():
 
 def test_several_seeds_become_mean_and_deviation():
     records = [
-        map_record("toy", "cloth", "weak", seed=seed, ap=ap) for seed, ap in enumerate([0.6, 0.7, 0.8])
+        map_record("toy", "cloth", "weak", seed=seed, ap=ap)
+        for seed, ap in enumerate([0.6, 0.7, 0.8])
     ]
     table = build_table(4, records, NOTHING, datasets={"toy": ["cloth"]}, methods=["weak"])
     assert cell(table, "AP", Method="weak") == "70.0 ± 10.0"
@@ -86,24 +95,33 @@ def test_an_average_deviates_as_the_seeds_averages_do():
     # Opposite deviations of two categories cancel: both seeds average 50 %.
     shares = {("cloth", 0): 0.4, ("cloth", 1): 0.6, ("washer", 0): 0.6, ("washer", 1): 0.4}
     records = [
-        map_record("toy", category, "weak", seed=seed, ap=ap) for (category, seed), ap in shares.items()
+        map_record("toy", category, "weak", seed=seed, ap=ap)
+        for (category, seed), ap in shares.items()
     ]
-    table = build_table(4, records, NOTHING, datasets={"toy": ["cloth", "washer"]}, methods=["weak"])
+    table = build_table(
+        4, records, NOTHING, datasets={"toy": ["cloth", "washer"]}, methods=["weak"]
+    )
     assert cell(table, "AP", Category="Total average") == "50.0 ± 0.0"
     assert cell(table, "AP", Category="cloth") == "50.0 ± 14.1"
 
 
 def test_an_average_is_over_the_seeds_that_every_category_has():
-    records = [map_record("toy", "cloth", "weak", seed=seed, ap=ap) for seed, ap in ((0, 0.2), (1, 0.9))]
+    records = [
+        map_record("toy", "cloth", "weak", seed=seed, ap=ap) for seed, ap in ((0, 0.2), (1, 0.9))
+    ]
     records.append(map_record("toy", "washer", "weak", seed=0, ap=0.4))
-    table = build_table(4, records, NOTHING, datasets={"toy": ["cloth", "washer"]}, methods=["weak"])
+    table = build_table(
+        4, records, NOTHING, datasets={"toy": ["cloth", "washer"]}, methods=["weak"]
+    )
     assert cell(table, "AP", Category="Total average") == "30.0"
 
 
 def test_averages_agree_with_a_slow_mean():
     draw = random.Random(3)
     shares = {category: draw.random() for category in MVTEC}
-    records = [map_record("mvtec", category, "weak", ap=share) for category, share in shares.items()]
+    records = [
+        map_record("mvtec", category, "weak", ap=share) for category, share in shares.items()
+    ]
     table = build_table(4, records, NOTHING, datasets={"mvtec": MVTEC}, methods=["weak"])
     for label, members in (
         ("Texture average", MVTEC_TEXTURES),
@@ -116,7 +134,9 @@ def test_averages_agree_with_a_slow_mean():
 
 def test_blocks_come_averages_first_then_categories_as_configured():
     records = [map_record("toy", category, "weak") for category in ("cloth", "washer")]
-    table = build_table(2, records, NOTHING, datasets={"toy": ["washer", "cloth"]}, methods=["weak"])
+    table = build_table(
+        2, records, NOTHING, datasets={"toy": ["washer", "cloth"]}, methods=["weak"]
+    )
     assert list(table.rows["Category"]) == ["Total average", "washer", "cloth"]
 
 
@@ -162,14 +182,20 @@ def test_published_rows_are_shown_only_where_a_method_was_run():
 
 def test_other_data_sets_show_no_published_row():
     table = build_table(
-        2, [map_record("toy", "cloth", "weak")], PUBLISHED, datasets={"toy": ["cloth"]}, methods=["weak"]
+        2,
+        [map_record("toy", "cloth", "weak")],
+        PUBLISHED,
+        datasets={"toy": ["cloth"]},
+        methods=["weak"],
     )
     assert set(table.rows["Source"]) == {"this run"}
 
 
 def test_the_difference_is_ours_minus_published_ours():
     record = map_record("mvtec", "bottle", "unsupervised", ap=0.95, pro=0.97, auroc=0.994)
-    table = build_table(2, [record], PUBLISHED, datasets={"mvtec": ["bottle"]}, methods=["unsupervised"])
+    table = build_table(
+        2, [record], PUBLISHED, datasets={"mvtec": ["bottle"]}, methods=["unsupervised"]
+    )
     row = table.rows[table.rows["Source"] == "difference"]
     # Published Ours on bottle: 93.3/97.7/99.4.
     assert row[["Method", "AP", "PRO", "P-AUROC"]].to_numpy().tolist() == [
@@ -179,7 +205,9 @@ def test_the_difference_is_ours_minus_published_ours():
 
 def test_a_partial_average_is_named_and_neither_ranked_nor_subtracted():
     records = [map_record("mvtec", category, "weak", ap=0.999) for category in ("bottle", "cable")]
-    table = build_table(4, records, PUBLISHED, datasets={"mvtec": ["bottle", "cable"]}, methods=["weak"])
+    table = build_table(
+        4, records, PUBLISHED, datasets={"mvtec": ["bottle", "cable"]}, methods=["weak"]
+    )
     total = table.rows["Category"] == "Total average"
     assert cell(table, "AP", Category="Total average", Source="this run") == "99.9"
     assert "weak (2 of 15 categories)" in set(table.rows["Method"][total])
@@ -218,7 +246,11 @@ def test_ties_share_a_mark_at_printed_precision():
 
 def test_a_number_without_rival_has_no_mark():
     table = build_table(
-        4, [map_record("toy", "cloth", "weak")], NOTHING, datasets={"toy": ["cloth"]}, methods=["weak"]
+        4,
+        [map_record("toy", "cloth", "weak")],
+        NOTHING,
+        datasets={"toy": ["cloth"]},
+        methods=["weak"],
     )
     assert set(table.marks.to_numpy().ravel()) == {""}
 
@@ -234,7 +266,12 @@ def test_switches_find_the_published_row_that_they_repeat():
         for method in switches
     ]
     table = build_table(
-        7, records, PUBLISHED, datasets={"mvtec": MVTEC}, methods=["plain", "both"], switches=switches
+        7,
+        records,
+        PUBLISHED,
+        datasets={"mvtec": MVTEC},
+        methods=["plain", "both"],
+        switches=switches,
     )
     assert cell(table, "mIoU@5", Method="plain minus none") == "+2.5"
     assert cell(table, "mIoU@5", Method="both minus Language+Finetune") == "+0.3"
@@ -246,7 +283,9 @@ def test_all_ablation_rows_of_table_8_have_a_switch_pattern_of_their_own():
     keys = ("pretrain", "iis", "language", "abandon")
     switches = {"all": dict.fromkeys(keys, True)}
     records = [map_record("mvtec", category, "all", ap=0.864) for category in MVTEC]
-    table = build_table(8, records, PUBLISHED, datasets={"mvtec": MVTEC}, methods=["all"], switches=switches)
+    table = build_table(
+        8, records, PUBLISHED, datasets={"mvtec": MVTEC}, methods=["all"], switches=switches
+    )
     published = table.rows[table.rows["Source"] == "paper"]
     patterns = published[["Pretrain", "IIS", "Lang.", "Abandon"]].agg("".join, axis=1)
     assert len(published) == patterns.nunique() == 8
@@ -288,7 +327,8 @@ def test_equal_input_gives_equal_bytes_in_any_order_of_records(form):
 def test_a_changed_number_changes_every_form():
     place = {"datasets": {"toy": ["cloth"]}, "methods": ["weak"]}
     before, after = (
-        build_table(4, [map_record("toy", "cloth", "weak", ap=ap)], NOTHING, **place) for ap in (0.5, 0.501)
+        build_table(4, [map_record("toy", "cloth", "weak", ap=ap)], NOTHING, **place)
+        for ap in (0.5, 0.501)
     )
     for form in (to_csv, to_markdown, to_latex):
         assert form(before) != form(after)
@@ -320,7 +360,9 @@ def test_records_of_other_tables_leave_no_trace():
         click_record("toy", "cloth", "weak", scale=scale),
     ]
     place = {"datasets": {"toy": ["cloth"]}, "methods": ["weak"]}
-    alone, among = (build_table(4, records, NOTHING, **place) for records in ([record], [record, *others]))
+    alone, among = (
+        build_table(4, records, NOTHING, **place) for records in ([record], [record, *others])
+    )
     assert to_markdown(among) == to_markdown(alone)
 
 
@@ -351,7 +393,11 @@ def test_markdown_marks_pads_and_escapes():
         map_record("toy", "cloth", "weak", ap=0.9),
         map_record("toy", "cloth", "full", ap=0.8),
     ]
-    place = {"datasets": {"toy": ["cloth"]}, "methods": ["weak", "full"], "titles": {"weak": "ours*|x"}}
+    place = {
+        "datasets": {"toy": ["cloth"]},
+        "methods": ["weak", "full"],
+        "titles": {"weak": "ours*|x"},
+    }
     lines = to_markdown(build_table(4, records, NOTHING, **place)).splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert len({len(row) for row in rows}) == 1
@@ -365,7 +411,9 @@ def test_latex_marks_and_escapes():
         map_record("mvtec", "metal_nut", "weak", ap=0.999, seed=0),
         map_record("mvtec", "metal_nut", "weak", ap=0.997, seed=1),
     ]
-    text = to_latex(build_table(4, records, PUBLISHED, datasets={"mvtec": ["metal_nut"]}, methods=["weak"]))
+    text = to_latex(
+        build_table(4, records, PUBLISHED, datasets={"mvtec": ["metal_nut"]}, methods=["weak"])
+    )
     assert r"\textbf{99.8 $\pm$ 0.1}" in text
     assert r"\underline{99.2}" in text
     assert r"metal\_nut" in text
@@ -380,7 +428,11 @@ def test_html_marks_escapes_and_carries_the_notes():
         map_record("toy", "cloth", "weak", ap=0.9),
         map_record("toy", "cloth", "full", ap=0.8),
     ]
-    place = {"datasets": {"toy": ["cloth"]}, "methods": ["weak", "full"], "titles": {"weak": "<ours>"}}
+    place = {
+        "datasets": {"toy": ["cloth"]},
+        "methods": ["weak", "full"],
+        "titles": {"weak": "<ours>"},
+    }
     text = to_html(build_table(4, records, NOTHING, **place, departures=["toy & tiny"]))
     assert "<td>&lt;ours&gt;</td>" in text
     assert "<b>90.0</b>" in text
@@ -410,7 +462,12 @@ def test_an_unknown_table_is_refused():
 def test_a_variant_without_switches_is_refused():
     with pytest.raises(ValueError, match="variant a: no value of finetune"):
         build_table(
-            7, [], NOTHING, datasets={"toy": ["x"]}, methods=["a"], switches={"a": {"language": True}}
+            7,
+            [],
+            NOTHING,
+            datasets={"toy": ["x"]},
+            methods=["a"],
+            switches={"a": {"language": True}},
         )
 
 

@@ -175,7 +175,9 @@ def _cached_folder(name: str) -> Path | None:
 
     try:
         folder = Path(
-            huggingface_hub.snapshot_download(name, allow_patterns=list(HUB_FILES), local_files_only=True)
+            huggingface_hub.snapshot_download(
+                name, allow_patterns=list(HUB_FILES), local_files_only=True
+            )
         )
     except LocalEntryNotFoundError:
         return None
@@ -230,7 +232,9 @@ def _check_complete(where: str, tokenizer: Any, model: Any, report: dict[str, An
         )
     words, rows = len(tokenizer), model.config.vocab_size
     if not len(SPECIAL_TOKENS) < words <= rows:
-        raise InputError(f"{where}: its vocabulary has {words} entries, its model {rows}: they differ")
+        raise InputError(
+            f"{where}: its vocabulary has {words} entries, its model {rows}: they differ"
+        )
 
 
 @contextmanager
@@ -263,7 +267,9 @@ def encode_phrases(
         raise ValueError("no phrases to encode")
     longest = getattr(getattr(encoder.model, "config", None), "max_position_embeddings", tokens)
     if not 2 <= tokens <= longest:
-        raise InputError(f"text tokens: {tokens} is not from 2 to {longest}, what this encoder reads")
+        raise InputError(
+            f"text tokens: {tokens} is not from 2 to {longest}, what this encoder reads"
+        )
     parts = [
         _encode_batch(encoder, list(phrases[start : start + batch_size]), tokens)
         for start in range(0, len(phrases), batch_size)

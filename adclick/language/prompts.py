@@ -20,7 +20,9 @@ Bank = dict[str, dict[str, tuple[str, ...]]]
 
 MAX_WORDS = 12  # not stated; keeps nearly every phrase within the 20 tokens that the encoder reads
 PROBLEMS_SHOWN = 5
-NOT_A_CHAT_SERVER = "the answer is not a chat completion: check the base URL (mostly it ends in /v1)"
+NOT_A_CHAT_SERVER = (
+    "the answer is not a chat completion: check the base URL (mostly it ends in /v1)"
+)
 LIST_MARK = re.compile(r"^\s*(?:[-*•–]\s+|[(\[]?\d{1,3}[.):\]]\s+)")
 JSON_START = re.compile(r"[\[{]")
 EDGE_CHARACTERS = " \t.,;:!?\"'`*_“”‘’«»"
@@ -34,7 +36,9 @@ class _StrictLoader(yaml.SafeLoader):
         for key, following in pairwise(names):
             if key == following:
                 problem = f"the key '{key}' is there twice"
-                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    problem=problem, problem_mark=node.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 
@@ -124,11 +128,15 @@ def select_phrases(
         raise InputError(f"prompt bank: no category '{category}' (it has {known}): {remedy}")
     phrases = {kind: tuple(bank[category].get(kind, ())) for kind in types}
     missing = [kind for kind, found in phrases.items() if not found]
-    short = [f"{kind} has {len(found)}" for kind, found in phrases.items() if 0 < len(found) < count]
+    short = [
+        f"{kind} has {len(found)}" for kind, found in phrases.items() if 0 < len(found) < count
+    ]
     if missing or short:
         faults = ([f"no phrases for {', '.join(missing)}"] if missing else []) + short
         needed = f"{count} phrases are needed for each type"
-        raise InputError(f"prompt bank, category '{category}': {'; '.join(faults)} ({needed}): {remedy}")
+        raise InputError(
+            f"prompt bank, category '{category}': {'; '.join(faults)} ({needed}): {remedy}"
+        )
     return {kind: found[:count] for kind, found in phrases.items()}
 
 
@@ -233,7 +241,9 @@ def _ask(
     """The text that a chat completions server answers."""
     import openai
 
-    client = openai.OpenAI(api_key=key, base_url=base_url, max_retries=max_retries, timeout=timeout_s)
+    client = openai.OpenAI(
+        api_key=key, base_url=base_url, max_retries=max_retries, timeout=timeout_s
+    )
     try:
         with client:
             answer = client.chat.completions.create(
@@ -251,7 +261,9 @@ def _ask(
     return _message_text(answer, str(client.base_url))
 
 
-def _failure(error: Exception, model: str, key_variable: str, timeout_s: float, max_retries: int) -> str:
+def _failure(
+    error: Exception, model: str, key_variable: str, timeout_s: float, max_retries: int
+) -> str:
     """What went wrong with a request, and what to do about it."""
     import openai
 
@@ -303,7 +315,9 @@ def parse_phrases(text: str) -> tuple[str, ...]:
     lines = tuple(line for line in text.splitlines() if LIST_MARK.match(line))
     if not lines:
         start = _one_line(text, 60)
-        raise InputError(f"the LLM's answer is neither JSON nor a list ({start!r}): try another model")
+        raise InputError(
+            f"the LLM's answer is neither JSON nor a list ({start!r}): try another model"
+        )
     return lines
 
 
@@ -340,7 +354,9 @@ def clean_phrases(phrases: Iterable[str], max_words: int = MAX_WORDS) -> tuple[s
     changes nothing.
     """
     cleaned = (_clean(phrase) for phrase in phrases)
-    kept = (phrase for phrase in cleaned if len(phrase.split()) <= max_words and _has_letter(phrase))
+    kept = (
+        phrase for phrase in cleaned if len(phrase.split()) <= max_words and _has_letter(phrase)
+    )
     return tuple(dict.fromkeys(kept))
 
 

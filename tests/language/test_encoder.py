@@ -153,7 +153,9 @@ def test_a_saved_encoder_reads_back_equal(encoder: TextEncoder, saved: Path) -> 
     again = load_text_encoder(source="folder", folder=saved, channels=16)
     assert again.channels == 16
     assert not again.model.training
-    for mine, theirs in zip(encode_phrases(encoder, PHRASES), encode_phrases(again, PHRASES), strict=True):
+    for mine, theirs in zip(
+        encode_phrases(encoder, PHRASES), encode_phrases(again, PHRASES), strict=True
+    ):
         np.testing.assert_array_equal(mine, theirs)
 
 
@@ -163,7 +165,9 @@ def test_a_vocabulary_text_file_will_do_in_a_folder(encoder: TextEncoder, copy: 
     (copy / "tokenizer.json").unlink()
     (copy / "tokenizer_config.json").unlink()
     again = load_text_encoder(source="folder", folder=copy)
-    np.testing.assert_array_equal(encode_phrases(encoder, PHRASES)[0], encode_phrases(again, PHRASES)[0])
+    np.testing.assert_array_equal(
+        encode_phrases(encoder, PHRASES)[0], encode_phrases(again, PHRASES)[0]
+    )
 
 
 def test_a_masked_language_models_file_gives_its_bert(encoder: TextEncoder, copy: Path) -> None:
@@ -172,7 +176,9 @@ def test_a_masked_language_models_file_gives_its_bert(encoder: TextEncoder, copy
     weights["cls.predictions.bias"] = torch.zeros(3)
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     again = load_text_encoder(source="folder", folder=copy)
-    np.testing.assert_array_equal(encode_phrases(encoder, PHRASES)[0], encode_phrases(again, PHRASES)[0])
+    np.testing.assert_array_equal(
+        encode_phrases(encoder, PHRASES)[0], encode_phrases(again, PHRASES)[0]
+    )
 
 
 def test_a_half_precision_file_is_read_as_float32(copy: Path) -> None:
@@ -364,7 +370,9 @@ def test_a_model_is_downloaded_once_and_then_read_from_the_cache(
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
     second = load_text_encoder(source="hub", name=NAME)
     for loaded in (first, second):
-        np.testing.assert_array_equal(encode_phrases(encoder, PHRASES)[0], encode_phrases(loaded, PHRASES)[0])
+        np.testing.assert_array_equal(
+            encode_phrases(encoder, PHRASES)[0], encode_phrases(loaded, PHRASES)[0]
+        )
 
 
 @pytest.mark.usefixtures("model_hub")

@@ -67,7 +67,9 @@ def test_a_bank_keeps_categories_types_and_the_order_of_phrases(tmp_path: Path) 
         ("washer: {hole: [a}\n", "line 1: not valid YAML"),
     ],
 )
-def test_a_malformed_bank_is_one_line_that_names_file_and_place(tmp_path: Path, text: str, says: str) -> None:
+def test_a_malformed_bank_is_one_line_that_names_file_and_place(
+    tmp_path: Path, text: str, says: str
+) -> None:
     path = write(tmp_path, text)
     with pytest.raises(InputError) as caught:
         read_bank(path)
@@ -201,7 +203,9 @@ class Llm:
                 body = json.loads(self.rfile.read(length))
                 llm.requests.append((self.path, self.headers["authorization"], body))
                 llm.awake.wait(60)
-                status, answer, kind = llm.answers.pop(0) if len(llm.answers) > 1 else llm.answers[0]
+                status, answer, kind = (
+                    llm.answers.pop(0) if len(llm.answers) > 1 else llm.answers[0]
+                )
                 self.send_response(status)
                 self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(answer)))
