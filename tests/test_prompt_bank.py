@@ -109,7 +109,9 @@ def test_every_phrase_names_its_object(types: Category, category: str) -> None:
 
 @pytest.mark.parametrize(("dataset", "category"), CATEGORIES)
 def test_words_tell_the_types_of_a_category_apart(types: Category) -> None:
-    """Each half of the phrases makes a centroid for each type, and the other half is sorted by them."""
+    """Each half of the phrases makes a centroid for each type, and the other half is sorted by
+    them.
+    """
     halves = [{name: phrases[start::2] for name, phrases in types.items()} for start in (0, 1)]
     guesses = [
         guess == name
