@@ -70,7 +70,7 @@ def load_backbone(
     sha256: str | None = None,
     seed: int = 0,
 ) -> Backbone:
-    """A frozen timm network whose maps are the outputs of `layers` (timm's indices: a ResNet's layer1 is 1).
+    """A frozen timm network that answers with the maps of `layers` (a ResNet's layer1 is 1).
 
     `hub` takes timm's pretrained weights, from its cache or the network; a name without a tag means
     timm's default weights, so name the paper's as `wide_resnet50_2.tv_in1k`. `file` takes a
@@ -150,7 +150,8 @@ def _check_dimensions(
     for size, available in zip(layer_dimensions, channels, strict=True):
         if size > available * patch**2:
             raise InputError(
-                f"layer dimension {size} exceeds the {available * patch**2} values of a {patch} x {patch}"
+                f"layer dimension {size} exceeds the {available * patch**2} values of a"
+                f" {patch} x {patch}"
                 f" neighbourhood of {available} channels; set it to that or less"
             )
     if dimension > sum(layer_dimensions):
@@ -173,7 +174,7 @@ def _to_grid(
 def _pool_neighbourhoods(
     plane: Float[Tensor, "image channel height width"], size: int, patch: int
 ) -> Float[Tensor, "image size height width"]:
-    """Adaptive average pooling of every neighbourhood's channel-major values, as one grouped convolution.
+    """Adaptive average pooling of every neighbourhood's values, as one grouped convolution.
 
     Pooling windows repeat with every `channel / group` channels, so each group of channels makes
     its own share of the values, with one small kernel that is itself the pooling of the unit
@@ -211,7 +212,8 @@ def _fetch(name: str, **settings: Any) -> nn.Module:
 
     if not timm.is_model_pretrained(name):
         raise InputError(
-            f"backbone {name}: timm has no pretrained weights for it; choose another or a local file"
+            f"backbone {name}: timm has no pretrained weights for it;"
+            " choose another or a local file"
         )
     try:
         return timm.create_model(name, pretrained=True, **settings)
@@ -220,7 +222,8 @@ def _fetch(name: str, **settings: Any) -> nn.Module:
     except Exception as error:
         reason = next(iter(str(error).rstrip(".").splitlines()), type(error).__name__)
         raise InputError(
-            f"backbone {name}: the network could not be reached for its pretrained weights ({reason});"
+            f"backbone {name}: the network could not be reached for its pretrained"
+            f" weights ({reason});"
             " go online once, or give its safetensors file, downloaded elsewhere from"
             f" https://huggingface.co/timm/{name}, as source 'file'; nothing was substituted"
         ) from error
@@ -264,7 +267,7 @@ def _read_weights(
 
 
 def _check_surplus(name: str, file: Path, surplus: set[str]) -> None:
-    """Keys beyond the layers' must be the complete network's, as in the files that timm publishes."""
+    """Keys beyond the layers' must be the complete network's, as in the files timm publishes."""
     if not surplus:
         return
     import timm
@@ -279,7 +282,7 @@ def _check_surplus(name: str, file: Path, surplus: set[str]) -> None:
 
 
 def _draw_weights(network: nn.Module, seed: int) -> None:
-    """Untrained weights from `seed` alone: variance-keeping convolutions, then matching batch norms.
+    """Untrained weights from `seed` alone: random convolutions, and batch norms to match.
 
     Batch norms take the statistics of a few smooth random pictures, as training on real ones would
     give them. Otherwise values grow from block to block, and the last layer drowns the others.

@@ -1,4 +1,4 @@
-"""Where the object is: a linear classifier of layer-1 features, learned from normal images without labels.
+"""Where the object is: a linear classifier of features, learned from normal images alone.
 
 Normal pixels are split into two clusters; the one that fills the image's border is the background,
 and whatever of the other lies around the centre is the object. A linear discriminant between the
@@ -72,7 +72,7 @@ def fit_foreground(
 def foreground_map(
     layer1: Float[Any, "image height width channel"], foreground: Foreground
 ) -> Float[np.ndarray, "image height width"]:
-    """How much each pixel looks like the object, 0 to 1, at the feature map's resolution; float32."""
+    """How much each pixel looks like the object, 0 to 1, at the map's resolution; float32."""
     if foreground.weight.size == 0:
         return np.ones(layer1.shape[:3], np.float32)
     maps = np.stack([_decision(image, foreground.weight, foreground.bias) for image in layer1])
@@ -86,7 +86,7 @@ def _clusters(layer1: Any, count: int, seed: int) -> Float[np.ndarray, "2 channe
 def _class_positions(
     layer1: Any, centres: Float[np.ndarray, "2 channel"]
 ) -> tuple[Int[np.ndarray, " background"], Int[np.ndarray, " centre"]]:
-    """Flat positions of the border's commoner cluster there, and of the other one in the centre box."""
+    """Flat positions of the border's commoner cluster there, and of the other in the centre."""
     band, box = _regions(*layer1.shape[1:3])
     clusters = np.concatenate(
         [

@@ -21,11 +21,9 @@ from torch import Tensor, nn
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
-TILE = 8  # query columns matched together: the fastest of 4, 8, 16, 32 measured
+TILE = 8  # query columns matched together: 4 and 8 are faster than 2 and 16
 PRODUCT_CHANNELS = 512  # channels of one matrix product: shorter sums have smaller rounding bounds
-SHORTLIST = (
-    64  # candidates a query may keep for the exact comparison before it is compared with all
-)
+SHORTLIST = 64  # candidates a query may keep; with more it is compared with all
 BLOCK_VALUES = 2**21  # float64 values compared at once: 16 MB
 UNIT_ROUNDOFF = 2.0**-24  # of float32
 SMALLEST = 2.0**-126  # least normal float32: what one product may lose by underflow
@@ -101,7 +99,7 @@ def residual(
     matches: Matches,
     image_ids: Sequence[int] | Int[np.ndarray, " neighbour"] | Int[Tensor, " neighbour"],
 ) -> Float[Array, "height width channel"]:
-    """The matched reference feature minus the query feature at every patch: signed, float32, not yet squared.
+    """The matched reference feature minus the query feature at every patch: signed, float32.
 
     `matches` and `image_ids` are those of `match_in_bank`. An HDF5 bank is read anew, one matched
     image at a time: whoever calls both should read the images once (`bank[ids]`) and use `range(K)`
@@ -127,7 +125,7 @@ def residual(
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Pairs of a query and a reference patch; `key` orders the latter by rank, then raster position."""
+    """Pairs of a query and a reference patch; `key` orders these by rank, then raster order."""
 
     query: Int[Tensor, " candidate"]
     key: Int[Tensor, " candidate"]
@@ -136,7 +134,7 @@ class _Candidates:
 
 @dataclass(frozen=True)
 class _Tiling:
-    """How one grid row is cut: `tiles` tiles of `tile` query columns, each against `span` reference columns.
+    """How a grid row is cut: tiles of `tile` query columns, each against `span` columns.
 
     Channels, zeros added, come in parts of `part`. The first of a tile's reference columns lies
     `margin` left of its first query column; columns beyond the grid hold zeros. `outside` is 0
@@ -180,7 +178,7 @@ def _chosen_images(bank: Any, image_ids: Any) -> list[Tensor]:
 
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
-    """Matrix products in true float32, whatever shortcut training has switched on: bounds rest on it."""
+    """Matrix products in true float32, whatever shortcuts training has switched on."""
     mkldnn: Any = torch.backends.mkldnn
     backends: tuple[Any, ...] = (torch.backends.cuda.matmul, mkldnn.matmul)
     before = [backend.fp32_precision for backend in backends]
@@ -213,7 +211,7 @@ def _match(query: Tensor, references: list[Tensor], radius: int | float | None) 
 def _shortlist(
     query: Tensor, references: list[Tensor], radius: int | float | None
 ) -> tuple[_Candidates, Bool[Tensor, "height width"]]:
-    """Candidates that may be nearest, and the queries that have too many of them (or no usable bound).
+    """Candidates that may be nearest, and queries with too many of them or no usable bound.
 
     `upper` is the least upper bound of a distance met so far; a candidate is kept while its lower
     bound is not above it. `upper` is -inf for a query with too many candidates, which keeps no more
@@ -221,10 +219,8 @@ def _shortlist(
     """
     height, width, channels = query.shape
     tiling = _tiling(query, radius)
-    padded, padded_channels = (
-        tiling.tiles * tiling.tile,
-        math.ceil(channels / tiling.part) * tiling.part,
-    )
+    padded = tiling.tiles * tiling.tile
+    padded_channels = math.ceil(channels / tiling.part) * tiling.part
     queries = nn.functional.pad(query, (0, padded_channels - channels, 0, padded - width))
     patches = query.new_zeros(padded + 2 * tiling.margin, len(references), padded_channels)
     upper = query.new_full((height, padded), math.inf)
@@ -244,7 +240,7 @@ def _shortlist(
 
 
 def _tiling(query: Float[Tensor, "height width channel"], radius: int | float | None) -> _Tiling:
-    """Tiles of `TILE` columns, or one of the whole width where the radius spans most of it anyway."""
+    """Tiles of `TILE` columns, or one of the whole width where the radius spans most of it."""
     height, width, channels = query.shape
     part = math.ceil(channels / math.ceil(channels / PRODUCT_CHANNELS))
     farthest = max(height, width) - 1
@@ -367,7 +363,7 @@ def _named(
     top: int,
     neighbours: int,
 ) -> _Candidates:
-    """Near candidates of reference row `row` by positions in the grid; query rows begin at `top`."""
+    """Near candidates of reference row `row` by grid position; query rows begin at `top`."""
     tile, query_row, query, candidate = near
     height, width = tiling.grid
     column = tile * tiling.tile - tiling.margin + candidate // neighbours
@@ -391,7 +387,7 @@ def _possible(kept: list[_Candidates], upper: Float[Tensor, "height width"]) -> 
 def _nearest(
     query: Tensor, references: list[Tensor], candidates: _Candidates
 ) -> tuple[Float[Tensor, " position"], Int[Tensor, " position"]]:
-    """Each query's least exact distance and the least key that has it; infinity without candidates."""
+    """Each query's least exact distance and the least key with it; infinity without candidates."""
     positions = query.shape[0] * query.shape[1]
     distance = _exact_distances(query, references, candidates)
     least = torch.full((positions,), math.inf, dtype=torch.float64, device=query.device)
@@ -421,7 +417,7 @@ def _exact_distances(
 def _nearest_of_all(
     query: Tensor, references: list[Tensor], radius: int | float | None, position: int
 ) -> tuple[Float[Tensor, ""], int]:
-    """One query's least exact distance and its key, by comparison with every candidate in tie order.
+    """One query's least exact distance and its key, from every candidate in tie order.
 
     References are compared some at a time, twice as many each time; one at distance 0 ends the
     search.

@@ -41,7 +41,7 @@ def sample_pixels(
 def pixels_at(
     layer1: Float[Any, "image height width channel"], positions: Int[np.ndarray, " sample"]
 ) -> Float[np.ndarray, "sample channel"]:
-    """Features, as float32, at flat positions (image, row, column in C order), read one image at a time."""
+    """Features (float32) at flat positions in C order, read one image at a time."""
     _, height, width, channels = layer1.shape
     owners, pixels = np.divmod(positions, height * width)
     features = np.empty((len(positions), channels), np.float32)
@@ -76,7 +76,7 @@ def fit_codebook(
 def assign_words(
     layer1: Float[Any, "image height width channel"], centres: Float[np.ndarray, "word channel"]
 ) -> Int[np.ndarray, "image height width"]:
-    """The word nearest to every pixel's feature (least Euclidean distance; the first of equal ones).
+    """The word nearest to every pixel's feature by Euclidean distance; the first of equal ones.
 
     One matrix product an image. The centres are taken relative to their mean, which changes no
     comparison and keeps float32 precise when all features lie far from zero.

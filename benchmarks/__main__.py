@@ -23,7 +23,9 @@ ROUNDS = 3
 Variants = dict[str, Callable[[], object]]
 
 
-def matching(grid: int = 32, channels: int = 448, neighbours: int = 10, radius: float = 1.6) -> Variants:
+def matching(
+    grid: int = 32, channels: int = 448, neighbours: int = 10, radius: float = 1.6
+) -> Variants:
     """Location-aware matching against all distances with a mask, and a loop over offsets."""
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(grid, grid, channels, generator=generator)
@@ -32,7 +34,9 @@ def matching(grid: int = 32, channels: int = 448, neighbours: int = 10, radius: 
     places = torch.stack([rows, columns], -1).reshape(-1, 2).float()
     outside = (torch.cdist(places, places) > radius).repeat(1, neighbours)
     reach = range(-int(radius), int(radius) + 1)
-    offsets = [(down, right) for down in reach for right in reach if down**2 + right**2 <= radius**2]
+    offsets = [
+        (down, right) for down in reach for right in reach if down**2 + right**2 <= radius**2
+    ]
 
     def all_distances() -> torch.Tensor:
         distances = torch.cdist(query.reshape(-1, channels), bank.reshape(-1, channels)) ** 2

@@ -203,7 +203,7 @@ def test_each_further_first_click_is_decay_times_as_likely():
 
 
 def test_first_clicks_number_at_most_24_of_each_kind():
-    positives, negatives = drawn_counts(box(3, 3, 5, 6), decay=1.0)
+    positives, negatives = drawn_counts(box(3, 3, 5, 6), draws=500, decay=1.0)
     assert (positives.min(), positives.max()) == (1, 24)
     assert (negatives.min(), negatives.max()) == (0, 24)
 

@@ -32,7 +32,9 @@ def images() -> np.ndarray:
 @pytest.fixture
 def weights_file(backbone: Backbone, tmp_path: Path) -> Path:
     path = tmp_path / "weights.safetensors"
-    save_file({key: value.contiguous() for key, value in backbone.network.state_dict().items()}, path)
+    save_file(
+        {key: value.contiguous() for key, value in backbone.network.state_dict().items()}, path
+    )
     return path
 
 
@@ -41,7 +43,7 @@ def load(file: Path, layers: tuple[int, ...] = (1, 2), sha256: str | None = None
 
 
 def slow_pooled_neighbourhoods(plane: torch.Tensor, size: int, patch: int) -> torch.Tensor:
-    """The neighbourhoods written out in full: channels * patch² values at every place, then pooled."""
+    """The neighbourhoods written out: channels * patch² values at every place, then pooled."""
     batch, _, height, width = plane.shape
     vectors = F.unfold(plane, patch, padding=patch // 2).transpose(1, 2)
     return F.adaptive_avg_pool1d(vectors, size).transpose(1, 2).reshape(batch, size, height, width)
@@ -50,7 +52,9 @@ def slow_pooled_neighbourhoods(plane: torch.Tensor, size: int, patch: int) -> to
 def slow_patches(
     maps: list[torch.Tensor], grid: int, sizes: tuple[int, ...], dimension: int, patch: int
 ) -> torch.Tensor:
-    """Neighbourhoods in full, resized, pooled a layer, joined, and pooled again: the recipe's own order."""
+    """Neighbourhoods in full, resized, pooled a layer, joined, and pooled again: the recipe's own
+    order.
+    """
     layers = []
     for plane, size in zip(maps, sizes, strict=True):
         batch, channels, height, width = plane.shape
@@ -58,7 +62,9 @@ def slow_patches(
         planes = F.interpolate(planes, size=(grid, grid), mode="bilinear", align_corners=False)
         vectors = planes.flatten(2).transpose(1, 2)
         layers.append(F.adaptive_avg_pool1d(vectors, size))
-    return F.adaptive_avg_pool1d(torch.cat(layers, dim=2), dimension).reshape(-1, grid, grid, dimension)
+    return F.adaptive_avg_pool1d(torch.cat(layers, dim=2), dimension).reshape(
+        -1, grid, grid, dimension
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +88,12 @@ def test_as_many_values_as_channels_are_the_local_means_by_hand() -> None:
     [(8, (64, 128), 192, 3), (8, (96, 40), 50, 3), (5, (64, 64), 7, 5)],
 )
 def test_patches_follow_the_recipe(
-    backbone: Backbone, images: np.ndarray, grid: int, sizes: tuple[int, ...], dimension: int, patch: int
+    backbone: Backbone,
+    images: np.ndarray,
+    grid: int,
+    sizes: tuple[int, ...],
+    dimension: int,
+    patch: int,
 ) -> None:
     patches, layer1 = extract(
         backbone, images, grid=grid, layer_dimensions=sizes, dimension=dimension, patch=patch
@@ -102,7 +113,9 @@ def test_images_are_standardised_as_imagenet(backbone: Backbone, images: np.ndar
         torch.testing.assert_close(found, plane, rtol=1e-4, atol=1e-4)
 
 
-def test_one_image_has_the_same_features_in_any_batch(backbone: Backbone, images: np.ndarray) -> None:
+def test_one_image_has_the_same_features_in_any_batch(
+    backbone: Backbone, images: np.ndarray
+) -> None:
     both, _ = extract(backbone, images, grid=8, layer_dimensions=(64, 128), dimension=100)
     alone, _ = extract(backbone, images[1:], grid=8, layer_dimensions=(64, 128), dimension=100)
     np.testing.assert_allclose(both[1:], alone, rtol=1e-4, atol=1e-5)
@@ -149,11 +162,15 @@ def test_seeded_weights_come_from_the_seed_alone(backbone: Backbone) -> None:
 
 
 def test_seeded_layers_are_of_like_size(images: np.ndarray) -> None:
-    squares = [float(plane.square().mean()) for plane in seeded(layers=(1, 2, 3))(torch.from_numpy(images))]
+    squares = [
+        float(plane.square().mean()) for plane in seeded(layers=(1, 2, 3))(torch.from_numpy(images))
+    ]
     assert max(squares) < 4 * min(squares)
 
 
-def test_a_file_gives_back_its_weights(backbone: Backbone, weights_file: Path, images: np.ndarray) -> None:
+def test_a_file_gives_back_its_weights(
+    backbone: Backbone, weights_file: Path, images: np.ndarray
+) -> None:
     digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()
     loaded = load(weights_file, sha256=digest)
     assert loaded.channels == (64, 128)
@@ -169,7 +186,9 @@ def test_a_file_of_the_complete_network_serves_too(weights_file: Path) -> None:
     assert load(weights_file, layers=(1,)).channels == (64,)
 
 
-def test_a_file_that_does_not_fit_is_refused_by_its_first_key(weights_file: Path, tmp_path: Path) -> None:
+def test_a_file_that_does_not_fit_is_refused_by_its_first_key(
+    weights_file: Path, tmp_path: Path
+) -> None:
     weights = load_file(weights_file)
     with pytest.raises(InputError, match=r"lacks layer3\.0\.conv1\.weight"):
         load(weights_file, layers=(1, 2, 3))

@@ -54,9 +54,15 @@ def test_the_fit_is_the_same_from_a_file_and_again(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "features.h5", "w") as file:
         found = fit_foreground(file.create_dataset("layer1", data=layer1), **settings)
     np.testing.assert_array_equal(found.weight, expected.weight)
-    assert (found.bias, found.minimum, found.maximum) == (expected.bias, expected.minimum, expected.maximum)
+    assert (found.bias, found.minimum, found.maximum) == (
+        expected.bias,
+        expected.minimum,
+        expected.maximum,
+    )
     assert expected.weight.shape == (4,)
-    assert not np.array_equal(fit_foreground(layer1, **settings | {"seed": 4}).weight, expected.weight)
+    assert not np.array_equal(
+        fit_foreground(layer1, **settings | {"seed": 4}).weight, expected.weight
+    )
 
 
 def test_without_a_usable_split_the_object_is_everywhere() -> None:

@@ -33,12 +33,15 @@ def test_strengthening_is_that_of_the_written_out_equation():
     generator = np.random.default_rng(0)
     probability = generator.random((14, 17))
     clicks = [
-        Click(int(generator.integers(14)), int(generator.integers(17)), bool(index % 2)) for index in range(5)
+        Click(int(generator.integers(14)), int(generator.integers(17)), bool(index % 2))
+        for index in range(5)
     ]
 
     def nearest(row, column, positive):
         return min(
-            np.hypot(click.row - row, click.column - column) for click in clicks if click.positive == positive
+            np.hypot(click.row - row, click.column - column)
+            for click in clicks
+            if click.positive == positive
         )
 
     result = strengthen(probability, clicks, radius_px=3.5)

@@ -46,8 +46,12 @@ def test_normalized_focal_loss_of_two_by_two_pixels_by_hand():
 def test_alpha_weighs_the_defective_side():
     logits, labels = as_image([[0.0, 0.0]]), as_image([[1, 0]])
     only_defect = as_image([[1, -1]])
-    assert normalized_focal_loss(logits, only_defect, alpha=0.8).item() == pytest.approx(0.8 * math.log(2))
-    assert normalized_focal_loss(logits, labels, alpha=0.8).item() == pytest.approx(0.5 * math.log(2))
+    assert normalized_focal_loss(logits, only_defect, alpha=0.8).item() == pytest.approx(
+        0.8 * math.log(2)
+    )
+    assert normalized_focal_loss(logits, labels, alpha=0.8).item() == pytest.approx(
+        0.5 * math.log(2)
+    )
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -58,7 +62,9 @@ def test_both_losses_are_those_of_the_written_out_formula(soft, alpha, gamma):
     normalized = sum(top / bottom for top, bottom, _ in sums) / 3
     plain = sum(top for top, _, _ in sums) / sum(valid for _, _, valid in sums)
     settings = {"alpha": alpha, "gamma": gamma}
-    assert normalized_focal_loss(logits, labels, **settings).item() == pytest.approx(normalized, rel=1e-5)
+    assert normalized_focal_loss(logits, labels, **settings).item() == pytest.approx(
+        normalized, rel=1e-5
+    )
     assert focal_loss(logits, labels, **settings).item() == pytest.approx(plain, rel=1e-5)
 
 
@@ -66,7 +72,9 @@ def test_without_focus_the_normalized_loss_is_half_of_cross_entropy():
     logits, labels = random_batch(1)
     labels = labels.clamp(min=0)
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels) / 2
-    assert normalized_focal_loss(logits, labels, gamma=0.0).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert normalized_focal_loss(logits, labels, gamma=0.0).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("loss", [normalized_focal_loss, focal_loss])

@@ -28,7 +28,8 @@ MVTEC_TYPES = {
     "toothbrush": "defective",
     "transistor": "bent_lead cut_lead damaged_case misplaced",
     "wood": "color combined hole liquid scratch",
-    "zipper": "broken_teeth combined fabric_border fabric_interior rough split_teeth squeezed_teeth",
+    "zipper": "broken_teeth combined fabric_border fabric_interior rough split_teeth"
+    " squeezed_teeth",
 }
 DEFECTS = {
     "toy": {category: set(types) for category, types in DEFECT_TYPES.items()},
@@ -139,7 +140,7 @@ def all_phrases(types: Category) -> Iterator[str]:
 
 
 def is_plain(phrase: object) -> bool:
-    """Four to twelve lower-case English words in at most 90 characters, hyphens and commas allowed."""
+    """Four to twelve lower-case English words, at most 90 characters; hyphens and commas too."""
     return (
         isinstance(phrase, str)
         and 4 <= len(phrase.split()) <= 12

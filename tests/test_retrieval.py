@@ -17,7 +17,9 @@ from adclick.retrieval import (
 
 
 def random_histograms(count: int, blocks: int, words: int, seed: int) -> np.ndarray:
-    counts = np.random.default_rng(seed).integers(0, 5, (count, blocks, words)) + np.eye(blocks, words)
+    counts = np.random.default_rng(seed).integers(0, 5, (count, blocks, words)) + np.eye(
+        blocks, words
+    )
     return (counts / counts.sum(axis=2, keepdims=True)).astype(np.float32)
 
 
@@ -44,7 +46,9 @@ def test_a_sample_holds_different_pixels_of_all_images_in_order(tmp_path: Path) 
 def test_pixels_are_read_from_their_image_row_and_column() -> None:
     layer1 = np.random.default_rng(0).normal(size=(3, 2, 4, 5)).astype(np.float32)
     positions = np.array([23, 0, 13])
-    np.testing.assert_array_equal(pixels_at(layer1, positions), layer1[[2, 0, 1], [1, 0, 1], [3, 0, 1]])
+    np.testing.assert_array_equal(
+        pixels_at(layer1, positions), layer1[[2, 0, 1], [1, 0, 1], [3, 0, 1]]
+    )
 
 
 def test_only_images_with_sampled_pixels_are_read_one_at_a_time() -> None:
@@ -130,7 +134,9 @@ def test_distances_by_hand_leave_out_the_most_different_blocks() -> None:
 def test_distances_equal_a_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adclick.retrieval.CHUNK_VALUES", 2 * 6 * 9)  # two queries at once
     queries, references = random_histograms(5, 9, 4, seed=0), random_histograms(6, 9, 4, seed=1)
-    expected = [[slow_distance(query, reference, 7) for reference in references] for query in queries]
+    expected = [
+        [slow_distance(query, reference, 7) for reference in references] for query in queries
+    ]
     np.testing.assert_allclose(histogram_distances(queries, references, 7), expected, rtol=1e-5)
 
 
@@ -162,13 +168,17 @@ def test_neighbours_are_sorted_and_exclude_the_query_itself() -> None:
 
 def test_equally_distant_neighbours_stay_in_index_order() -> None:
     distances = np.tile(np.arange(3, dtype=np.float32), (1, 40))
-    found = nearest_images(distances, count=120, query_sources=[""], reference_ids=[str(i) for i in range(120)])
+    found = nearest_images(
+        distances, count=120, query_sources=[""], reference_ids=[str(i) for i in range(120)]
+    )
     assert found.tolist() == [[*range(0, 120, 3), *range(1, 120, 3), *range(2, 120, 3)]]
 
 
 def test_all_queries_have_as_many_neighbours_as_the_poorest() -> None:
     distances = np.zeros((2, 3), np.float32)
-    found = nearest_images(distances, count=50, query_sources=["b", ""], reference_ids=["a", "b", "c"])
+    found = nearest_images(
+        distances, count=50, query_sources=["b", ""], reference_ids=["a", "b", "c"]
+    )
     assert found.tolist() == [[0, 2], [0, 1]]
     assert nearest_images(
         distances, count=50, query_sources=["", ""], reference_ids=["a", "b", "c"]
@@ -177,4 +187,6 @@ def test_all_queries_have_as_many_neighbours_as_the_poorest() -> None:
 
 def test_a_query_without_any_other_image_is_refused() -> None:
     with pytest.raises(InputError, match="normal image"):
-        nearest_images(np.zeros((1, 1), np.float32), count=1, query_sources=["a"], reference_ids=["a"])
+        nearest_images(
+            np.zeros((1, 1), np.float32), count=1, query_sources=["a"], reference_ids=["a"]
+        )

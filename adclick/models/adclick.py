@@ -88,7 +88,9 @@ class ADClick(nn.Module):
         if self.injection is not None:
             pyramid = self.injection(pyramid, maps)
         logits = self.head(pyramid)
-        return functional.interpolate(logits, size=clicks.shape[-2:], mode="bilinear", align_corners=False)
+        return functional.interpolate(
+            logits, size=clicks.shape[-2:], mode="bilinear", align_corners=False
+        )
 
     def forward(
         self,

@@ -24,7 +24,8 @@ class LanguageStem(nn.Module):
     ) -> Float[Tensor, "batch dim height width"]:
         """Tokens of `size` (height, width) from maps of any resolution."""
         resized = [
-            functional.interpolate(stage, size=size, mode="bilinear", align_corners=False) for stage in maps
+            functional.interpolate(stage, size=size, mode="bilinear", align_corners=False)
+            for stage in maps
         ]
         return self.projection(torch.cat(resized, dim=1))
 
@@ -97,7 +98,9 @@ class ADClickSeg(nn.Module):
         if self.language_stem is not None:
             summed = summed + self.language_stem(maps, (tokens.shape[2], tokens.shape[3]))
         logits = self.logit(self.trunk(summed))
-        return functional.interpolate(logits, size=clicks.shape[-2:], mode="bilinear", align_corners=False)
+        return functional.interpolate(
+            logits, size=clicks.shape[-2:], mode="bilinear", align_corners=False
+        )
 
     def forward(
         self,

@@ -52,13 +52,17 @@ def save_model(
         raise ValueError(f"model kind is {kind!r}; choose from {KINDS}")
     fields = {**extra, "kind": kind, "sizes": sizes}
     metadata = {key: canonical_json(value) for key, value in fields.items()}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
         _sort_header(temporary)
 
 
-def load_model(path: Path, *, kind: str | None = None) -> tuple[ADClick | ADClickSeg, ModelMetadata]:
+def load_model(
+    path: Path, *, kind: str | None = None
+) -> tuple[ADClick | ADClickSeg, ModelMetadata]:
     """The model of a file, on the CPU and in evaluation mode, with what the file says of itself.
 
     InputError when the file is missing, is not a model of ours, is of another kind than asked for,
@@ -74,7 +78,9 @@ def load_model(path: Path, *, kind: str | None = None) -> tuple[ADClick | ADClic
             build_adclick if metadata.kind == "adclick" else build_adclick_seg, 0, **metadata.sizes
         )
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: sizes of no model of this version ({error}); train it again") from None
+        raise InputError(
+            f"{path}: sizes of no model of this version ({error}); train it again"
+        ) from None
     load_weights_into(model, path)
     return model.eval(), metadata
 
@@ -121,7 +127,9 @@ def _check_fit(
         if name not in found:
             raise InputError(f"{path}: no weights for {name}; {advice}")
         if found[name] != shape:
-            raise InputError(f"{path}: {name} has shape {found[name]}, the model needs {shape}; {advice}")
+            raise InputError(
+                f"{path}: {name} has shape {found[name]}, the model needs {shape}; {advice}"
+            )
     unused = [name for name in found if name not in expected]
     if unused and not allow_unused:
         raise InputError(f"{path}: the model has no {unused[0]}; {advice}")
@@ -133,7 +141,9 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}); make it again") from None
+        raise InputError(
+            f"{path}: not a readable safetensors file ({error}); make it again"
+        ) from None
 
 
 def _sort_header(path: Path) -> None:

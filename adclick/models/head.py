@@ -25,10 +25,13 @@ class PyramidHead(nn.Module):
         nn.init.normal_(self.logit.weight, std=LOGIT_STD)
         nn.init.zeros_(self.logit.bias)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, pyramid: list[Float[Tensor, "batch _ _ _"]]) -> Float[Tensor, "batch 1 height width"]:
+    def forward(
+        self, pyramid: list[Float[Tensor, "batch _ _ _"]]
+    ) -> Float[Tensor, "batch 1 height width"]:
         """Logits at the size of the pyramid's first, finest map."""
         hidden = [
-            functional.relu(project(level)) for project, level in zip(self.project, pyramid, strict=True)
+            functional.relu(project(level))
+            for project, level in zip(self.project, pyramid, strict=True)
         ]
         return self.logit(self.dropout(functional.relu(self._mixed(hidden))))
 

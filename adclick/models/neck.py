@@ -24,19 +24,25 @@ class SimplePyramid(nn.Module):
         if len(channels) != len(strides):
             raise ValueError(f"{len(channels)} neck channels for {len(strides)} neck strides")
         if list(strides) != sorted(set(strides)) or not set(strides) <= set(NECK_STRIDES):
-            raise ValueError(f"neck strides are {list(strides)}; choose ascending from {NECK_STRIDES}")
+            raise ValueError(
+                f"neck strides are {list(strides)}; choose ascending from {NECK_STRIDES}"
+            )
         self.levels = nn.ModuleList(
             _level(dim, width, stride) for width, stride in zip(channels, strides, strict=True)
         )
 
-    def forward(self, tokens: Float[Tensor, "batch dim height width"]) -> list[Float[Tensor, "batch _ _ _"]]:
+    def forward(
+        self, tokens: Float[Tensor, "batch dim height width"]
+    ) -> list[Float[Tensor, "batch _ _ _"]]:
         """One map a stride, finest first."""
         return [level(tokens) for level in self.levels]
 
 
 def _level(dim: int, channels: int, stride: int) -> nn.Sequential:
     resample, width = _resample(dim, stride)
-    return nn.Sequential(*resample, nn.Conv2d(width, channels, 1), nn.GroupNorm(1, channels), nn.GELU())
+    return nn.Sequential(
+        *resample, nn.Conv2d(width, channels, 1), nn.GroupNorm(1, channels), nn.GELU()
+    )
 
 
 def _resample(dim: int, stride: int) -> tuple[list[nn.Module], int]:
@@ -77,7 +83,11 @@ class LanguageInjection(nn.Module):
         ]
 
 
-def _resized(language: Float[Tensor, "_ _ _ _"], like: Float[Tensor, "_ _ _ _"]) -> Float[Tensor, "_ _ _ _"]:
+def _resized(
+    language: Float[Tensor, "_ _ _ _"], like: Float[Tensor, "_ _ _ _"]
+) -> Float[Tensor, "_ _ _ _"]:
     if language.shape[-2:] == like.shape[-2:]:
         return language
-    return functional.interpolate(language, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return functional.interpolate(
+        language, size=like.shape[-2:], mode="bilinear", align_corners=False
+    )

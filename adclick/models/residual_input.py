@@ -46,6 +46,8 @@ def _channel_groups(
     squared: Float[Tensor, "batch height width channel"], groups: int
 ) -> Float[Tensor, "batch height width group"]:
     if groups > squared.shape[-1]:
-        raise ValueError(f"groups is {groups}, more than the {squared.shape[-1]} channels of the residual")
+        raise ValueError(
+            f"groups is {groups}, more than the {squared.shape[-1]} channels of the residual"
+        )
     rows = squared.flatten(1, 2)  # [batch, height * width, channel]
     return functional.adaptive_avg_pool1d(rows, groups).unflatten(1, squared.shape[1:3])

@@ -19,11 +19,15 @@ class SwinBlock(SwinTransformerBlock):
 
     def _attn(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
-        padded = functional.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
+        padded = functional.pad(
+            x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0])
+        )
         return super()._attn(padded)[:, :height, :width]
 
 
-def swin_blocks(*, dim: int, grid: int, heads: int, window: int, drop_path: Sequence[float]) -> nn.Sequential:
+def swin_blocks(
+    *, dim: int, grid: int, heads: int, window: int, drop_path: Sequence[float]
+) -> nn.Sequential:
     """Swin blocks with shift 0 and half a window in turn, one for each rate in `drop_path`.
 
     Tokens are [batch height width channel]. The window clamps to `grid`, and nothing shifts then.

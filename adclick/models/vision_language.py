@@ -93,7 +93,9 @@ class PixelWordAttention(nn.Module):
         attended = logits.softmax(dim=-1) @ value  # [batch, head, position, channel]
         return _position_norm(self.reading(attended.transpose(1, 2).flatten(2)))
 
-    def _split(self, features: Float[Tensor, "batch item dim"]) -> Float[Tensor, "batch head item channel"]:
+    def _split(
+        self, features: Float[Tensor, "batch item dim"]
+    ) -> Float[Tensor, "batch head item channel"]:
         return features.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
@@ -114,7 +116,9 @@ class LanguageGate(nn.Module):
         self.first = nn.Linear(dim, dim, bias=False)
         self.second = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, fused: Float[Tensor, "batch position dim"]) -> Float[Tensor, "batch position dim"]:
+    def forward(
+        self, fused: Float[Tensor, "batch position dim"]
+    ) -> Float[Tensor, "batch position dim"]:
         """The gated feature, to be added to the stage's own tokens."""
         return torch.tanh(self.second(functional.relu(self.first(fused)))) * fused
 
@@ -136,7 +140,9 @@ class LanguageStage(nn.Module):
     ) -> None:
         super().__init__()
         self.merge = nn.Identity() if first else PatchMerging(dim // 2, dim)
-        self.blocks = swin_blocks(dim=dim, grid=grid, heads=heads, window=window, drop_path=drop_path)
+        self.blocks = swin_blocks(
+            dim=dim, grid=grid, heads=heads, window=window, drop_path=drop_path
+        )
         self.fusion = PixelWordAttention(dim=dim, text_channels=text_channels)
         self.norm = nn.LayerNorm(dim)
         self.gate = None if last else LanguageGate(dim=dim)

@@ -77,7 +77,10 @@ def test_ksdd2_has_one_type_and_spare_defects(tmp_path: Path) -> None:
         "test_normal": 2,
         "test_defect": 2,
     }
-    with open_arrays(tmp_path / "out/images.h5") as images, open_arrays(tmp_path / "out/masks.h5") as masks:
+    with (
+        open_arrays(tmp_path / "out/images.h5") as images,
+        open_arrays(tmp_path / "out/masks.h5") as masks,
+    ):
         assert images["images"].shape == (10, 64, 64, 3)
         assert set(images["types"][:]) == {b"good", b"defect"}
         assert len(image_ids(masks)) == 5
@@ -90,7 +93,9 @@ def test_magnetic_tile_takes_its_normal_images_from_the_split(tmp_path: Path) ->
     (tmp_path / "split.yaml").write_text(yaml.safe_dump({"tile": lists}), encoding="utf-8")
     flags = ("--split", str(tmp_path / "split.yaml"))
     out = tmp_path / "out"
-    roles = run(tmp_path / "tile", out, *flags, layout="magnetic_tile", category="tile", split="file")
+    roles = run(
+        tmp_path / "tile", out, *flags, layout="magnetic_tile", category="tile", split="file"
+    )
     assert roles == {"train_normal": 1, "train_defect": 1, "test_normal": 2, "test_defect": 14}
 
 
@@ -109,5 +114,7 @@ def test_empty_masks_are_what_the_data_set_says(tmp_path: Path, empty: str, norm
         write_png(tmp_path / f"sheet/mask{number}.png", mask(0))
     with (tmp_path / "sheet/part.csv").open("a", encoding="utf-8") as file:
         file.write("bad2.png,abnormal,test,mask2.png,dent\nbad3.png,abnormal,test,mask3.png,dent\n")
-    roles = run(tmp_path / "sheet", tmp_path / "out", layout="csv", category="part", empty_masks=empty)
+    roles = run(
+        tmp_path / "sheet", tmp_path / "out", layout="csv", category="part", empty_masks=empty
+    )
     assert roles["train_normal"] + roles["test_normal"] == normals

@@ -76,7 +76,9 @@ def _inputs(batch: int = 2) -> dict[str, Tensor]:
 
 def _millions(module: nn.Module | None, *, trainable_only: bool = False) -> float:
     assert module is not None
-    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only) / 1e6
+    return (
+        sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only) / 1e6
+    )
 
 
 def test_paper_scale_has_the_published_codes_parameters() -> None:

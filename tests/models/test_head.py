@@ -18,9 +18,12 @@ def _head() -> PyramidHead:
 @torch.no_grad()
 def test_logits_equal_resizing_and_concatenating_before_mixing() -> None:
     head, pyramid = _head().eval(), _pyramid()
-    hidden = [functional.relu(conv(level)) for conv, level in zip(head.project, pyramid, strict=True)]
+    hidden = [
+        functional.relu(conv(level)) for conv, level in zip(head.project, pyramid, strict=True)
+    ]
     resized = [
-        functional.interpolate(level, size=(16, 16), mode="bilinear", align_corners=False) for level in hidden
+        functional.interpolate(level, size=(16, 16), mode="bilinear", align_corners=False)
+        for level in hidden
     ]
     slow = head.logit(functional.relu(head.mix(torch.cat(resized, dim=1))))
     assert torch.allclose(head(pyramid), slow, atol=1e-6)

@@ -56,7 +56,9 @@ def _slow_shifted_attention(block: SwinBlock, features: Tensor) -> Tensor:
 
 
 def _block(cls: type[SwinTransformerBlock], size: int, shift: int) -> SwinTransformerBlock:
-    block = seeded(cls, 3, dim=4, input_resolution=(size, size), num_heads=1, window_size=4, shift_size=shift)
+    block = seeded(
+        cls, 3, dim=4, input_resolution=(size, size), num_heads=1, window_size=4, shift_size=shift
+    )
     with torch.no_grad():
         block.attn.relative_position_bias_table.normal_(generator=torch.Generator().manual_seed(4))
     return block

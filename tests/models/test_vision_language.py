@@ -30,7 +30,9 @@ def _attention(heads: int = 1) -> PixelWordAttention:
 
 
 def _swin(*, trainable: str = "all", stages: int = 4, drop_path: float = 0.0) -> VisionLanguageSwin:
-    return seeded(VisionLanguageSwin, 0, **SIZES, trainable=trainable, stages=stages, drop_path=drop_path)
+    return seeded(
+        VisionLanguageSwin, 0, **SIZES, trainable=trainable, stages=stages, drop_path=drop_path
+    )
 
 
 def _text(batch: int = 2, seed: int = 1) -> tuple[Tensor, Tensor]:
