@@ -40,11 +40,6 @@ LISTS = (
 EXPANDED = ("expanded_images", "expanded_residuals")
 
 
-def residual_form(settings: ResidualInput, *, zero: bool = False) -> ResidualForm:
-    """The settings of the residual input as the network code takes them."""
-    return ResidualForm(settings.normalise, settings.clamp, settings.groups, settings.log, zero)
-
-
 def language_sizes(settings: VisionLanguage, *, text_channels: int) -> dict[str, Any]:
     """The sizes of the language-vision branch."""
     return {

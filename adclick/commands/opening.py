@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from adclick.artifacts import image_ids, open_arrays, read_csv
-from adclick.commands.fit import residual_form
+from adclick.artifacts import open_arrays
+from adclick.commands.reading import residual_form
 from adclick.config import ResidualInput
 from adclick.data.pools import read_texts, text_of
 from adclick.data.samples import Text
@@ -80,23 +80,3 @@ def open_network(
             radius_px,
             device,
         )
-
-
-def defect_rows(manifest: Path, *, roles: Sequence[str]) -> list[tuple[int, str, str]]:
-    """(row, image id, defect type) of the images with one of the given roles, in the manifest's
-    order.
-    """
-    table = read_csv(manifest)
-    return [
-        (row, str(image_id), str(kind))
-        for row, (image_id, kind, role) in enumerate(
-            zip(table["image_id"], table["defect_type"], table["role"], strict=True)
-        )
-        if role in roles
-    ]
-
-
-def read_masks(path: Path) -> dict[str, np.ndarray]:
-    """True masks [height width] by image id."""
-    with open_arrays(path) as file:
-        return {image_id: file["masks"][row] > 0 for row, image_id in enumerate(image_ids(file))}

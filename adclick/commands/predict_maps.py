@@ -11,7 +11,8 @@ from adclick.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
 from adclick.commands.entry import Job, parse_job, run
 from adclick.commands.opening import defect_rows, open_network
 from adclick.config import PredictMaps
-from adclick.data.pools import NORMAL_TYPE, defect_types
+from adclick.data.pools import defect_types
+from adclick.data.types import NORMAL_TYPE
 from adclick.detection import finish_map, residual_map
 from adclick.device import compute_device
 

@@ -19,7 +19,7 @@ from adclick.artifacts import (
 from adclick.commands.entry import Job, parse_job, run
 from adclick.config import ExpandDefects, SimulateDefects, Simulation
 from adclick.data.defects import simulate_defect
-from adclick.data.pools import SIMULATED_TYPE
+from adclick.data.types import SIMULATED_TYPE
 from adclick.errors import InputError
 
 COMMAND = "adclick.commands.simulate_defects"
