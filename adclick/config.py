@@ -72,7 +72,7 @@ class Features(Section):
     layers: list[Positive]
     layer_dimensions: list[Positive]
     dimension: Positive
-    stride: Positive
+    stride: Literal[8]
     batch_size: Positive
 
     @model_validator(mode="after")
@@ -234,7 +234,7 @@ class SegVariant(Section):
 class Clicks(Section):
     """Simulated clicks: after how many the mask is scored, its threshold, and the disks' radius."""
 
-    counts: list[Positive]
+    counts: Annotated[list[Positive], Field(min_length=1)]
     threshold: Share
     radius_px: NonNegative
     label_clicks: Positive
@@ -253,7 +253,7 @@ class Config(Section):
     run: Name
     data_root: str
     compute_threads: Positive
-    seeds: list[Count]
+    seeds: Annotated[list[Count], Field(min_length=1)]
     scale_note: str
     size_px: Positive
     datasets: dict[Name, Dataset]
@@ -301,7 +301,8 @@ class Config(Section):
         _require("label_with", [self.label_with], self.adclick_variants)
         for number, names in self.tables.items():
             _require(f"tables.{number}", names, {name: None for name in self.run_datasets})
-        for place in self.pretrain_on:
+        listed = [entry for entries in self.pretrain_on.values() for entry in entries]
+        for place in [*self.pretrain_on, *(entry for entry in listed if "/" in entry)]:
             dataset, _, category = place.partition("/")
             _require("pretrain_on", [dataset], self.datasets)
             _require(
@@ -309,6 +310,8 @@ class Config(Section):
                 [category],
                 {name: None for name in self.datasets[dataset].categories},
             )
+        whole = [entry for entry in listed if "/" not in entry]
+        _require("pretrain_on", whole, self.datasets)
         return self
 
     @model_validator(mode="after")
@@ -318,6 +321,14 @@ class Config(Section):
                 f"size_px = {self.size_px}: not a multiple of features.stride"
                 f" = {self.features.stride}"
             )
+        if self.network.dim % self.network.heads:
+            raise ValueError("network.dim is not a multiple of network.heads")
+        if len(self.network.neck_channels) != len(self.network.neck_strides):
+            raise ValueError("network.neck_channels and neck_strides must have equal lengths")
+        if (self.residual_input.groups or 0) > self.features.dimension:
+            raise ValueError("residual_input.groups exceeds features.dimension")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds = {self.seeds}: each seed once")
         if self.retrieval.kept_blocks > self.retrieval.blocks**2:
             raise ValueError("retrieval.kept_blocks exceeds retrieval.blocks squared")
         return self
@@ -463,7 +474,7 @@ class EvaluateClicks(Section):
     category: str
     method: str
     clicks: Clicks
-    detection: Detection
+    detection: Detection | None
 
 
 class LabelDefects(Section):
@@ -471,7 +482,9 @@ class LabelDefects(Section):
 
     category: str
     supervision: Literal["weak", "full"]
-    clicks: Clicks
+    threshold: float
+    radius_px: float
+    label_clicks: int
 
 
 class ExpandDefects(Section):

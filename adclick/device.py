@@ -1,6 +1,7 @@
 """Which device a job computes on, and how it asks for repeatable arithmetic there."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 LOCK_FOLDER_VARIABLE = "ADCLICK_LOCK_FOLDER"
+POLL_S = 1.0
 
 
 @contextmanager
@@ -17,7 +19,8 @@ def compute_device() -> Iterator["torch.device"]:
     """The device for one job: a GPU that no other job of this machine holds, else the CPU.
 
     Respects CUDA_VISIBLE_DEVICES. One job a GPU: a lock file per device is held until the block
-    ends; when all are taken, waits for the first. On the CPU torch is asked for deterministic
+    ends; when all are taken, waits for one. Under Slurm the scheduler
+    has chosen. On the CPU torch is asked for deterministic
     algorithms.
     """
     import torch
@@ -25,6 +28,9 @@ def compute_device() -> Iterator["torch.device"]:
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     if not torch.cuda.is_available():
         yield torch.device("cpu")
+        return
+    if "SLURM_JOB_ID" in os.environ:  # the scheduler has given this job a GPU of its own
+        yield torch.device("cuda", 0)
         return
     index, lock = _take_gpu(torch.cuda.device_count())
     try:
@@ -34,31 +40,25 @@ def compute_device() -> Iterator["torch.device"]:
 
 
 def _take_gpu(count: int) -> tuple[int, int]:
+    folder = Path(os.environ.get(LOCK_FOLDER_VARIABLE, f"/tmp/adclick-{os.getuid()}"))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    given = {index: name for index, name in enumerate(visible) if name}
+    while True:
+        for index in range(count):
+            lock = _try_lock(folder / f"gpu-{given.get(index, index)}.lock")
+            if lock is not None:
+                return index, lock
+        time.sleep(POLL_S)
+
+
+def _try_lock(path: Path) -> int | None:
     import fcntl
 
-    folder = Path(os.environ.get(LOCK_FOLDER_VARIABLE, "/tmp"))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    names = [
-        visible[index] if index < len(visible) and visible[index] else str(index)
-        for index in range(count)
-    ]
-    locks = [
-        os.open(folder / f"adclick-gpu-{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-        for name in names
-    ]
-    for index, lock in enumerate(locks):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        _close_others(locks, index)
-        return index, lock
-    fcntl.flock(locks[0], fcntl.LOCK_EX)
-    _close_others(locks, 0)
-    return 0, locks[0]
-
-
-def _close_others(locks: list[int], kept: int) -> None:
-    for index, lock in enumerate(locks):
-        if index != kept:
-            os.close(lock)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock

@@ -70,7 +70,7 @@ def open_image(
     inputs = network_input(residual[None], scale[None], form, device)
     tokens = model.embed_residual(inputs)
     count = len(texts)
-    pictures = normalise_image(torch.from_numpy(image[None]).to(device)).expand(count, -1, -1, -1)
+    pictures = normalise_image(torch.from_numpy(image[None]).to(device))
     maps = model.language_maps(
         pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
     )

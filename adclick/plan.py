@@ -3,6 +3,7 @@
 Pure functions of the configuration, used by the Snakefile. Wildcards come as plain keywords.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from adclick.config import (
     AdclickVariant,
+    Batch,
     ComputeResiduals,
     Config,
     DrawToy,
@@ -33,13 +35,14 @@ from adclick.config import (
     SimulateDefects,
     TrainAdclick,
     TrainAdclickSeg,
+    Training,
     pick,
 )
+from adclick.errors import InputError
 from adclick.provenance import digest
 
 REAL, SIMULATED = "real", "simulated"
 SORTED_SPLIT = "sorted"
-MANIFEST = "make_manifest/manifest.csv"
 FIGURE_NAMES = ("clicks", "maps", "curve")
 CLICK_TABLES, UNSUPERVISED_TABLES, SUPERVISED_TABLES = (1, 7), (2, 3), (4, 5, 6)
 
@@ -112,11 +115,6 @@ def adclick_weights(config: Config, place: str, name: str, seed: int | str) -> s
     folder = category_folder(config, place)
     if variant.finetune:
         return f"{folder}/train_adclick/{name}/seed{seed}/weights.safetensors"
-    if not pretraining_sources(config, place):
-        raise ValueError(
-            f"adclick_variants.{name}: {place} has nothing to pretrain on;"
-            " set pretrain_on, or finetune: true"
-        )
     return (
         f"{folder}/pretrain_adclick/{adclick_pretraining(variant)}/seed{seed}/weights.safetensors"
     )
@@ -135,6 +133,8 @@ def training_inputs(config: Config, sources: Iterable[str], *, masks: bool) -> d
         ],
         "languages": [language_file(config, dataset) for dataset, _ in folders],
     }
+    if config.vision_language.weights is not None:
+        inputs["branch"] = [config.vision_language.weights]
     true_masks = {"masks": [f"{folder}/make_manifest/masks.h5" for _, folder in folders]}
     return inputs | (true_masks if masks else {})
 
@@ -183,6 +183,30 @@ def images_of(config: Config, place: str, source: str) -> str:
 def local_gpus() -> int:
     """GPUs that a computing job takes on this machine: one where there is one, else none."""
     return int(Path("/dev/nvidiactl").exists())
+
+
+def check(config: Config) -> None:
+    """InputError for variants that need a pretraining which some category cannot have."""
+    alone = [place for place in places(config) if not pretraining_sources(config, place)]
+    click = {*config.run_adclick, config.label_with}
+    needing = [name for name in sorted(click) if not config.adclick_variants[name].finetune]
+    needing += [
+        name for name in config.run_adclick_seg if config.adclick_seg_variants[name].pretrain
+    ]
+    if alone and needing:
+        raise InputError(
+            f"{', '.join(alone)}: nothing to pretrain on, which {', '.join(needing)} need;"
+            " set pretrain_on, or run variants with finetune: true and pretrain: false"
+        )
+
+
+def missing_weights(config: Config) -> bool:
+    """Whether the run trains a language branch whose frozen Swin has no weights."""
+    variants = [config.adclick_variants[name] for name in [*config.run_adclick, config.label_with]]
+    detectors = [config.adclick_seg_variants[name] for name in config.run_adclick_seg]
+    language = any(variant.language for variant in [*variants, *detectors])
+    branch = config.vision_language
+    return language and branch.trainable == "pwam" and branch.weights is None
 
 
 # --- results ------------------------------------------------------------------------------------
@@ -235,14 +259,22 @@ def table_metrics(config: Config, number: int) -> list[str]:
 
 
 def figure_inputs(config: Config, place: str) -> dict[str, list[str]]:
-    """The metrics and maps of a category that its figures show: the first seed of every method."""
-    folder, seed = category_folder(config, place), config.seeds[0]
-    clicks = [f"{folder}/evaluate_clicks/{method}/seed{seed}" for method in click_methods(config)]
-    maps = [f"{folder}/predict_maps/{method}/seed{seed}" for method in map_methods(config)]
+    """What a category's figures show: metrics of every seed, maps of every method's first seed."""
+    folder = category_folder(config, place)
+
+    def files(stage: str, methods: Mapping[str, list[int]], name: str, *, every: bool) -> list[str]:
+        return [
+            f"{folder}/{stage}/{method}/seed{seed}/{name}"
+            for method, seeds in methods.items()
+            for seed in (seeds if every else seeds[:1])
+        ]
+
     return {
-        "click_metrics": [f"{one}/metrics.json" for one in clicks],
-        "click_maps": [f"{one}/maps.h5" for one in clicks],
-        "maps": [f"{one}/maps.h5" for one in maps],
+        "click_metrics": files(
+            "evaluate_clicks", click_methods(config), "metrics.json", every=True
+        ),
+        "click_maps": files("evaluate_clicks", click_methods(config), "maps.h5", every=False),
+        "maps": files("predict_maps", map_methods(config), "maps.h5", every=False),
     }
 
 
@@ -264,7 +296,9 @@ def tables(config: Config) -> list[str]:
 
 
 def figures(config: Config) -> list[str]:
-    """The figures of the run: three a category."""
+    """The figures of the run: three a category; none without a click method to choose cases by."""
+    if not click_methods(config):
+        return []
     folders = [f"results/{config.run}/figures/{place}" for place in places(config)]
     return [f"{folder}/{name}.png" for folder in folders for name in FIGURE_NAMES]
 
@@ -278,54 +312,65 @@ def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:
     return inputs
 
 
-def missing_data(config: Config) -> list[str]:
-    """Folders of data sets that the run still has to read and that are not on disk."""
-    needed = {
-        name for place in places(config) for name in [place, *pretraining_sources(config, place)]
-    }
-    unread = [
-        name for name in needed if not Path(category_folder(config, name), MANIFEST).is_file()
-    ]
-    defined = [config.datasets[name.split("/")[0]] for name in sorted(unread)]
+def missing_data(config: Config, unread: Iterable[str]) -> list[str]:
+    """Folders of data sets that are to be read and are not on disk; `unread` are places."""
+    defined = [config.datasets[place.split("/")[0]] for place in unread]
     folders = [Path(config.data_root) / one.root for one in defined if one.layout != "toy"]
     return [str(folder) for folder in dict.fromkeys(folders) if not folder.is_dir()]
 
 
-def data_digest(config: Config, dataset: str, category: str) -> str:
-    """What changes when a category's files on disk change: names, sizes, times; `absent` without a
-    root.
+def backbone_file(config: Config) -> dict[str, str]:
+    """The backbone's local weights as an input, so that another file under its name is noticed."""
+    file = config.features.weights.file
+    return {} if file is None else {"backbone": file}
 
-    The embedded data set is drawn by the workflow, so its files are an artifact: `drawn`.
+
+def data_digest(config: Config, dataset: str, category: str) -> str:
+    """What changes when a category's files on disk change: names, sizes, times.
+
+    Without a root it is what the category's manifest was made of, so that results can be taken
+    where the data are not; `absent` when there is no manifest either. The embedded data set is
+    drawn by the workflow, so its files are an artifact: `drawn`.
     """
     defined = config.datasets[dataset]
     if defined.layout == "toy":
         return "drawn"
     root = Path(config.data_root) / defined.root
-    folder = root / category
-    return digest_files(folder if folder.is_dir() else root)
-
-
-def digest_files(root: Path) -> str:
-    """A digest of (relative name, size, modification time) of all files below a folder; `absent`
-    without it.
-    """
     if not root.is_dir():
+        return _recorded_digest(config, f"{dataset}/{category}")
+    parts = [root / category, root / f"{category}.csv"]
+    return digest_files([part for part in parts if part.exists()] or [root], root)
+
+
+def digest_files(parts: Iterable[Path], root: Path) -> str:
+    """A digest of (name below `root`, size, modification time) of files and folders' files.
+
+    Dot-files and dot-folders do not count.
+    """
+    return digest(sorted(state for part in parts for state in _file_states(part, root)))
+
+
+def folder_digest(folder: str | None) -> str:
+    """The digest of a folder that a setting names; empty without one or when it is not there."""
+    return digest_files([Path(folder)], Path(folder)) if folder and Path(folder).is_dir() else ""
+
+
+def _recorded_digest(config: Config, place: str) -> str:
+    record = Path(category_folder(config, place), "make_manifest/record.json")
+    if not record.is_file():
         return "absent"
-    return digest(sorted(_file_states(root, root)))
+    return json.loads(record.read_text(encoding="utf-8"))["files"]
 
 
-def _file_states(folder: Path, root: Path) -> Iterator[list[str | int]]:
-    with os.scandir(folder) as entries:
+def _file_states(path: Path, root: Path) -> Iterator[list[str | int]]:
+    if path.is_file():
+        state = path.stat()
+        yield [path.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns]
+        return
+    with os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_dir():
+            if not entry.name.startswith("."):
                 yield from _file_states(Path(entry.path), root)
-            elif not entry.name.startswith("."):
-                state = entry.stat()
-                yield [
-                    Path(entry.path).relative_to(root).as_posix(),
-                    state.st_size,
-                    state.st_mtime_ns,
-                ]
 
 
 # --- settings -----------------------------------------------------------------------------------
@@ -381,7 +426,7 @@ def _train_adclick(config: Config, wildcards: Mapping[str, str]) -> Section:
         **_training(config, place, pretraining),
         language=language,
         residual=residual,
-        training=config.adclick_training,
+        training=_relevant(config.adclick_training, pretraining),
     )
 
 
@@ -397,7 +442,7 @@ def _train_adclick_seg(config: Config, wildcards: Mapping[str, str]) -> Section:
             language=pretraining.startswith("language"),
             abandon=False,
         )
-    training = config.adclick_seg_training
+    training = _relevant(config.adclick_seg_training, pretraining)
     return pick(
         config,
         TrainAdclickSeg,
@@ -405,6 +450,14 @@ def _train_adclick_seg(config: Config, wildcards: Mapping[str, str]) -> Section:
         variant=variant,
         training=training,
     )
+
+
+def _relevant(training: Training, pretraining: str | None) -> Training:
+    """The settings of one phase: those of the other are blanked, since they change nothing here."""
+    nothing = Batch(normal=0, simulated=0, real=0)
+    if pretraining is None:
+        return training.model_copy(update={"pretrain_steps": 0, "pretrain_batch": nothing})
+    return training.model_copy(update={"steps": 0, "batch": nothing})
 
 
 def _training(config: Config, place: str, pretraining: str | None) -> dict[str, Any]:
@@ -421,12 +474,18 @@ def _training(config: Config, place: str, pretraining: str | None) -> dict[str, 
 
 
 def _evaluate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
-    return pick(config, EvaluateClicks, **_named(wildcards), method=wildcards["method"])
+    method = wildcards["method"]
+    detection = config.detection if method in config.run_click_peers else None
+    return pick(config, EvaluateClicks, **_named(wildcards), method=method, detection=detection)
 
 
 def _label_defects(config: Config, wildcards: Mapping[str, str]) -> Section:
-    return pick(
-        config, LabelDefects, category=wildcards["category"], supervision=wildcards["supervision"]
+    return LabelDefects(
+        category=wildcards["category"],
+        supervision="weak" if wildcards["supervision"] == "weak" else "full",
+        threshold=config.clicks.threshold,
+        radius_px=config.clicks.radius_px,
+        label_clicks=config.clicks.label_clicks,
     )
 
 

@@ -96,7 +96,8 @@ def train(
     average = AveragedModel(model, multi_avg_fn=_averager(plan.ema_decay))
     optimiser = _optimiser(model, plan)
     losses: list[float] = []
-    with torch.random.fork_rng(), ThreadPoolExecutor(1) as reader:
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(draw, 0) if plan.steps else None
         for step in range(plan.steps):
             assert waiting is not None

@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         doc=__doc__,
         inputs=["images", "neighbours", "features", "foreground"],
+        optional=["backbone"],
         outputs=["residuals"],
     )
     settings = job.settings

@@ -33,6 +33,7 @@ class Job(Generic[SettingsT]):
     settings: SettingsT
     seed: int
     data_root: Path
+    texts: dict[str, str]
     stamp: dict[str, Any]
 
 
@@ -46,13 +47,15 @@ def parse_job(
     optional: Sequence[str] = (),
     lists: Sequence[str] = (),
     outputs: Sequence[str] = (),
+    texts: Sequence[str] = (),
     seeded: bool = False,
     data_root: bool = False,
 ) -> Job[SettingsT]:
     """The job that a command line describes.
 
     Every name becomes a flag: `inputs` one file each, `optional` none or one, `lists` any number of
-    files, `outputs` one each. `--settings` is a JSON object that must fit the `settings` model.
+    files, `outputs` one each, `texts` a word each that determines nothing. `--settings` is a JSON
+    object that must fit the `settings` model.
     Raises InputError when it does not, and when an input cannot be read.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {command}", description=doc)
@@ -62,6 +65,8 @@ def parse_job(
         parser.add_argument(_flag(name), type=Path)
     for name in lists:
         parser.add_argument(_flag(name), type=Path, nargs="*", default=[])
+    for name in texts:
+        parser.add_argument(_flag(name), required=True)
     parser.add_argument("--settings", required=True, help="a JSON object")
     if seeded:
         parser.add_argument("--seed", type=int, required=True)
@@ -82,6 +87,7 @@ def parse_job(
         settings=valid,
         seed=seed or 0,
         data_root=values.get("data_root") or Path(),
+        texts={name: values[name] for name in texts},
         stamp=stamp,
     )
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from adclick.artifacts import ArraySpec, create_array, create_arrays, open_arrays, write_json
 from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.opening import defect_rows, open_network, read_masks
+from adclick.commands.opening import open_network
+from adclick.commands.reading import defect_rows, read_masks
 from adclick.config import EvaluateClicks
 from adclick.detection import finish_map, residual_map
 from adclick.device import compute_device
@@ -88,6 +89,8 @@ def _threshold_answers(
     click: Callable[..., list[Answer]],
 ) -> list[list[Answer]]:
     detection = job.settings.detection
+    if detection is None:
+        raise ValueError("the threshold method needs detection settings")
     with (
         open_arrays(job.inputs["residuals"]) as residuals,
         open_arrays(job.inputs["images"]) as images,

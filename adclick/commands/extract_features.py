@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         doc=__doc__,
         inputs=["manifest", "images"],
+        optional=["backbone"],
         outputs=["features"],
     )
     manifest = read_csv(job.inputs["manifest"])

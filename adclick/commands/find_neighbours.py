@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         doc=__doc__,
         inputs=["images", "retrieval"],
+        optional=["backbone"],
         outputs=["neighbours"],
     )
     settings = job.settings.retrieval

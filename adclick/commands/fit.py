@@ -13,7 +13,6 @@ from adclick.commands.entry import Job
 from adclick.config import (
     Batch,
     Network,
-    ResidualInput,
     TrainAdclick,
     TrainAdclickSeg,
     Training,

@@ -8,7 +8,8 @@ import numpy as np
 
 from adclick.artifacts import ArraySpec, create_arrays
 from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.opening import defect_rows, open_network, read_masks
+from adclick.commands.opening import open_network
+from adclick.commands.reading import defect_rows, read_masks
 from adclick.config import LabelDefects
 from adclick.device import compute_device
 from adclick.errors import InputError
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{job.inputs['manifest']}: no training defect; check `split` and `training_defects`"
         )
     truths = read_masks(job.inputs["masks"])
-    most = job.settings.clicks.label_clicks
+    most = job.settings.label_clicks
     shape = next(iter(truths.values())).shape
     specs = {"probabilities": ArraySpec(shape, "float16"), "clicks": ArraySpec((most, 3), "int32")}
     ids = [image_id for _, image_id, _ in rows]
@@ -59,7 +60,6 @@ def _labels(
     if settings.supervision == "full":
         yield from (Answer((), truths[image_id].astype(np.float32)) for _, image_id, _ in rows)
         return
-    clicks = settings.clicks
     with (
         compute_device() as device,
         open_network(
@@ -68,14 +68,14 @@ def _labels(
             residuals=job.inputs["residuals"],
             language=job.inputs["language"],
             category=settings.category,
-            radius_px=clicks.radius_px,
+            radius_px=settings.radius_px,
             device=device,
         ) as opened,
     ):
         for row, image_id, kind in rows:
             predict = opened.session(row, [kind]).predict
             yield simulate_clicks(
-                predict, truths[image_id], count=clicks.label_clicks, threshold=clicks.threshold
+                predict, truths[image_id], count=settings.label_clicks, threshold=settings.threshold
             )[-1]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from adclick.artifacts import image_ids, open_arrays, read_json, write_text
 from adclick.clicks import Click
 from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.opening import read_masks
+from adclick.commands.reading import read_masks
 from adclick.config import MakeFigures
 from adclick.figures import ClickCase, MapCase, click_sheet, map_sheet, miou_curve, save
 from adclick.provenance import canonical_json
@@ -31,31 +31,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = job.settings
     where = f"{settings.dataset} / {settings.category}"
     metrics = [read_json(path) for path in job.lists["click_metrics"]]
-    chosen = _chosen_cases(metrics[-1]["ious"], max(settings.clicks.counts), settings.cases)
+    shown = next(one for one in metrics if one["method"] == settings.click_methods[-1])
+    chosen = _chosen_cases(job, shown["ious"])
     with open_arrays(job.inputs["images"]) as file:
         images = dict(zip(image_ids(file), file["images"], strict=True))
     truths = read_masks(job.inputs["masks"])
     sheet = click_sheet(
-        _click_cases(job, job.lists["click_maps"][-1], metrics[-1]["ious"], chosen, images, truths),
+        _click_cases(job, job.lists["click_maps"][-1], shown["ious"], chosen, images, truths),
         title=f"{where}: {settings.click_methods[-1]}",
     )
     save(sheet, job.outputs["clicks_figure"])
-    shown = _map_cases(job, chosen, images, truths)
+    cases = _map_cases(job, chosen, images, truths)
     save(
-        map_sheet(shown, title=f"{where}: anomaly maps without clicks"), job.outputs["maps_figure"]
+        map_sheet(cases, title=f"{where}: anomaly maps without clicks"), job.outputs["maps_figure"]
     )
     save(miou_curve(metrics, methods=settings.click_methods), job.outputs["curve_figure"])
     stamp_path = job.outputs["clicks_figure"].with_name("stamp.json")
     write_text(stamp_path, canonical_json(job.stamp) + "\n")
 
 
-def _chosen_cases(ious: Sequence[Sequence[float]], count: int, cases: int) -> dict[int, str]:
-    """Rows from the best to the worst IoU after `count` clicks, evenly spaced, and what each is."""
-    final = np.array([own[count - 1] for own in ious])
-    order = np.argsort(-final, kind="stable")
-    places = np.unique(np.linspace(0, len(order) - 1, min(cases, len(order))).round().astype(int))
+def _chosen_cases(job: Job[MakeFigures], ious: Sequence[Sequence[float]]) -> dict[int, str]:
+    """Rows from the best to the worst IoU after the last click, evenly spaced, and what each is.
+
+    Only images that have anomaly maps too, where there are any maps.
+    """
+    settings = job.settings
+    final = np.array([own[max(settings.clicks.counts) - 1] for own in ious])
+    with open_arrays(job.lists["click_maps"][-1]) as file:
+        ids = image_ids(file)
+    mapped = set(ids)
+    for path in job.lists["maps"]:
+        with open_arrays(path) as file:
+            mapped &= set(image_ids(file))
+    order = [int(row) for row in np.argsort(-final, kind="stable") if ids[row] in mapped]
+    steps = np.linspace(0, len(order) - 1, min(settings.cases, len(order)))
+    places = np.unique(steps.round().astype(int))
     names = BEST_TO_WORST.get(len(places), tuple(f"rank {place + 1}" for place in places))
-    return {int(order[place]): name for place, name in zip(places, names, strict=True)}
+    return {order[place]: name for place, name in zip(places, names, strict=True)}
 
 
 def _click_cases(

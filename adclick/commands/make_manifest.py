@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from adclick.artifacts import ArraySpec, create_arrays, read_json, write_csv, write_names
+from adclick.artifacts import (
+    ArraySpec,
+    create_arrays,
+    read_json,
+    write_csv,
+    write_json,
+    write_names,
+)
 from adclick.commands.entry import Job, parse_job, run
 from adclick.config import MakeManifest
 from adclick.data.layouts import READERS, Row, read_magnetic_tile
@@ -33,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         doc=__doc__,
         optional=["split", "drawn"],
-        outputs=["manifest", "images", "masks"],
+        outputs=["manifest", "images", "masks", "record"],
+        texts=["files"],
         data_root=True,
     )
     settings = job.settings
@@ -63,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_names(file, [entry.row.defect_type for entry in entries], ids)
     _write_masks(job.outputs["masks"], loaded, size_px, stamp)
     write_csv(job.outputs["manifest"], manifest, stamp=stamp)
+    write_json(job.outputs["record"], {"files": job.texts["files"]}, stamp=stamp)
 
 
 def _root(job: Job[MakeManifest]) -> Path:

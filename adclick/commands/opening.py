@@ -10,12 +10,10 @@ import numpy as np
 import torch
 
 from adclick.artifacts import open_arrays
-from adclick.commands.reading import residual_form
-from adclick.config import ResidualInput
 from adclick.data.pools import read_texts, text_of
 from adclick.data.samples import Text
 from adclick.interactive import Session, open_image
-from adclick.models.checkpoints import load_model
+from adclick.models.loading import load_model
 from adclick.network_input import ResidualForm
 
 
@@ -62,10 +60,7 @@ def open_network(
     """A network and the artifacts of one category, open until the block ends."""
     model, metadata = load_model(weights)
     settings = metadata.extra["settings"]
-    form = residual_form(
-        ResidualInput.model_validate(settings["residual_input"]),
-        zero=not settings.get("residual", True),
-    )
+    form = ResidualForm(**settings["residual_input"], zero=not settings.get("residual", True))
     with ExitStack() as stack:
         pictures = stack.enter_context(open_arrays(images))
         signed = stack.enter_context(open_arrays(residuals))

@@ -9,7 +9,8 @@ import numpy as np
 
 from adclick.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
 from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.opening import defect_rows, open_network
+from adclick.commands.opening import open_network
+from adclick.commands.reading import defect_rows
 from adclick.config import PredictMaps
 from adclick.data.pools import defect_types
 from adclick.data.types import NORMAL_TYPE

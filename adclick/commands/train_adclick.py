@@ -10,11 +10,11 @@ from adclick.commands.fit import (
     fit_network,
     language_sizes,
     make_plan,
-    residual_form,
     trunk_sizes,
 )
 from adclick.config import TrainAdclick
 from adclick.models.adclick import build_adclick
+from adclick.network_input import ResidualForm
 
 COMMAND = "adclick.commands.train_adclick"
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         doc=__doc__,
         optional=["initial"],
-        lists=[*LISTS, *EXPANDED],
+        lists=[*LISTS, *EXPANDED, "branch"],
         outputs=["weights", "record"],
         seeded=True,
     )
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = make_plan(
         training,
         steps=training.pretrain_steps if settings.pretrain else training.steps,
-        form=residual_form(settings.residual_input, zero=not settings.residual),
+        form=ResidualForm(**settings.residual_input.model_dump(), zero=not settings.residual),
         first_clicks=True,
         iis=True,
         radius_px=settings.radius_px,

@@ -12,11 +12,11 @@ from adclick.commands.fit import (
     fit_network,
     language_sizes,
     make_plan,
-    residual_form,
     trunk_sizes,
 )
 from adclick.config import TrainAdclickSeg
 from adclick.models.adclick_seg import build_adclick_seg
+from adclick.network_input import ResidualForm
 
 COMMAND = "adclick.commands.train_adclick_seg"
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         doc=__doc__,
         optional=["initial"],
-        lists=[*LISTS, *EXPANDED],
+        lists=[*LISTS, *EXPANDED, "branch"],
         outputs=["weights", "record"],
         seeded=True,
     )
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = make_plan(
         training,
         steps=training.pretrain_steps if settings.pretrain else training.steps,
-        form=residual_form(settings.residual_input),
+        form=ResidualForm(**settings.residual_input.model_dump(), zero=False),
         first_clicks=False,
         iis=variant.iis,
         radius_px=settings.radius_px,

@@ -1,6 +1,7 @@
 """Text features of phrases: a frozen BERT's last hidden states, and their average (Eq. 6)."""
 
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,7 @@ def _seeded_encoder(phrases: Sequence[str], channels: int, seed: int) -> TextEnc
     with torch.random.fork_rng(devices=[]):
         model = BertModel(config, add_pooling_layer=False)
     _draw_weights(model, torch.Generator().manual_seed(seed))
+    _draw_words(model, vocabulary, seed)
     return _frozen(BertTokenizer(vocab=vocabulary), model, channels)
 
 
@@ -132,13 +134,25 @@ def _draw_weights(model: nn.Module, generator: torch.Generator) -> None:
     """
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
+            words = isinstance(module, nn.Embedding) and module.padding_idx is not None
+            if isinstance(module, nn.Linear | nn.Embedding) and not words:
                 spread = module.weight.shape[1] ** -0.5
                 module.weight.normal_(0.0, spread, generator=generator)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
             if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                 module.weight[module.padding_idx].zero_()
+
+
+def _draw_words(model: nn.Module, vocabulary: Mapping[str, int], seed: int) -> None:
+    """A word's vector depends on the seed and the word alone, so that vocabularies agree on it."""
+    embedding = cast(nn.Embedding, model.get_input_embeddings())  # pyright: ignore[reportCallIssue]
+    with torch.no_grad():
+        for word, row in vocabulary.items():
+            if row != embedding.padding_idx:
+                drawn = torch.Generator().manual_seed(zlib.crc32(f"{seed} {word}".encode()))
+                spread = embedding.embedding_dim**-0.5
+                embedding.weight[row].normal_(0.0, spread, generator=drawn)
 
 
 def _hub_folder(name: str) -> Path:

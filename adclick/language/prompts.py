@@ -122,7 +122,7 @@ def select_phrases(
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
-    remedy = "add them to the bank's YAML file, or propose some with `adclick prompts generate`"
+    remedy = "add them to the bank's YAML file, or set prompts.source to llm"
     if category not in bank:
         known = ", ".join(sorted(bank)) or "nothing"
         raise InputError(f"prompt bank: no category '{category}' (it has {known}): {remedy}")

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from adclick.artifacts import replacing
 from adclick.errors import InputError
-from adclick.models.adclick import ADClick, build_adclick
-from adclick.models.adclick_seg import ADClickSeg, build_adclick_seg
 from adclick.provenance import canonical_json
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -58,31 +56,6 @@ def save_model(
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
         _sort_header(temporary)
-
-
-def load_model(
-    path: Path, *, kind: str | None = None
-) -> tuple[ADClick | ADClickSeg, ModelMetadata]:
-    """The model of a file, on the CPU and in evaluation mode, with what the file says of itself.
-
-    InputError when the file is missing, is not a model of ours, is of another kind than asked for,
-    or when its weights do not fit its sizes.
-    """
-    metadata = read_metadata(path)
-    if kind is not None and metadata.kind != kind:
-        raise InputError(
-            f"{path}: a model of kind {metadata.kind}, but {kind} is needed here; give another file"
-        )
-    try:
-        model = seeded(
-            build_adclick if metadata.kind == "adclick" else build_adclick_seg, 0, **metadata.sizes
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: sizes of no model of this version ({error}); train it again"
-        ) from None
-    load_weights_into(model, path)
-    return model.eval(), metadata
 
 
 def read_metadata(path: Path) -> ModelMetadata:

@@ -119,8 +119,11 @@ def _data_steps(config: Config, category: str) -> dict[str, Step]:
 
     drawn = f"results/{config.run}/toy/draw_toy/record.json"
     made = {"manifest": manifest, "images": images, "masks": masks}
+    made |= {"record": f"{folder}/make_manifest/record.json"}
     found = {
-        "make_manifest": step("make_manifest", {"drawn": drawn}, made, "--data-root", "nowhere"),
+        "make_manifest": step(
+            "make_manifest", {"drawn": drawn}, made, "--data-root", "nowhere", "--files", "x"
+        ),
         "extract_features": step(
             "extract_features", {"manifest": manifest, "images": images}, {"features": features}
         ),

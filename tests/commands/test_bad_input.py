@@ -53,8 +53,17 @@ def manifest_argv(data: Path, out: Path, **changes: object) -> list[str]:
     settings = json.loads(settings_json(micro_config(), "make_manifest", **PLACE))
     settings |= {"layout": "mvtec", "root": data.name, "training_defects": 1, **changes}
     files = [("--manifest", "manifest.csv"), ("--images", "images.h5"), ("--masks", "masks.h5")]
+    files.append(("--record", "record.json"))
     paths = [part for flag, name in files for part in (flag, str(out / name))]
-    return ["--settings", json.dumps(settings), "--data-root", str(data.parent), *paths]
+    return [
+        "--settings",
+        json.dumps(settings),
+        "--data-root",
+        str(data.parent),
+        *paths,
+        "--files",
+        "x",
+    ]
 
 
 def test_a_missing_data_root_says_how_to_get_the_data_and_how_to_do_without(

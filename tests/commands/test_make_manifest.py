@@ -60,9 +60,15 @@ def sheet(root: Path) -> None:
 def run(root: Path, out: Path, *flags: str, **changes: object) -> Counter:
     settings = json.loads(settings_json(micro_config(), "make_manifest", **PLACE))
     settings |= {"root": root.name, "training_defects": 1, **changes}
-    files = {"manifest": "manifest.csv", "images": "images.h5", "masks": "masks.h5"}
+    files = {
+        "manifest": "manifest.csv",
+        "images": "images.h5",
+        "masks": "masks.h5",
+        "record": "r.json",
+    }
     paths = [part for name, path in files.items() for part in (f"--{name}", str(out / path))]
-    argv = ["--settings", json.dumps(settings), "--data-root", str(root.parent), *paths, *flags]
+    argv = ["--settings", json.dumps(settings), "--data-root", str(root.parent), *paths]
+    argv += ["--files", "x", *flags]
     make_manifest.main(argv)
     return Counter(read_csv(out / "manifest.csv")["role"])
 

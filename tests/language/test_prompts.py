@@ -111,7 +111,7 @@ def test_selection_lists_every_missing_and_short_type_at_once() -> None:
         select_phrases(bank, "washer", ["scratch", "hole", "bent", "good"], 2)
     line = str(caught.value)
     assert "no phrases for bent, good; hole has 1 (2 phrases are needed" in line
-    assert "adclick prompts generate" in line
+    assert "prompts.source" in line
     assert "scratch has" not in line
     with pytest.raises(InputError, match=r"no category 'nut' \(it has washer\)"):
         select_phrases(bank, "nut", ["hole"], 1)

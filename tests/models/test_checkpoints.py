@@ -12,12 +12,12 @@ from adclick.models import checkpoints
 from adclick.models.adclick import ADClick, build_adclick
 from adclick.models.adclick_seg import ADClickSeg, build_adclick_seg
 from adclick.models.checkpoints import (
-    load_model,
     load_weights_into,
     read_metadata,
     save_model,
     seeded,
 )
+from adclick.models.loading import load_model
 
 LANGUAGE = {
     "embed_dim": 4,

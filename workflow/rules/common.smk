@@ -9,15 +9,23 @@ from adclick.provenance import fingerprint
 
 try:
     CONFIG = load_config(config)
+    plan.check(CONFIG)
 except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     raise SystemExit(2)
 
 # Jobs run the interpreter that runs Snakemake, also when its environment is not activated. The data
-# root is no parameter of a rule: data may move without making a result stale.
+# root is no parameter of a rule: data may move without making a result stale. Threads are those of the
+# configuration whatever `--cores` says, so that results do not depend on the machine.
 shell.prefix(
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
-    f" ADCLICK_DATA_ROOT={shlex.quote(CONFIG.data_root)}; "
+    (
+        f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+        f" ADCLICK_DATA_ROOT={shlex.quote(CONFIG.data_root)}"
+        f" OMP_NUM_THREADS={CONFIG.compute_threads} MKL_NUM_THREADS={CONFIG.compute_threads}"
+        f" OPENBLAS_NUM_THREADS={CONFIG.compute_threads}; "
+    )
+    .replace("{", "{{")
+    .replace("}", "}}")
 )
 
 # What a computing job asks for here; profiles/slurm says it for cluster jobs.
@@ -65,16 +73,26 @@ def flags(*names):
     return flags_of
 
 
-def require_data():
-    """Ends a run (not a plan) whose data are not there, before it starts."""
-    missing = plan.missing_data(CONFIG)
+def require_inputs():
+    """Ends a run (not a plan) before it starts when data or weights that it needs are not there."""
+    jobs = list(workflow.dag.needrun_jobs())
+    unread = [place(job.wildcards) for job in jobs if job.rule.name == "make_manifest"]
+    missing = plan.missing_data(CONFIG, unread)
     if missing:
-        print(
-            f"error: no data at {', '.join(missing)}: download the data sets (MVTec AD from mvtec.com, KolektorSDD2"
-            " from vicos.si) and give their folder with --config data_root=...; `make demo` needs no data",
-            file=sys.stderr,
+        refuse(
+            f"no data at {', '.join(missing)}: download the data sets (MVTec AD from mvtec.com, KolektorSDD2"
+            " from vicos.si) and give their folder with --config data_root=...; `make demo` needs no data"
         )
-        raise SystemExit(2)
+    if plan.missing_weights(CONFIG) and any("train_adclick" in job.rule.name for job in jobs):
+        refuse(
+            "vision_language.weights: the frozen language-vision Swin needs pretrained weights; give a"
+            " safetensors file, or train the whole branch with vision_language.trainable: all"
+        )
+
+
+def refuse(message):
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def place(wildcards):
@@ -90,6 +108,7 @@ TRAINING_FILES = flags(
     "simulated_residuals",
     "languages",
     "masks",
+    "branch",
     "expanded_images",
     "expanded_residuals",
 )
@@ -101,6 +120,10 @@ def manifest_inputs(wildcards):
 
 def manifest_data(wildcards):
     return plan.data_digest(CONFIG, wildcards.dataset, wildcards.category)
+
+
+def backbone_file(wildcards):
+    return plan.backbone_file(CONFIG)
 
 
 def source_images(wildcards):

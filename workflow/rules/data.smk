@@ -23,6 +23,7 @@ rule make_manifest:
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
+        record="results/{run}/{dataset}/{category}/make_manifest/record.json",
     log:
         "results/{run}/logs/make_manifest/{dataset}-{category}.log",
     benchmark:
@@ -37,7 +38,7 @@ rule make_manifest:
     shell:
         "python -m adclick.commands.make_manifest --settings {params.settings:q} {params.files}"
         ' --data-root "$ADCLICK_DATA_ROOT" --manifest {output.manifest:q} --images {output.images:q}'
-        " --masks {output.masks:q} > {log:q} 2>&1"
+        " --masks {output.masks:q} --record {output.record:q} --files {params.data:q} > {log:q} 2>&1"
 
 
 rule simulate_defects:
@@ -56,6 +57,7 @@ rule simulate_defects:
     params:
         settings=settings("simulate_defects"),
         code=fingerprint("adclick.commands.simulate_defects"),
+        folder=plan.folder_digest(CONFIG.simulation.texture_folder),
     shell:
         "python -m adclick.commands.simulate_defects --settings {params.settings:q}"
         " --manifest {input.manifest:q} --images {input.images:q} --foreground {input.foreground:q}"

@@ -1,5 +1,6 @@
 rule extract_features:
     input:
+        unpack(backbone_file),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
     output:
@@ -16,8 +17,9 @@ rule extract_features:
     params:
         settings=settings("extract_features"),
         code=fingerprint("adclick.commands.extract_features"),
+        files=flags("backbone"),
     shell:
-        "python -m adclick.commands.extract_features --settings {params.settings:q}"
+        "python -m adclick.commands.extract_features --settings {params.settings:q} {params.files}"
         " --manifest {input.manifest:q} --images {input.images:q}"
         " --features {output.features:q} > {log:q} 2>&1"
 
@@ -64,6 +66,7 @@ rule fit_foreground:
 
 rule find_neighbours:
     input:
+        unpack(backbone_file),
         images=source_images,
         retrieval="results/{run}/{dataset}/{category}/fit_retrieval/retrieval.h5",
     output:
@@ -80,14 +83,16 @@ rule find_neighbours:
     params:
         settings=settings("find_neighbours"),
         code=fingerprint("adclick.commands.find_neighbours"),
+        files=flags("backbone"),
     shell:
-        "python -m adclick.commands.find_neighbours --settings {params.settings:q}"
+        "python -m adclick.commands.find_neighbours --settings {params.settings:q} {params.files}"
         " --images {input.images:q} --retrieval {input.retrieval:q}"
         " --neighbours {output.neighbours:q} > {log:q} 2>&1"
 
 
 rule compute_residuals:
     input:
+        unpack(backbone_file),
         images=source_images,
         neighbours="results/{run}/{dataset}/{category}/find_neighbours/{source}.h5",
         features="results/{run}/{dataset}/{category}/extract_features/features.h5",
@@ -106,7 +111,8 @@ rule compute_residuals:
     params:
         settings=settings("compute_residuals"),
         code=fingerprint("adclick.commands.compute_residuals"),
+        files=flags("backbone"),
     shell:
-        "python -m adclick.commands.compute_residuals --settings {params.settings:q}"
+        "python -m adclick.commands.compute_residuals --settings {params.settings:q} {params.files}"
         " --images {input.images:q} --neighbours {input.neighbours:q} --features {input.features:q}"
         " --foreground {input.foreground:q} --residuals {output.residuals:q} > {log:q} 2>&1"

@@ -32,6 +32,7 @@ rule encode_prompts:
     params:
         settings=settings("encode_prompts"),
         code=fingerprint("adclick.commands.encode_prompts"),
+        folder=plan.folder_digest(CONFIG.language.weights.file),
     shell:
         "python -m adclick.commands.encode_prompts --settings {params.settings:q}"
         " --prompts {input.prompts:q} --language {output.language:q} > {log:q} 2>&1"

@@ -14,6 +14,7 @@ rule expand_defects:
     params:
         settings=settings("expand_defects"),
         code=fingerprint("adclick.commands.expand_defects"),
+        folder=plan.folder_digest(CONFIG.simulation.texture_folder),
     shell:
         "python -m adclick.commands.expand_defects --settings {params.settings:q}"
         " --seed {wildcards.seed} --manifest {input.manifest:q} --images {input.images:q}"

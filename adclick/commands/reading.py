@@ -1,0 +1,25 @@
+"""What many commands read of a category: the rows of its manifest by role, and its true masks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from adclick.artifacts import image_ids, open_arrays, read_csv
+
+
+def defect_rows(manifest: Path, *, roles: Sequence[str]) -> list[tuple[int, str, str]]:
+    """(row, image id, defect type) of the images with one of the given roles, in order."""
+    table = read_csv(manifest)
+    columns = (table["image_id"], table["defect_type"], table["role"])
+    return [
+        (row, str(image_id), str(kind))
+        for row, (image_id, kind, role) in enumerate(zip(*columns, strict=True))
+        if role in roles
+    ]
+
+
+def read_masks(path: Path) -> dict[str, np.ndarray]:
+    """True masks [height width] by image id."""
+    with open_arrays(path) as file:
+        return {image_id: file["masks"][row] > 0 for row, image_id in enumerate(image_ids(file))}
