@@ -351,7 +351,11 @@ def load_config(values: Mapping[str, Any]) -> Config:
 
 def validation_line(source: str, error: ValidationError) -> str:
     """All faults of a validation in one line: source, key, value, what is allowed."""
-    faults = [f"{_key(fault['loc'])}{_value(fault)}: {fault['msg']}" for fault in error.errors()]
+    faults = [
+        f"{_key(fault['loc'])}{_value(fault)}{': ' if fault['loc'] else ''}"
+        f"{fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors()
+    ]
     return f"{source}: " + "; ".join(faults)
 
 

@@ -36,7 +36,10 @@ def test_the_digest_changes_with_names_sizes_and_times_alone(tmp_path: Path) -> 
 def test_a_sample_sheet_counts_beside_its_folder(tmp_path: Path) -> None:
     sheets = {"layout": "csv", "root": "parts", "categories": ["part"], "textures": []}
     made = config(
-        data_root=str(tmp_path), datasets={"mvtec": sheets}, run_datasets=["mvtec"], tables={}
+        data_root=str(tmp_path),
+        datasets={"mvtec": sheets},
+        run_datasets=["mvtec"],
+        tables={number: [] for number in range(1, 9)},
     )
     (tmp_path / "parts/part").mkdir(parents=True)
     (tmp_path / "parts/part.csv").write_text("image_path\n")
