@@ -41,9 +41,7 @@ class Session:
             else torch.from_numpy(np.asarray(previous, np.float32))
         )
         given = torch.cat([last[None], disks])[None].to(self.tokens.device)
-        logits = self.model.decode(
-            self.tokens, given.expand(len(self.tokens), -1, -1, -1), self.maps
-        )
+        logits = self.model.decode(self.tokens, given, self.maps)
         return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
 
 
@@ -69,11 +67,8 @@ def open_image(
     model.to(device).eval()
     inputs = network_input(residual[None], scale[None], form, device)
     tokens = model.embed_residual(inputs)
-    count = len(texts)
     pictures = normalise_image(torch.from_numpy(image[None]).to(device))
     maps = model.language_maps(
         pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
     )
-    if maps:
-        tokens = tokens.expand(count, *tokens.shape[1:])
     return Session(model, tokens, maps, (image.shape[0], image.shape[1]), radius_px)

@@ -1,0 +1,153 @@
+"""Pictures and masks between files and arrays: uint8 RGB and bool, decoded in one place."""
+
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageOps
+
+from adclick.artifacts import replacing
+from adclick.errors import InputError
+
+LOSSLESS_FORMATS = frozenset({"BMP", "GIF", "PNG", "PPM", "TIFF"})
+MASK_THRESHOLD = 127
+_UNDECODABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture in a file, as RGB.
+
+    Grey, palette, CMYK and 16-bit files become 8-bit RGB (16-bit values divided by 257, whatever
+    their range). Transparency is dropped, EXIF orientation applied, only the first frame read.
+    Raises InputError when the file is missing, broken or truncated.
+    """
+    return decode_image(read_bytes(path), path)
+
+
+def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
+    """The defect mask in a file: true where the value (of the largest colour channel) is above 127.
+
+    Raises InputError as `read_image` does, and for formats that lose detail, such as JPEG: their
+    smeared edges would move the mask's border.
+    """
+    return decode_mask(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content; InputError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from None
+
+
+def decode_image(content: bytes, path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture in a file's content, as `read_image`; `path` is only for the message."""
+    return _rgb(_decode(content, path), path)
+
+
+def decode_mask(content: bytes, path: Path) -> Bool[np.ndarray, "height width"]:
+    """The mask in a file's content, as `read_mask`; `path` is only for the message."""
+    picture = _decode(content, path)
+    lossy_tiff = "jpeg" in str(picture.info.get("compression", ""))
+    if picture.format not in LOSSLESS_FORMATS or lossy_tiff:
+        raise InputError(
+            f"{path}: a mask stored as {picture.format} has blurred edges; save it again as PNG"
+        )
+    return _rgb(picture, path).max(axis=2) > MASK_THRESHOLD
+
+
+def _decode(content: bytes, path: Path) -> Image.Image:
+    try:
+        picture = Image.open(BytesIO(content))
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
+    except Image.UnidentifiedImageError:
+        raise InputError(
+            f"{path}: broken, or not a picture in a known format; replace or remove it"
+        ) from None
+    except _UNDECODABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: cannot be decoded ({reason}); replace or remove it") from None
+    return picture
+
+
+def _rgb(picture: Image.Image, path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    if picture.mode.startswith("I"):
+        grey = _eight_bits(np.asarray(picture), path)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if picture.mode == "F":
+        raise InputError(f"{path}: floating-point pixels; convert the file to 8 or 16 bits")
+    return np.array(picture.convert("RGB"))
+
+
+def _eight_bits(values: np.ndarray, path: Path) -> UInt8[np.ndarray, "height width"]:
+    wide = values.astype(np.int64)
+    if wide.min() < 0 or wide.max() > 65535:
+        raise InputError(
+            f"{path}: 32-bit pixels outside 0..65535; convert the file to 8 or 16 bits"
+        )
+    return ((wide + 128) // 257).astype(np.uint8)
+
+
+def resize_image(
+    image: UInt8[np.ndarray, "height width 3"], size_px: int
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The picture stretched to a square: bilinear, without a low-pass filter when it shrinks."""
+    if image.shape[:2] == (size_px, size_px):
+        return image.copy()
+    return cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_LINEAR)  # pyright: ignore[reportReturnType]
+
+
+def resize_mask(
+    mask: Bool[np.ndarray, "height width"], size_px: int
+) -> Bool[np.ndarray, "size size"]:
+    """The mask stretched to a square: each pixel takes the source pixel under its centre.
+
+    A defect so small that no centre falls on it keeps the pixels nearest to it, so that a defective
+    image never turns into one without a defect.
+    """
+    height, width = mask.shape
+    rows = _centres(size_px, height)
+    columns = _centres(size_px, width)
+    resized = mask[rows[:, None], columns[None, :]]
+    if not resized.any():
+        hit_rows, hit_columns = np.nonzero(mask)
+        resized[
+            (2 * hit_rows + 1) * size_px // (2 * height),
+            (2 * hit_columns + 1) * size_px // (2 * width),
+        ] = True
+    return resized
+
+
+def _centres(size_px: int, length: int) -> np.ndarray:
+    return (2 * np.arange(size_px) + 1) * length // (2 * size_px)
+
+
+def write_png(
+    path: Path,
+    array: UInt8[np.ndarray, "height width 3"]
+    | UInt8[np.ndarray, "height width"]
+    | Bool[np.ndarray, "height width"],
+) -> None:
+    """Write a picture, or a mask as 0 and 255, as a PNG file that is whole or not there at all."""
+    content = BytesIO()
+    Image.fromarray(array.astype(np.uint8) * 255 if array.dtype == np.bool_ else array).save(
+        content, format="PNG"
+    )
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getvalue())

@@ -1,0 +1,236 @@
+"""The manifest: one line a picture of a category, with its role, size and checksums."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import yaml
+from jaxtyping import Bool, UInt8
+
+from adclick.data.images import resize_image, resize_mask
+from adclick.data.layouts import GOOD, Pixels, Row, decode_row, problems_error
+from adclick.errors import InputError
+
+COLUMNS = (
+    "image_id",
+    "path",
+    "split",
+    "defect_type",
+    "mask_path",
+    "role",
+    "width",
+    "height",
+    "sha256",
+    "mask_sha256",
+)
+ROLES = (
+    "train_normal",
+    "train_defect",
+    "test_normal",
+    "test_defect",
+    "spare_normal",
+    "spare_defect",
+)
+EmptyMasks = Literal["error", "drop", "normal"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row and what its files turned out to hold: native size in pixels, the files' sha256."""
+
+    row: Row
+    width: int
+    height: int
+    sha256: str
+    mask_sha256: str
+
+
+@dataclass(frozen=True)
+class LoadedRow:
+    """An entry with its pixels at the network's size; `mask` is None where the row has none."""
+
+    entry: Entry
+    image: UInt8[np.ndarray, "size size 3"]
+    mask: Bool[np.ndarray, "size size"] | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """A category's lists of training images; `train_normals` None: all of the training split."""
+
+    train_defects: tuple[str, ...]
+    train_normals: tuple[str, ...] | None
+
+
+def load_rows(
+    rows: Iterable[Row], size_px: int, *, root: Path, empty_masks: EmptyMasks
+) -> Iterator[LoadedRow]:
+    """Each row's picture and mask at the network's size, every file read and decoded once.
+
+    A defective row whose mask has no pixel is an error, is left out (`drop`), or becomes a normal
+    picture (`normal`). After the last row one InputError lists all files that cannot be decoded,
+    all masks of another size than their picture, and all empty masks under `error`.
+    """
+    problems: list[str] = []
+    for row in rows:
+        pixels = decode_row(root, row, problems)
+        if pixels is None:
+            continue
+        kept = _apply_empty_masks(row, pixels, empty_masks, problems)
+        if kept is not None:
+            yield _loaded(kept, pixels, size_px)
+    if problems:
+        raise problems_error(str(root), problems)
+
+
+def _apply_empty_masks(
+    row: Row, pixels: Pixels, empty_masks: EmptyMasks, problems: list[str]
+) -> Row | None:
+    if pixels.mask is None or pixels.mask.any():
+        return row
+    if empty_masks == "normal":
+        return replace(row, defect_type=GOOD, mask_path=None)
+    if empty_masks == "error":
+        problems.append(
+            f"{row.mask_path} has no pixel above 127 (empty_masks: drop or normal would accept it)"
+        )
+    return None
+
+
+def _loaded(row: Row, pixels: Pixels, size_px: int) -> LoadedRow:
+    height, width = pixels.image.shape[:2]
+    mask = None if row.mask_path is None else pixels.mask
+    return LoadedRow(
+        Entry(row, width, height, pixels.sha256, "" if mask is None else pixels.mask_sha256),
+        resize_image(pixels.image, size_px),
+        None if mask is None else resize_mask(mask, size_px),
+    )
+
+
+def build_manifest(
+    entries: Sequence[Entry],
+    *,
+    training_defects: Collection[str],
+    training_normals: Collection[str] | None = None,
+) -> pd.DataFrame:
+    """The manifest as a table with the columns `COLUMNS`, in the order of `entries`.
+
+    Roles: `train_normal` and `train_defect` are trained on, `test_normal` and `test_defect` are for
+    testing, `spare_normal` and `spare_defect` are of the training split and not listed for training.
+    Listed normal pictures are the only ones trained on; without a list it is the training split.
+    Paths have forward slashes; a normal picture's mask is empty text.
+    Raises InputError naming every listed id that is not an entry of the right kind.
+    """
+    _check_listed(entries, training_defects, training_normals)
+    defects, normals = set(training_defects), training_normals and set(training_normals)
+    records = [
+        {
+            "image_id": entry.row.image_id,
+            "path": entry.row.path.as_posix(),
+            "split": entry.row.split,
+            "defect_type": entry.row.defect_type,
+            "mask_path": "" if entry.row.mask_path is None else entry.row.mask_path.as_posix(),
+            "role": _role(entry.row, defects, normals),
+            "width": entry.width,
+            "height": entry.height,
+            "sha256": entry.sha256,
+            "mask_sha256": entry.mask_sha256,
+        }
+        for entry in entries
+    ]
+    return pd.DataFrame(records, columns=list(COLUMNS))
+
+
+def _role(row: Row, defects: Collection[str], normals: Collection[str] | None) -> str:
+    if row.is_normal:
+        if row.split == "train" if normals is None else row.image_id in normals:
+            return "train_normal"
+        return "spare_normal" if row.split == "train" else "test_normal"
+    if row.image_id in defects:
+        return "train_defect"
+    return "spare_defect" if row.split == "train" else "test_defect"
+
+
+def _check_listed(
+    entries: Sequence[Entry], defects: Collection[str], normals: Collection[str] | None
+) -> None:
+    kinds = {entry.row.image_id: entry.row.is_normal for entry in entries}
+    problems = [
+        f"{image_id} is not a defective image" for image_id in defects if kinds.get(image_id, True)
+    ]
+    problems += [
+        f"{image_id} is not a normal image"
+        for image_id in normals or ()
+        if not kinds.get(image_id, False)
+    ]
+    if problems:
+        raise problems_error("the split's list", problems)
+
+
+def choose_training_defects(rows: Iterable[Row], count: int) -> list[str]:
+    """The ids of `count` defects for training, chosen by order alone: the neutral split.
+
+    Types in turn (sorted), from each its next image (sorted by id). Where the training split holds
+    defects, only those are candidates, else those of the test split. InputError when too few.
+    """
+    defective = [row for row in rows if not row.is_normal]
+    candidates = [row for row in defective if row.split == "train"] or defective
+    if count > len(candidates):
+        raise InputError(
+            f"training_defects: {count} asked for, {len(candidates)} there; ask for fewer"
+        )
+    queues: dict[str, list[str]] = {}
+    for row in sorted(candidates, key=lambda row: (row.defect_type, row.image_id)):
+        queues.setdefault(row.defect_type, []).append(row.image_id)
+    turns = [
+        (turn, defect_type, image_id)
+        for defect_type, queue in queues.items()
+        for turn, image_id in enumerate(queue)
+    ]
+    return [image_id for _, _, image_id in sorted(turns)[:count]]
+
+
+def read_split(path: Path, category: str) -> Split:
+    """A category's lists in a split file: `{category: {train_defects: [id], train_normals: [id]}}`.
+
+    `train_normals` may be left out. InputError when the file or the category is missing, or the
+    lists are not lists of ids, each once.
+    """
+    content = _read_yaml(path)
+    if category not in content:
+        raise InputError(f"{path}: no category {category}; it has {', '.join(map(str, content))}")
+    lists = content[category]
+    if not isinstance(lists, dict) or not {"train_defects"} <= set(lists) <= {
+        "train_defects",
+        "train_normals",
+    }:
+        raise InputError(f"{path}: {category} must have train_defects, and may have train_normals")
+    normals = lists.get("train_normals")
+    return Split(
+        _ids(path, category, lists["train_defects"]),
+        None if normals is None else _ids(path, category, normals),
+    )
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a split file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must map categories to lists")
+    return content
+
+
+def _ids(path: Path, category: str, values: object) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise InputError(f"{path}: {category}: the lists must hold image ids")
+    if len(set(values)) < len(values):
+        raise InputError(f"{path}: {category}: an image id is listed twice")
+    return tuple(values)

@@ -1,0 +1,202 @@
+"""Pictures and masks between files and arrays."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adclick.data.images import (
+    decode_image,
+    read_image,
+    read_mask,
+    resize_image,
+    resize_mask,
+    write_png,
+)
+from adclick.errors import InputError
+
+RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+
+
+def save(path: Path, picture: Image.Image, **options: object) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def test_colours_come_back_in_the_order_red_green_blue(tmp_path: Path) -> None:
+    pixels = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    assert np.array_equal(read_image(save(tmp_path / "a.png", Image.fromarray(pixels))), pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1"])
+def test_every_mode_of_a_grey_picture_gives_three_equal_channels(tmp_path: Path, mode: str) -> None:
+    black_and_white = np.where(RAMP > 90, 255, 0).astype(np.uint8)
+    path = save(tmp_path / "grey.png", Image.fromarray(black_and_white).convert(mode))
+    assert np.array_equal(read_image(path), np.repeat(black_and_white[:, :, None], 3, axis=2))
+
+
+def test_sixteen_bits_become_eight_by_division_by_257(tmp_path: Path) -> None:
+    values = np.array([[0, 128, 129, 257, 65535, 30000]], np.uint16)
+    image = read_image(save(tmp_path / "deep.png", Image.fromarray(values)))
+    assert image[0, :, 0].tolist() == [0, 0, 1, 1, 255, 117]
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    image = read_image(save(tmp_path / "turned.png", Image.fromarray(pixels), exif=exif))
+    assert image.shape == (16, 8, 3)
+    assert image[:8].min() == 255
+    assert image[8:].max() == 0
+
+
+@pytest.mark.parametrize(("suffix", "kept"), [("png", 0.6), ("jpg", 0.9), ("png", 0.02)])
+def test_a_truncated_file_is_named(tmp_path: Path, suffix: str, kept: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    path = save(tmp_path / f"cut.{suffix}", Image.fromarray(noise))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(InputError, match=r"cut\.") as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + 30 * b"x"])
+def test_what_is_no_picture_is_named(content: bytes) -> None:
+    with pytest.raises(InputError, match=r"odd\.png: "):
+        decode_image(content, Path("odd.png"))
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_image(path)
+
+
+def test_pixels_that_no_rule_fits_are_refused(tmp_path: Path) -> None:
+    real = Image.fromarray(np.ones((2, 2), np.float32))
+    with pytest.raises(InputError, match="floating-point"):
+        read_image(save(tmp_path / "real.tiff", real))
+    wide = Image.fromarray(np.array([[70000, 1]], np.int32))
+    with pytest.raises(InputError, match="32-bit"):
+        read_image(save(tmp_path / "wide.tiff", wide))
+
+
+def test_masks_are_true_above_127(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 127, 128, 255]], np.uint8)
+    mask = read_mask(save(tmp_path / "mask.png", Image.fromarray(values)))
+    assert mask.tolist() == [[False, False, False, True, True]]
+
+
+def test_a_mask_painted_in_any_colour_counts(tmp_path: Path) -> None:
+    pixels = np.zeros((1, 4, 3), np.uint8)
+    pixels[0, [0, 1, 2], [0, 1, 2]] = 255
+    mask = read_mask(save(tmp_path / "mask.bmp", Image.fromarray(pixels)))
+    assert mask.tolist() == [[True, True, True, False]]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_masks_in_a_lossy_format_are_refused_by_their_content(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"mask.{suffix}", Image.fromarray(RAMP))
+    renamed = path.rename(tmp_path / "mask.png")
+    with pytest.raises(InputError, match="save it again as PNG"):
+        read_mask(renamed)
+
+
+def test_a_tiff_mask_compressed_as_jpeg_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "mask.tiff", Image.fromarray(RAMP), compression="jpeg")
+    with pytest.raises(InputError, match="blurred"):
+        read_mask(path)
+
+
+def slow_bilinear(image: np.ndarray, size_px: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    result = np.zeros((size_px, size_px, 3))
+    for row in range(size_px):
+        for column in range(size_px):
+            y = min(max((row + 0.5) * height / size_px - 0.5, 0), height - 1)
+            x = min(max((column + 0.5) * width / size_px - 0.5, 0), width - 1)
+            top, left = int(y), int(x)
+            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            upper = image[top, left] * (1 - x + left) + image[top, right] * (x - left)
+            lower = image[bottom, left] * (1 - x + left) + image[bottom, right] * (x - left)
+            result[row, column] = upper * (1 - y + top) + lower * (y - top)
+    return result
+
+
+@pytest.mark.parametrize(("shape", "size_px"), [((5, 9), 12), ((40, 30), 7), ((6, 6), 6)])
+def test_pictures_are_resized_bilinearly(shape: tuple[int, int], size_px: int) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    resized = resize_image(image, size_px)
+    assert np.abs(resized - slow_bilinear(image.astype(float), size_px)).max() <= 1
+
+
+def test_resizing_to_the_same_size_gives_a_copy() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    resize_image(image, 4)[:] = 9
+    assert image.max() == 0
+
+
+@pytest.mark.parametrize(("shape", "size_px"), [((5, 9), 12), ((40, 30), 8), ((7, 7), 7)])
+def test_masks_take_the_pixel_under_each_centre(shape: tuple[int, int], size_px: int) -> None:
+    mask = np.random.default_rng(2).random(shape) < 0.4
+    expected = [
+        [
+            mask[int((row + 0.5) * shape[0] / size_px), int((column + 0.5) * shape[1] / size_px)]
+            for column in range(size_px)
+        ]
+        for row in range(size_px)
+    ]
+    assert np.array_equal(resize_mask(mask, size_px), np.array(expected))
+
+
+def test_a_defect_never_vanishes_by_resizing() -> None:
+    for row, column in [(0, 0), (30, 51), (99, 79)]:
+        mask = np.zeros((100, 80), bool)
+        mask[row, column] = True
+        resized = resize_mask(mask, 8)
+        assert np.argwhere(resized).tolist() == [[row * 8 // 100, column * 8 // 80]]
+    assert not resize_mask(np.zeros((100, 80), bool), 8).any()
+
+
+def test_a_written_png_reads_back(tmp_path: Path) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    write_png(tmp_path / "new" / "ä b'.png", image)
+    assert np.array_equal(read_image(tmp_path / "new" / "ä b'.png"), image)
+    write_png(tmp_path / "grey.png", image[:, :, 0])
+    assert np.array_equal(read_image(tmp_path / "grey.png")[:, :, 1], image[:, :, 0])
+    mask = image[:, :, 0] > 99
+    write_png(tmp_path / "mask.png", mask)
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), mask)
+    assert set(np.unique(read_image(tmp_path / "mask.png"))) == {0, 255}
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kept.png"
+    write_png(path, np.zeros((3, 3), bool))
+    before = path.read_bytes()
+
+    def fail(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:10])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_png(path, np.ones((3, 3), bool))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
+    image = np.random.default_rng(4).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    for name in ("a.png", "b.png"):
+        write_png(tmp_path / name, image)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert Image.open(BytesIO((tmp_path / "a.png").read_bytes())).format == "PNG"
