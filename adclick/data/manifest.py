@@ -1,6 +1,5 @@
 """The manifest: one line a picture of a category, with its role, size and checksums."""
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,10 +119,10 @@ def build_manifest(
     """The manifest as a table with the columns `COLUMNS`, in the order of `entries`.
 
     Roles: `train_normal` and `train_defect` are trained on, `test_normal` and `test_defect` are for
-    testing, `spare_normal` and `spare_defect` are of the training split and not listed for training.
-    Listed normal pictures are the only ones trained on; without a list it is the training split.
-    Paths have forward slashes; a normal picture's mask is empty text.
-    Raises InputError naming every listed id that is not an entry of the right kind.
+    testing, `spare_normal` and `spare_defect` are of the training split and not listed for
+    training. Listed normal pictures are the only ones trained on; without a list it is the training
+    split. Paths have forward slashes; a normal picture's mask is empty text. Raises InputError
+    naming every listed id that is not an entry of the right kind.
     """
     _check_listed(entries, training_defects, training_normals)
     defects, normals = set(training_defects), training_normals and set(training_normals)

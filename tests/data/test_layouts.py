@@ -157,7 +157,8 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         "bolt/test/bent/001.png has no mask",
         "bolt/ground_truth/rust/777_mask.png has no image",
         "bolt/ground_truth/gone/000_mask.png has no image",
-        "bolt/ground_truth/rust/000_mask.png has 9 x 5 pixels, its image bolt/test/rust/000.png 8 x 6",
+        "bolt/ground_truth/rust/000_mask.png has 9 x 5 pixels,"
+        " its image bolt/test/rust/000.png 8 x 6",
         "bolt/ground_truth/rust/001_mask.png: broken, or not a picture",
         "bolt/train/good/002.png: cannot be decoded",
     ):

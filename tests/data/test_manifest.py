@@ -1,7 +1,6 @@
 """The manifest: roles, checksums, empty masks, splits, and the digest that planning uses."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
