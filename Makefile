@@ -28,7 +28,7 @@ table1 table2 table3 table4 table5 table6 table7 table8: setup
 	@cat results/$(RUN)/tables/$@.md
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 8
 
 check: setup
 	$(BIN)/ruff check .

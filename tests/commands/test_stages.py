@@ -14,8 +14,6 @@ from adclick.commands import train_adclick_seg
 from adclick.config import Config
 from tests.commands.chain import Step, micro_config, steps
 
-pytestmark = pytest.mark.xdist_group("stages")
-
 
 @pytest.fixture(scope="module")
 def config() -> Config:

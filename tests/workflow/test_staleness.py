@@ -13,7 +13,7 @@ from adclick.data.images import read_image, write_png
 from adclick.data.toy import draw_toy
 from tests.workflow.project import Job, Project, copy_project
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow]
 AWKWARD = """dätä 'one' "two" 数据 $HOME"""
 AFTER_SEG = {
     "train_adclick_seg",
