@@ -95,8 +95,12 @@ def test_data_that_moved_makes_nothing_stale(project: Project) -> None:
 
 
 def test_planning_works_without_the_data(project: Project) -> None:
-    found = project.planned(overlay={"data_root": "nowhere"})
+    found = project.planned(overlay={"data_root": "nowhere", "run": "elsewhere"})
     assert "make_manifest" in rules(found)
+
+
+def test_results_may_be_taken_where_the_data_are_not(project: Project) -> None:
+    assert project.planned(overlay={"data_root": "nowhere"}) == []
 
 
 def test_a_deleted_artifact_is_rebuilt_and_nothing_else(project: Project) -> None:
