@@ -17,6 +17,7 @@ from adclick.commands.simulate_defects import (
 )
 from adclick.config import ExpandDefects
 from adclick.data.defects import expand_defect
+from adclick.data.rows import train_normal_rows
 from adclick.labels import strengthen
 
 COMMAND = "adclick.commands.expand_defects"
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = job.settings
     manifest = read_csv(job.inputs["manifest"])
     place = {image_id: row for row, image_id in enumerate(manifest["image_id"])}
-    normals = np.flatnonzero((manifest["role"] == "train_normal").to_numpy())
+    normals = train_normal_rows(job.inputs["manifest"])
     textures = open_textures(settings.simulation.texture_folder)
     with open_arrays(job.inputs["images"]) as images, open_arrays(job.inputs["labels"]) as labels:
         ids = image_ids(labels)

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from adclick.artifacts import ArraySpec, create_arrays, image_ids, open_arrays, read_csv
+from adclick.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
 from adclick.commands.backbone import open_backbone, stream_features
 from adclick.commands.entry import parse_job, run
 from adclick.config import ExtractFeatures
+from adclick.data.rows import train_normal_rows
 from adclick.errors import InputError
 
 COMMAND = "adclick.commands.extract_features"
@@ -26,8 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         optional=["backbone"],
         outputs=["features"],
     )
-    manifest = read_csv(job.inputs["manifest"])
-    rows = [int(row) for row in np.flatnonzero((manifest["role"] == "train_normal").to_numpy())]
+    rows = train_normal_rows(job.inputs["manifest"])
     if not rows:
         raise InputError(
             f"{job.inputs['manifest']}: no normal training image; add some to train/good"

@@ -19,6 +19,7 @@ from adclick.artifacts import (
 from adclick.commands.entry import Job, parse_job, run
 from adclick.config import ExpandDefects, SimulateDefects, Simulation
 from adclick.data.defects import simulate_defect
+from adclick.data.rows import train_normal_rows
 from adclick.data.types import SIMULATED_TYPE
 from adclick.errors import InputError
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     settings = job.settings.simulation
     manifest = read_csv(job.inputs["manifest"])
-    normals = np.flatnonzero((manifest["role"] == "train_normal").to_numpy())
+    normals = train_normal_rows(job.inputs["manifest"])
     textures = open_textures(settings.texture_folder)
     with (
         open_arrays(job.inputs["images"]) as images,

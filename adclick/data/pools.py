@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from adclick.artifacts import ArrayFile, image_ids, open_arrays, read_csv
+from adclick.data.rows import train_normal_rows
 from adclick.data.samples import Pool, Text
 from adclick.data.types import NORMAL_TYPE
 from adclick.errors import InputError
@@ -49,11 +50,6 @@ def open_pools(files: CategoryFiles, kinds: Sequence[str]) -> dict[str, Pool]:
                 f"{files.manifest}: no {kind} image to train on; set its count in the batch to 0"
             )
     return pools
-
-
-def train_normal_rows(manifest: Path) -> list[int]:
-    """Rows of the manifest that are normal training images."""
-    return [int(row) for row in np.flatnonzero(read_csv(manifest)["role"] == "train_normal")]
 
 
 def read_texts(path: Path, category: str) -> dict[str, Text]:
