@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adclick.tables import MVTEC_OBJECTS, MVTEC_TEXTURES, read_published
+from adclick.tables import MVTEC_OBJECTS, MVTEC_TEXTURES, build_table, read_published
 
 PUBLISHED = Path(__file__).parents[1] / "config" / "published"
 PAPER = "arXiv 2407.03130"
@@ -34,6 +34,22 @@ SETTINGS = {
     "7": {"pre-trained", "fine-tuned"},
     "8": {"supervised, weak labels"},
 }
+# Work that the paper does not have, beside the table whose columns it shares: `later 2`.
+LATER_SOURCES = {
+    "arXiv 2405.14529, abstract": "2024",
+    "arXiv 2407.09359, as quoted by anomalib": "2024",
+    "SegNext, README of the code": "2024",
+    "SuperSimpleNet, paper_results/results_avg_std.json of the code": "2024",
+    "arXiv 2405.14325 (CVPR 2025)": "2025",
+    "arXiv 2503.02424, as quoted by others": "2025",
+    "arXiv 2509.05034, abstract": "2025",
+    "anomalib, README of Dinomaly": "2025",
+    "anomalib, README of GLASS": "2026",
+    "ArcAD, README of the code": "2026",
+    "RAD, README of the code": "2026",
+}
+LATER_UNITS = {"noc@90": "clicks", "noc@95": "clicks"}
+LATER_ONLY_METRICS = {"1": {"pixel_ap", *LATER_UNITS}, "4": {"pixel_f1_max"}}
 GROUPS = {
     "texture_average": MVTEC_TEXTURES,
     "object_average": MVTEC_OBJECTS,
@@ -58,8 +74,18 @@ DISAGREEING_AVERAGES = {
 
 
 @pytest.fixture(scope="module")
-def published() -> pd.DataFrame:
+def everything() -> pd.DataFrame:
     return read_published(PUBLISHED / "results.csv")
+
+
+@pytest.fixture(scope="module")
+def published(everything: pd.DataFrame) -> pd.DataFrame:
+    return everything[everything["source"] == PAPER]
+
+
+@pytest.fixture(scope="module")
+def later(everything: pd.DataFrame) -> pd.DataFrame:
+    return everything[everything["source"] != PAPER]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +116,6 @@ def test_every_number_stands_once_with_its_decimals(published, values):
 
 
 def test_every_number_says_where_it_stands_and_in_which_setting(published):
-    assert set(published["source"]) == {PAPER}
     assert set(published["year"]) == {"2024"}
     for table, lines in published.groupby("table"):
         assert set(lines["page"]) == {PAGES[table]}
@@ -215,6 +240,51 @@ def test_the_row_printed_fill_is_pill(published):
     pill = published[(published["table"] == "2") & (published["category"] == "pill")]
     assert pill["note"].str.contains("Fill").all()
     assert "fill" not in set(published["category"])
+
+
+def test_later_work_has_a_known_source_and_no_place_in_the_papers_tables(later):
+    assert dict(zip(later["source"], later["year"], strict=True)) == LATER_SOURCES
+    assert set(later["page"]) == {""}
+    assert (later[["setting", "row", "value"]] != "").all(axis=None)
+    for table, lines in later.groupby("table"):
+        number = table.removeprefix("later ")
+        assert number != table
+        assert set(lines["metric"]) <= METRICS[number] | LATER_ONLY_METRICS.get(number, set())
+
+
+def test_later_numbers_stand_once_and_parse(later):
+    key = ["table", "row", "dataset", "category", "metric"]
+    assert not later.duplicated(key).any()
+    assert set(later["category"]) == {"total_average"}
+    for metric, unit, value in zip(later["metric"], later["unit"], later["value"], strict=True):
+        assert unit == LATER_UNITS.get(metric, "%")
+        assert re.fullmatch(r"\d{1,2}\.\d{1,2}", value)
+
+
+def test_later_work_says_how_its_protocol_differs(later):
+    def notes(rows, metric):
+        return later.loc[later["row"].isin(rows) & (later["metric"] == metric), "note"]
+
+    assert notes(["Dinomaly", "INP-Former"], "pixel_ap").str.contains("one pixel too large").all()
+    assert notes(["SuperSimpleNet"], "pixel_pro").str.contains("anomalib issue 3718").all()
+    assert notes(["SuperSimpleNet", "RAD"], "pixel_ap").str.contains("px").all()
+    assert notes(["ArcAD", "ADClick-Seg (2025)"], "pixel_auroc").str.contains("split").all()
+
+
+def test_later_work_leaves_the_papers_rows_of_a_table_alone(everything, published):
+    scores = {"pixel_ap": 0.5, "pixel_pro": 0.5, "pixel_auroc": 0.5, "image_auroc": 0.5}
+    record = {
+        **{"kind": "maps", "dataset": "mvtec", "category": "bottle", "method": "m", "seed": 0},
+        "test_sets": {"unsupervised": scores, "supervised": scores},
+    }
+    for number in (2, 3, 4, 5):
+        tables = [
+            build_table(number, [record], lines, datasets={"mvtec": ["bottle"]}, methods=["m"])
+            for lines in (everything, published)
+        ]
+        rows, alone = (table.rows[table.rows["Source"] == "paper"] for table in tables)
+        assert len(rows) > 0
+        assert rows.equals(alone)
 
 
 def test_every_setting_equals_the_paper_or_says_why_not():
