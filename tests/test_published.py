@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from adclick.tables import MVTEC_OBJECTS, MVTEC_TEXTURES, build_table, read_published
 
@@ -50,6 +52,22 @@ LATER_SOURCES = {
 }
 LATER_UNITS = {"noc@90": "clicks", "noc@95": "clicks"}
 LATER_ONLY_METRICS = {"1": {"pixel_ap", *LATER_UNITS}, "4": {"pixel_f1_max"}}
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-?\d+)?")
+PLACE = re.compile(r"Abstract|Sec\. \d(\.\d( and \d\.\d)?)?|(Eq\.|Fig\.|Table) \d+|footnote \d")
+OTHER_ORIGINS = {
+    *("our choice", "upstream code", "MVTec AD evaluation code"),
+    *(f"{name} code" for name in ("CPR", "LAVT", "RITM", "SimpleClick")),
+}
+# What is run, where, and how fast, and sizes of the drawn data set.
+KEYS_OF_A_RUN = {
+    *("run", "data_root", "compute_threads", "scale_note", "tables", "figure_cases", "toy"),
+    *("datasets", "run_datasets", "adclick_variants", "adclick_seg_variants"),
+    *("run_adclick", "run_adclick_seg", "run_click_peers", "run_map_peers"),
+}
+TECHNICAL_KEYS = {
+    *("features.batch_size", "features.weights", "language.weights"),
+    *("prompts.base_url", "prompts.key_variable"),
+}
 GROUPS = {
     "texture_average": MVTEC_TEXTURES,
     "object_average": MVTEC_OBJECTS,
@@ -287,12 +305,81 @@ def test_later_work_leaves_the_papers_rows_of_a_table_alone(everything, publishe
         assert rows.equals(alone)
 
 
-def test_every_setting_equals_the_paper_or_says_why_not():
-    settings = read_published(PUBLISHED / "settings.csv")
-    assert list(settings.columns) == ["setting", "paper", "ours", "departure", "source"]
+@pytest.fixture(scope="module")
+def settings() -> pd.DataFrame:
+    return read_published(PUBLISHED / "settings.csv")
+
+
+@pytest.fixture(scope="module")
+def configuration() -> dict[str, Any]:
+    return yaml.safe_load((PUBLISHED.parent / "config.yaml").read_text(encoding="utf-8"))
+
+
+def value_of(configuration: dict[str, Any], key: str) -> Any:
+    value: Any = configuration
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
+def leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [leaf for part in value for leaf in leaves(part)] if isinstance(value, list) else [value]
+
+
+def leaf_keys(value: Any, key: str) -> list[str]:
+    if not isinstance(value, dict):
+        return [key]
+    return [leaf for name, part in value.items() for leaf in leaf_keys(part, f"{key}.{name}")]
+
+
+def is_stated(leaf: Any, text: str) -> bool:
+    """Whether a value of the configuration stands in a text; switches are put into words."""
+    if leaf is None or isinstance(leaf, bool):
+        return True
+    if isinstance(leaf, str):
+        return leaf.lower() in text.lower()
+    return float(leaf) in map(float, NUMBER.findall(text))
+
+
+def test_every_setting_equals_the_paper_or_says_why_not(settings):
+    assert list(settings.columns) == ["setting", "paper", "ours", "departure", "source", "keys"]
     assert settings["setting"].is_unique
     assert (settings[["setting", "paper", "ours", "source"]] != "").all(axis=None)
     equal = settings["paper"] == settings["ours"]
     assert ((settings["departure"] == "") == equal).all()
     unstated = settings["paper"] == "not stated"
     assert settings.loc[unstated, "departure"].str.startswith("not stated in the paper").all()
+
+
+def test_every_statement_has_its_place_in_the_paper(settings):
+    for paper, source in zip(settings["paper"], settings["source"], strict=True):
+        places = re.split("[;,] ", source)
+        assert all(PLACE.fullmatch(place) or place in OTHER_ORIGINS for place in places), source
+        assert paper == "not stated" or any(PLACE.fullmatch(place) for place in places), source
+
+
+def test_our_settings_are_those_of_the_configuration(settings, configuration):
+    wrong = [
+        f"{setting}: {key} is {leaf}"
+        for setting, ours, keys in zip(
+            settings["setting"], settings["ours"], settings["keys"], strict=True
+        )
+        for key in keys.split()
+        for leaf in leaves(value_of(configuration, key))
+        if not is_stated(leaf, ours)
+    ]
+    assert wrong == []
+
+
+def test_every_key_that_decides_a_result_is_among_the_settings(settings, configuration):
+    rows = {key for keys in settings["keys"] for key in keys.split()}
+    without = [
+        key
+        for section, value in configuration.items()
+        if section not in KEYS_OF_A_RUN
+        for key in leaf_keys(value, section)
+        if not any(f"{key}.".startswith(f"{prefix}.") for prefix in rows | TECHNICAL_KEYS)
+    ]
+    assert without == [], "name them in a row of config/published/settings.csv, column keys"
