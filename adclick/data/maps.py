@@ -157,8 +157,7 @@ def _refuse_several(folder: Path, inner: str, option: str) -> None:
     categories = [child for child in folders(folder) if (child / inner).is_dir()]
     if categories:
         raise InputError(
-            f"{folder}: holds {len(categories)} categories; score one at a time, as in"
-            f" {option} {categories[0]}"
+            f"{folder}: holds whole categories; score one at a time, as in {option} {categories[0]}"
         )
 
 
