@@ -120,10 +120,12 @@ def image_ids(file: ArrayFile) -> list[str]:
 
 def write_json(path: Path, payload: Mapping[str, Any], *, stamp: Mapping[str, Any]) -> None:
     """Write a JSON result with its stamp under the key `stamp`; floats keep all their digits."""
-    write_text(
-        path,
-        json.dumps({**payload, "stamp": stamp}, indent=1, sort_keys=True, default=_plain) + "\n",
-    )
+    write_text(path, json_text(payload, stamp=stamp))
+
+
+def json_text(payload: Mapping[str, Any], *, stamp: Mapping[str, Any]) -> str:
+    """What `write_json` writes."""
+    return json.dumps({**payload, "stamp": stamp}, indent=1, sort_keys=True, default=_plain) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:

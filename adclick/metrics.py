@@ -1,10 +1,11 @@
-"""How good maps, masks and clicks are: AP, AUROC, PRO, IoU and NoC, exact, as fractions in [0, 1].
+"""How good maps, masks and clicks are: AP, AUROC, PRO, IoU and NoC, as fractions in [0, 1].
 
-All four map metrics are sums over the defective pixels alone, so only the scores of the normal
-pixels are sorted, in one buffer, and nothing is carried along with them. Of the whole data set that
-buffer is all that is kept: 4 bytes a pixel.
+The map metrics are sums over the defective pixels, of what stands above each in the normal ones. So
+only the normal scores are sorted, in one buffer of 4 bytes a pixel, and nothing is carried along
+with them; or, where memory must not grow, counted in bins (`StreamingMetrics`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from jaxtyping import Bool, Float
 Maps = Sequence[Float[np.ndarray, "_ _"]] | Float[np.ndarray, "_ _ _"]
 Masks = Sequence[Bool[np.ndarray, "_ _"]] | Bool[np.ndarray, "_ _ _"]
 
+CHUNK = 2**14  # pixels that are binned at a time: they stay in the cache
+
 
 @dataclass(frozen=True)
 class PixelMetrics:
@@ -25,6 +28,34 @@ class PixelMetrics:
     auroc: float
     pro: float
     image_auroc: float | None
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """One image by itself; `ap` and `auroc` are None where all its pixels are of one class."""
+
+    ap: float | None
+    auroc: float | None
+    maximum: float
+    defective_px: int
+
+
+@dataclass(frozen=True)
+class ComponentResult:
+    """One 8-connected defect: the box around it (pixels), its area, and how far it was found.
+
+    `coverage` is its own term of PRO: the share of the defect above the threshold, averaged over
+    the false positive rates (of the whole data set) from 0 to PRO's limit. 0: missed, 1: found
+    before any normal pixel. PRO is the mean over all defects.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    area_px: int
+    maximum: float
+    coverage: float
 
 
 @dataclass(frozen=True)
@@ -46,7 +77,7 @@ class _Ranks:
     positives: np.ndarray
     above: np.ndarray
     equal: np.ndarray
-    inverse: np.ndarray
+    negatives: int
 
 
 def pixel_metrics(
@@ -58,31 +89,177 @@ def pixel_metrics(
 ) -> PixelMetrics:
     """Pixel AP, AUROC and PRO over all pixels of all images together, and the images' AUROC.
 
-    Higher scores are more anomalous, in any range; masks are true at defects. Images may differ in
-    shape. Every distinct score is a threshold, ties included: AP and AUROC are those of
-    scikit-learn. PRO averages the coverage of the 8-connected defects (each of equal weight) over
-    the false positive rates from 0 to `pro_limit`, linear between thresholds: the MVTec AD
-    evaluation. An image's score is its map's maximum, unless `image_scores` gives another; tied
-    images count half. `image_auroc` is None where every image is defective. Scores are compared in
-    float64 when any map is float64, else in float32.
+    Higher scores are more anomalous, in any range; infinite ones are the highest and the lowest.
+    Masks are true at defects. Images may differ in shape. Every distinct score is a threshold, ties
+    included: AP and AUROC are those of scikit-learn. PRO averages the coverage of the 8-connected
+    defects (each of equal weight) over the false positive rates from 0 to `pro_limit`, linear
+    between thresholds: the MVTec AD evaluation. An image's score is its map's maximum, unless
+    `image_scores` gives another; tied images count half. `image_auroc` is None where every image is
+    defective. Scores are compared in float64 when any map is float64, else in float32.
 
     Raises ValueError for no image, a NaN, a map and a mask of different shape (naming the image's
     index), and a data set without a defective or without a normal pixel.
 
     Source: paper Sec. 4.1; Bergmann et al., IJCV 2021 (PRO).
     """
-    if not 0 < pro_limit <= 1:
-        raise ValueError(f"pro_limit is {pro_limit}; it is a false positive rate in (0, 1]")
+    _check_limit(pro_limit)
     _check_pairs(maps, masks)
     pixels = _gather(maps, masks)
-    ranks = _rank(pixels.defective, pixels.normal)
+    ranks, place = _rank(pixels.defective, pixels.normal)
     scores = pixels.maxima if image_scores is None else _image_scores(image_scores, len(maps))
+    shares = np.bincount(place, weights=pixels.shares)
     return PixelMetrics(
         ap=_average_precision(ranks),
-        auroc=_auroc(ranks, pixels.normal.size),
-        pro=_region_overlap(ranks, pixels, pro_limit),
+        auroc=_auroc(ranks),
+        pro=_region_overlap(ranks, shares / pixels.components, pro_limit),
         image_auroc=_image_auroc(scores, pixels.is_defective),
     )
+
+
+def image_results(maps: Maps, masks: Masks) -> list[ImageResult]:
+    """AP, AUROC and highest score of every image by itself, its own normal pixels the negatives.
+
+    Images as in `pixel_metrics`, but all may be good. Raises ValueError for a NaN and for shapes
+    that differ, naming the index.
+    """
+    _check_pairs(maps, masks)
+    return [
+        _image_result(scores, mask, _checked_maximum(scores, mask, index))
+        for index, (scores, mask) in enumerate(zip(maps, masks, strict=True))
+    ]
+
+
+def component_results(
+    maps: Maps, masks: Masks, *, pro_limit: float | int = 0.3
+) -> list[list[ComponentResult]]:
+    """Every image's defects, in reading order of their first pixels: which are found, and how well.
+
+    One list an image, empty for a good one. Images and errors as in `pixel_metrics`; the mean of
+    all `coverage` is its PRO.
+    """
+    _check_limit(pro_limit)
+    _check_pairs(maps, masks)
+    pixels = _gather(maps, masks)
+    ranks, place = _rank(pixels.defective, pixels.normal)
+    coverage = _coverage(ranks, pro_limit)[place]
+    ends = np.cumsum([np.count_nonzero(mask) for mask in masks])
+    return [
+        _components_of_image(scores, mask, own)
+        for scores, mask, own in zip(maps, masks, np.split(coverage, ends[:-1]), strict=True)
+    ]
+
+
+class StreamingMetrics:
+    """`pixel_metrics` in constant memory: add the images one after the other, then ask.
+
+    Pixels are counted in `bins` equal steps of the score from `low` to `high` (24 bytes a step, and
+    a number an image); scores in one step count as tied. Image scores are exact. What that can
+    change is bounded: AUROC by half the share of (defective, normal) pairs that lie in one step, AP
+    and PRO by the best and the worst order within each step; `uncertainty` computes these bounds.
+    With scores that spread over the range, 2**18 steps leave errors of some 1e-6 in AP and 1e-8 in
+    AUROC and PRO. A single far outlier stretches the range and costs accuracy: `uncertainty` shows
+    it. Levels at least two steps apart, such as those of 8- and 16-bit maps, stay exact.
+    """
+
+    def __init__(self, low: float | int, high: float | int, *, bins: int = 2**18) -> None:
+        """`low` and `high` are finite and include every score; ValueError if they cannot."""
+        width = high - low
+        if not (math.isfinite(width) and (width == 0 or 1e-30 < width < 1e30) and bins > 0):
+            raise ValueError(f"scores from {low} to {high} cannot be counted in {bins} bins")
+        self._low, self._high = low, high
+        self._steps_per_unit = bins / width if width else 0.0
+        self._pixels = np.zeros(bins, np.int64)
+        self._defective = np.zeros(bins, np.int64)
+        self._shares = np.zeros(bins)
+        self._components = 0
+        self._maxima: list[float] = []
+        self._is_defective: list[bool] = []
+
+    def add(self, scores: Float[np.ndarray, "_ _"], mask: Bool[np.ndarray, "_ _"]) -> None:
+        """Count one image: its map, and the mask that is true at defects.
+
+        Raises ValueError, and counts nothing, for a NaN, a score outside the range, and shapes that
+        differ; the message names the image by how many came before it.
+        """
+        _check_mask(mask, len(self._maxima))
+        maximum = _checked_maximum(scores, mask, len(self._maxima))
+        minimum = float(scores.min())
+        if maximum > self._high or minimum < self._low:
+            raise ValueError(
+                f"maps[{len(self._maxima)}] has scores from {minimum} to {maximum},"
+                f" outside the range from {self._low} to {self._high}"
+            )
+        self._maxima.append(maximum)
+        flat = scores.reshape(-1)
+        for start in range(0, flat.size, CHUNK):
+            np.add.at(self._pixels, self._steps(flat[start : start + CHUNK]), 1)
+        component, areas = _label(mask)
+        steps = self._steps(scores[mask])
+        np.add.at(self._defective, steps, 1)
+        np.add.at(self._shares, steps, (1.0 / areas)[component])
+        self._components += areas.size
+        self._is_defective.append(areas.size > 0)
+
+    def result(self, *, pro_limit: float | int = 0.3) -> PixelMetrics:
+        """The metrics of all images so far; errors as in `pixel_metrics`."""
+        _check_limit(pro_limit)
+        ranks, shares = self._ranks()
+        return PixelMetrics(
+            ap=_average_precision(ranks),
+            auroc=_auroc(ranks),
+            pro=_region_overlap(ranks, shares, pro_limit),
+            image_auroc=_image_auroc(np.array(self._maxima), np.array(self._is_defective)),
+        )
+
+    def uncertainty(self, *, pro_limit: float | int = 0.3) -> PixelMetrics:
+        """By how much each metric of `result` may differ from the exact one, at the most."""
+        _check_limit(pro_limit)
+        ranks, shares = self._ranks()
+        return PixelMetrics(
+            ap=_average_precision_error(ranks),
+            auroc=float(np.sum(ranks.positives / ranks.positives.sum() * ranks.equal))
+            / (2 * ranks.negatives),
+            pro=_region_overlap_error(ranks, shares, pro_limit),
+            image_auroc=None if all(self._is_defective) else 0.0,
+        )
+
+    def components(
+        self,
+        scores: Float[np.ndarray, "_ _"],
+        mask: Bool[np.ndarray, "_ _"],
+        *,
+        pro_limit: float | int = 0.3,
+    ) -> list[ComponentResult]:
+        """The defects of one image that was added, as in `component_results`.
+
+        To be asked when all images are in: coverage is against the normal pixels of all of them.
+        """
+        _check_limit(pro_limit)
+        steps = self._steps(scores[mask])
+        everywhere = self._ranks_at(np.arange(self._pixels.size))
+        return _components_of_image(scores, mask, _coverage(everywhere, pro_limit)[steps])
+
+    def _steps(self, scores: np.ndarray) -> np.ndarray:
+        """The bin of each score; a rising function of it, whatever is rounded."""
+        place = scores.astype(np.float64 if scores.dtype == np.float64 else np.float32)
+        place -= self._low
+        place *= self._steps_per_unit
+        steps = place.astype(np.intp)
+        return np.clip(steps, 0, self._pixels.size - 1, out=steps)
+
+    def _ranks(self) -> tuple[_Ranks, np.ndarray]:
+        """Ranks of the steps with a defective pixel, and each step's share of the coverage."""
+        if not self._maxima:
+            raise ValueError("there are no maps to evaluate")
+        used = np.flatnonzero(self._defective)
+        _check_classes(self._components, int(self._pixels.sum() - self._defective.sum()))
+        return self._ranks_at(used), self._shares[used] / self._components
+
+    def _ranks_at(self, steps: np.ndarray) -> _Ranks:
+        normal = self._pixels - self._defective
+        total = int(normal.sum())
+        above = (total - np.cumsum(normal))[steps]
+        return _Ranks(self._defective[steps], above, normal[steps], total)
 
 
 def iou(
@@ -124,14 +301,28 @@ def _first_true(reached: np.ndarray) -> np.ndarray:
     return reached.argmax(axis=1) + 1 if reached.shape[1] else np.ones(len(reached), dtype=int)
 
 
+def _check_limit(pro_limit: float) -> None:
+    if not 0 < pro_limit <= 1:
+        raise ValueError(f"pro_limit is {pro_limit}; it is a false positive rate in (0, 1]")
+
+
 def _check_pairs(maps: Maps, masks: Masks) -> None:
     if len(maps) != len(masks):
         raise ValueError(f"there are {len(maps)} maps and {len(masks)} masks")
     if len(maps) == 0:
         raise ValueError("there are no maps to evaluate")
     for index, mask in enumerate(masks):
-        if mask.dtype != bool:
-            raise ValueError(f"masks[{index}] is {mask.dtype}, not bool")
+        _check_mask(mask, index)
+
+
+def _check_mask(mask: np.ndarray, index: int) -> None:
+    if mask.dtype != bool:
+        raise ValueError(f"masks[{index}] is {mask.dtype}, not bool")
+
+
+def _check_classes(components: int, negatives: int) -> None:
+    if components == 0 or negatives == 0:
+        raise ValueError(f"the masks hold no {'normal' if components else 'defective'} pixel")
 
 
 def _gather(maps: Maps, masks: Masks) -> _Pixels:
@@ -145,12 +336,11 @@ def _gather(maps: Maps, masks: Masks) -> _Pixels:
         normal[filled : filled + outside.size] = outside
         filled += outside.size
         defective.append(scores[mask].astype(normal.dtype))
-        weights, found = _component_shares(mask)
-        shares.append(weights)
-        components += found
+        component, areas = _label(mask)
+        shares.append((1.0 / areas)[component])
+        components += areas.size
     normal.sort()
-    if components == 0 or normal.size == 0:
-        raise ValueError(f"the masks hold no {'normal' if components else 'defective'} pixel")
+    _check_classes(components, normal.size)
     return _Pixels(
         normal=normal,
         defective=np.concatenate(defective),
@@ -177,49 +367,119 @@ def _checked_maximum(scores: np.ndarray, mask: np.ndarray, index: int) -> float:
     return maximum
 
 
-def _component_shares(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """For each true pixel, 1 / the size of its 8-connected component; and their number."""
+def _label(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 8-connected component (from 0 on) of each true pixel, and every component's area."""
     if not mask.any():
-        return np.empty(0), 0
+        return np.empty(0, np.intp), np.empty(0, np.intp)
     pixels = np.ascontiguousarray(mask).view(np.uint8)
-    count, component_map = cv2.connectedComponents(pixels, connectivity=8, ltype=cv2.CV_32S)
-    component = component_map[mask].astype(np.int64)
-    sizes = np.maximum(np.bincount(component), 1)
-    return (1.0 / sizes)[component], count - 1
+    _, component_map = cv2.connectedComponents(pixels, connectivity=8, ltype=cv2.CV_32S)
+    component = component_map[mask].astype(np.intp) - 1
+    return component, np.bincount(component)
 
 
-def _rank(positives: np.ndarray, sorted_negatives: np.ndarray) -> _Ranks:
-    distinct, inverse, counts = np.unique(positives, return_inverse=True, return_counts=True)
+def _components_of_image(
+    scores: np.ndarray, mask: np.ndarray, coverage: np.ndarray
+) -> list[ComponentResult]:
+    """The image's components, given the coverage of each of its defective pixels."""
+    component, areas = _label(mask)
+    order = np.argsort(component, kind="stable")
+    groups = np.split(order, np.cumsum(areas)[:-1]) if areas.size else []
+    places, values = np.argwhere(mask), scores[mask]
+    return [
+        _component_result(places[own], values[own], coverage[own])
+        for own in sorted(groups, key=lambda own: own[0])
+    ]
+
+
+def _component_result(
+    places: np.ndarray, scores: np.ndarray, coverage: np.ndarray
+) -> ComponentResult:
+    (top, left), (bottom, right) = places.min(axis=0), places.max(axis=0)
+    return ComponentResult(
+        top=int(top),
+        left=int(left),
+        height=int(bottom - top) + 1,
+        width=int(right - left) + 1,
+        area_px=len(places),
+        maximum=float(scores.max()),
+        coverage=float(coverage.mean()),
+    )
+
+
+def _image_result(scores: np.ndarray, mask: np.ndarray, maximum: float) -> ImageResult:
+    defective = int(np.count_nonzero(mask))
+    if defective in (0, mask.size):
+        return ImageResult(None, None, maximum, defective)
+    ranks, _ = _rank(scores[mask], np.sort(scores[~mask]))
+    return ImageResult(_average_precision(ranks), _auroc(ranks), maximum, defective)
+
+
+def _rank(positives: np.ndarray, sorted_negatives: np.ndarray) -> tuple[_Ranks, np.ndarray]:
+    """Ranks of the distinct positive scores, and for each positive which of these is its own."""
+    distinct, place, counts = np.unique(positives, return_inverse=True, return_counts=True)
     right = np.searchsorted(sorted_negatives, distinct, side="right")
     left = np.searchsorted(sorted_negatives, distinct, side="left")
-    return _Ranks(counts, sorted_negatives.size - right, right - left, inverse)
+    negatives = sorted_negatives.size
+    return _Ranks(counts, negatives - right, right - left, negatives), place
 
 
-def _auroc(ranks: _Ranks, negatives: int) -> float:
+def _auroc(ranks: _Ranks) -> float:
     """The share of (positive, negative) pairs in the right order; counted in whole half-pairs."""
-    halves = int(np.sum(ranks.positives * (2 * (negatives - ranks.above) - ranks.equal)))
-    return halves / (2 * negatives * int(ranks.positives.sum()))
+    below_twice = 2 * (ranks.negatives - ranks.above) - ranks.equal
+    halves = int(np.sum(ranks.positives * below_twice))
+    return halves / (2 * ranks.negatives * int(ranks.positives.sum()))
 
 
 def _average_precision(ranks: _Ranks) -> float:
     """Precision at each positive's own score, averaged over positives."""
-    true_positives = np.cumsum(ranks.positives[::-1])[::-1]
-    precision = true_positives / (true_positives + ranks.above + ranks.equal)
+    precision = _precision(_true_positives(ranks), ranks.above + ranks.equal)
     return float(np.sum(ranks.positives * precision) / ranks.positives.sum())
 
 
-def _region_overlap(ranks: _Ranks, pixels: _Pixels, limit: float) -> float:
-    """The area under coverage against false positive rate, from 0 to `limit`, divided by `limit`.
+def _average_precision_error(ranks: _Ranks) -> float:
+    """How far AP may move when the scores within each rank are told apart."""
+    found = _true_positives(ranks)
+    tied = _precision(found, ranks.above + ranks.equal)
+    highest = _precision(found, ranks.above)
+    lowest = _precision(found - ranks.positives + 1, ranks.above + ranks.equal)
+    error = np.maximum(highest - tied, tied - lowest)
+    return float(np.sum(ranks.positives * error) / ranks.positives.sum())
 
-    A positive score is covered from `above` false positives on, rising linearly over the `equal`
-    ones that share its score: a ramp and a plateau, cut at `allowed`.
+
+def _true_positives(ranks: _Ranks) -> np.ndarray:
+    """How many positives score as high as each distinct one, or higher."""
+    return np.cumsum(ranks.positives[::-1])[::-1]
+
+
+def _precision(true_positives: np.ndarray, false_positives: np.ndarray) -> np.ndarray:
+    return true_positives / (true_positives + false_positives)
+
+
+def _region_overlap(ranks: _Ranks, shares: np.ndarray, limit: float) -> float:
+    """PRO: each score's coverage, weighted by its share of the mean over all components."""
+    return float(np.sum(shares * _coverage(ranks, limit)))
+
+
+def _coverage(ranks: _Ranks, limit: float) -> np.ndarray:
+    """How much of the false positive rates from 0 to `limit` each positive score is covered.
+
+    It is covered from `above` false positives on, rising linearly over the `equal` ones that share
+    its score: a ramp and a plateau, cut at the limit.
     """
-    allowed = limit * pixels.normal.size
+    allowed = limit * ranks.negatives
     plateau = np.clip(allowed - ranks.above - ranks.equal, 0.0, None)
     on_ramp = np.clip(allowed - ranks.above, 0.0, ranks.equal)
     ramp = on_ramp**2 / (2 * np.maximum(ranks.equal, 1))
-    weights = np.bincount(ranks.inverse, weights=pixels.shares)
-    return float(np.sum(weights * (plateau + ramp)) / (pixels.components * allowed))
+    return (plateau + ramp) / allowed
+
+
+def _region_overlap_error(ranks: _Ranks, shares: np.ndarray, limit: float) -> float:
+    """How far PRO may move when the scores within each rank are told apart."""
+    allowed = limit * ranks.negatives
+    tied = _coverage(ranks, limit)
+    highest = np.clip(allowed - ranks.above, 0.0, None) / allowed
+    lowest = np.clip(allowed - ranks.above - ranks.equal, 0.0, None) / allowed
+    return float(np.sum(shares * np.maximum(highest - tied, tied - lowest)))
 
 
 def _image_scores(scores: Sequence[float] | np.ndarray, images: int) -> np.ndarray:
@@ -234,5 +494,5 @@ def _image_scores(scores: Sequence[float] | np.ndarray, images: int) -> np.ndarr
 def _image_auroc(scores: np.ndarray, is_defective: np.ndarray) -> float | None:
     if is_defective.all():
         return None
-    good = np.sort(scores[~is_defective])
-    return _auroc(_rank(scores[is_defective], good), good.size)
+    ranks, _ = _rank(scores[is_defective], np.sort(scores[~is_defective]))
+    return _auroc(ranks)

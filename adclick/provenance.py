@@ -66,7 +66,9 @@ def reachable_modules(command: str) -> frozenset[str]:
 def library_versions(libraries: list[str]) -> dict[str, str]:
     """Installed versions of those of the named import packages that can change numbers."""
     return {
-        name: _version(PINNED_LIBRARIES[name]) for name in libraries if name in PINNED_LIBRARIES
+        name: installed_version(PINNED_LIBRARIES[name])
+        for name in libraries
+        if name in PINNED_LIBRARIES
     }
 
 
@@ -93,7 +95,8 @@ def make_stamp(
     }
 
 
-def _version(distribution: str) -> str:
+def installed_version(distribution: str) -> str:
+    """The version of an installed distribution, or `absent`."""
     try:
         return version(distribution)
     except PackageNotFoundError:

@@ -56,6 +56,7 @@ ALLOWED = {
     "simulate_defects": set(),
     "expand_defects": set(),
     "generate_prompts": set(),
+    "evaluate": set(),
     "evaluate_maps": set(),
     "make_table": set(),
     "make_figures": {"matplotlib"},

@@ -1,21 +1,34 @@
 import numpy as np
 import pytest
+from scipy.ndimage import find_objects, label
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from adclick.metrics import iou, mean_iou, number_of_clicks, pixel_metrics
+from adclick.metrics import (
+    StreamingMetrics,
+    component_results,
+    image_results,
+    iou,
+    mean_iou,
+    number_of_clicks,
+    pixel_metrics,
+)
 from tests.reference.pro import region_overlap
 
 LEVELS = [1, 2, 3, 10, 255, 10**6]
+METRICS = ("ap", "auroc", "pro", "image_auroc")
 
 
 def random_case(seed, levels, images=5):
-    """Maps of different shapes whose scores tie heavily when `levels` is small; image 1 is good."""
+    """Maps of different shapes whose scores tie heavily when `levels` is small; image 1 is good.
+
+    Every third case has one defective pixel in all.
+    """
     generator = np.random.default_rng(seed)
     maps, masks = [], []
     for index in range(images):
         shape = tuple(generator.integers(4, 14, size=2))
-        mask = generator.random(shape) < (0.0 if index == 1 else 0.2)
-        mask[0, 0] = index != 1
+        mask = generator.random(shape) < (0.0 if index == 1 or seed % 3 == 2 else 0.2)
+        mask[0, 0] = index != 1 if seed % 3 < 2 else index == 0
         scores = np.floor(levels * np.clip(generator.random(shape) * 0.7 + 0.3 * mask, 0, 0.999999))
         maps.append((scores / levels).astype(np.float32))
         masks.append(mask)
@@ -27,16 +40,15 @@ def pooled(maps, masks):
 
 
 @pytest.mark.parametrize("levels", LEVELS)
-@pytest.mark.parametrize("seed", range(10))
-def test_ap_and_auroc_are_those_of_scikit_learn(seed, levels):
-    maps, masks = random_case(seed, levels)
-    truth, scores = pooled(maps, masks)
-    result = pixel_metrics(maps, masks)
-    assert result.auroc == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
-    assert result.ap == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
-    labels = [mask.any() for mask in masks]
-    expected = roc_auc_score(labels, [scores.max() for scores in maps])
-    assert result.image_auroc == pytest.approx(expected, abs=1e-12)
+def test_ap_and_auroc_are_those_of_scikit_learn(levels):
+    for seed in range(50):
+        maps, masks = random_case(seed, levels)
+        truth, scores = pooled(maps, masks)
+        result = pixel_metrics(maps, masks)
+        assert abs(result.auroc - roc_auc_score(truth, scores)) <= 1e-12, seed
+        assert abs(result.ap - average_precision_score(truth, scores)) <= 1e-12, seed
+        expected = roc_auc_score([mask.any() for mask in masks], [m.max() for m in maps])
+        assert abs(result.image_auroc - expected) <= 1e-12, seed
 
 
 @pytest.mark.parametrize("levels", LEVELS)
@@ -46,19 +58,6 @@ def test_pro_is_the_area_under_the_written_out_curve(levels, limit):
         maps, masks = random_case(seed, levels)
         result = pixel_metrics(maps, masks, pro_limit=limit)
         assert result.pro == pytest.approx(region_overlap(maps, masks, limit), abs=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_single_positive_pixel_is_enough(seed):
-    generator = np.random.default_rng(seed)
-    scores = generator.integers(0, 6, size=(6, 7)).astype(np.float64)
-    mask = np.zeros((6, 7), dtype=bool)
-    mask[2, 3] = True
-    result = pixel_metrics([scores], [mask])
-    truth, flat = mask.ravel(), scores.ravel()
-    assert result.auroc == pytest.approx(roc_auc_score(truth, flat), abs=1e-12)
-    assert result.ap == pytest.approx(average_precision_score(truth, flat), abs=1e-12)
-    assert result.pro == pytest.approx(region_overlap([scores], [mask], 0.3), abs=1e-9)
 
 
 def test_a_binary_map_has_one_corner():
@@ -86,6 +85,22 @@ def test_pro_is_interpolated_at_the_limit():
     mask = np.array([[True, False, False, False, False]])
     scores = np.zeros((1, 5))
     assert pixel_metrics([scores], [mask], pro_limit=0.3).pro == pytest.approx(0.15)
+
+
+def test_the_limit_may_cut_a_tie_between_a_defect_and_normal_pixels():
+    # Four normal pixels (9 5 5 1), two defects: A of one pixel (7), B of two (5 0). Half of the
+    # normal pixels, two, are allowed as false positives. A is covered from the first false positive
+    # on: (2 - 1) / 2 = 1/2. B's first pixel ties with two normal ones, the 2nd and 3rd: a ramp from
+    # 0 at one to 1 at three false positives, cut at two, where it stands at 1/2: its triangle is
+    # 1 * 1/2 / 2 = 1/4, over the two allowed 1/8. B's other pixel is never reached: (1/8 + 0) / 2.
+    mask = np.array([[True, False, True, True, False, False, False]])
+    scores = np.array([[7.0, 9, 5, 0, 5, 5, 1]])
+    a, b = 1 / 2, 1 / 16
+    assert pixel_metrics([scores], [mask], pro_limit=0.5).pro == pytest.approx((a + b) / 2)
+    (found,) = component_results([scores], [mask], pro_limit=0.5)
+    assert [one.coverage for one in found] == pytest.approx([a, b])
+    assert [one.area_px for one in found] == [1, 2]
+    assert [one.maximum for one in found] == [7, 5]
 
 
 def test_diagonal_neighbours_are_one_defect():
@@ -178,6 +193,142 @@ def test_what_cannot_be_scored_is_refused_by_its_index():
         pixel_metrics([scores, scores[:0]], [mask, mask[:0]])
     with pytest.raises(ValueError, match="pro_limit"):
         pixel_metrics([scores], [mask], pro_limit=0.0)
+
+
+def large_case(levels, images=8, size_px=192):
+    generator = np.random.default_rng(7)
+    masks = np.zeros((images, size_px, size_px), dtype=bool)
+    masks[1:, 20:50, 30:70] = masks[3:, 100:104, 5:90] = True
+    noise = 0.6 * generator.random(masks.shape) + 0.4 * generator.random(masks.shape) * masks
+    return (np.floor(levels * noise) / levels).astype(np.float32), masks
+
+
+def streamed(maps, masks, bins=2**18):
+    low, high = min(float(m.min()) for m in maps), max(float(m.max()) for m in maps)
+    stream = StreamingMetrics(low, high, bins=bins)
+    for scores, mask in zip(maps, masks, strict=True):
+        stream.add(scores, mask)
+    return stream
+
+
+@pytest.mark.parametrize(("levels", "error"), [(2, 1e-12), (255, 1e-12), (10**7, 1e-5)])
+def test_streaming_comes_close_to_the_exact_metrics(levels, error):
+    maps, masks = large_case(levels)
+    exact, result = pixel_metrics(maps, masks), streamed(maps, masks).result()
+    for name in METRICS:
+        assert getattr(result, name) == pytest.approx(getattr(exact, name), abs=error)
+    assert result.image_auroc == exact.image_auroc
+
+
+def test_streaming_is_never_further_off_than_it_says():
+    for seed in range(60):
+        maps, masks = random_case(seed, LEVELS[seed % len(LEVELS)])
+        exact = pixel_metrics(maps, masks, pro_limit=0.25)
+        stream = streamed(maps, masks, bins=1 + seed % 7)
+        result, off = stream.result(pro_limit=0.25), stream.uncertainty(pro_limit=0.25)
+        for name in METRICS:
+            error = abs(getattr(result, name) - getattr(exact, name))
+            assert error <= getattr(off, name) + 1e-12, (seed, name)
+
+
+def test_the_uncertainty_is_small_where_scores_spread_and_large_where_they_do_not():
+    maps, masks = large_case(10**7)
+    assert streamed(maps, masks).uncertainty().ap < 1e-3
+    maps[0, 0, 0] = 1e5
+    assert streamed(maps, masks).uncertainty().ap > 0.1
+
+
+def test_streaming_takes_constant_maps_and_half_precision():
+    maps, masks = random_case(0, 255)
+    flat = [np.full_like(scores, 3) for scores in maps]
+    assert streamed(flat, masks).result() == pixel_metrics(flat, masks)
+    half = [scores.astype(np.float16) for scores in maps]
+    assert streamed(half, masks).result().ap == pytest.approx(pixel_metrics(half, masks).ap)
+
+
+def test_streaming_refuses_what_it_cannot_count_and_stays_as_it_was():
+    scores, mask = np.arange(12.0).reshape(3, 4), np.eye(3, 4, dtype=bool)
+    stream = StreamingMetrics(0, 11)
+    with pytest.raises(ValueError, match="no maps"):
+        stream.result()
+    stream.add(scores, ~mask)
+    for broken, message in [
+        (scores + 1, r"maps\[1\] has scores from 1.0 to 12.0, outside .* from 0 to 11"),
+        (scores - 1, "outside the range"),
+        (np.where(mask, np.inf, scores), "outside the range"),
+        (np.where(mask, np.nan, scores), r"maps\[1\] holds a NaN"),
+        (scores.T, r"maps\[1\] is \(4, 3\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            stream.add(broken, mask)
+    assert stream.result() == streamed([scores], [~mask]).result()
+    for limit in (0.0, 1.1):
+        with pytest.raises(ValueError, match="pro_limit"):
+            stream.result(pro_limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bins"), [(1, 0, 8), (0, np.inf, 8), (np.nan, 1, 8), (0, 1, 0), (0, 1e35, 8)]
+)
+def test_a_range_that_cannot_be_counted_is_refused(low, high, bins):
+    with pytest.raises(ValueError, match="cannot be counted"):
+        StreamingMetrics(low, high, bins=bins)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_streaming_needs_both_classes(full):
+    stream = StreamingMetrics(0, 1)
+    stream.add(np.ones((3, 4)), np.full((3, 4), full))
+    with pytest.raises(ValueError, match=f"no {'normal' if full else 'defective'} pixel"):
+        stream.result()
+
+
+def test_an_image_by_itself_is_that_of_scikit_learn():
+    maps, masks = random_case(0, 10)
+    maps.append(maps[0])
+    masks.append(np.ones_like(masks[0]))
+    found = image_results(maps, masks)
+    for scores, mask, one in zip(maps, masks, found, strict=True):
+        assert (one.maximum, one.defective_px) == (scores.max(), mask.sum())
+        if mask.any() and not mask.all():
+            expected = average_precision_score(mask.ravel(), scores.ravel())
+            assert one.ap == pytest.approx(expected, abs=1e-12)
+            expected = roc_auc_score(mask.ravel(), scores.ravel())
+            assert one.auroc == pytest.approx(expected, abs=1e-12)
+    for one in (found[1], found[-1]):
+        assert one.ap is None
+        assert one.auroc is None
+    with pytest.raises(ValueError, match=r"maps\[1\] is"):
+        image_results([maps[0], maps[0].T], [masks[0], masks[0]])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_components_are_those_of_scipy_and_their_mean_coverage_is_pro(seed):
+    maps, masks = random_case(seed, 10)
+    found = component_results(maps, masks, pro_limit=0.2)
+    for scores, mask, own in zip(maps, masks, found, strict=True):
+        numbered, count = label(mask, structure=np.ones((3, 3)))
+        assert len(own) == count
+        for number, (rows, columns) in enumerate(find_objects(numbered), start=1):
+            one = own[number - 1]
+            assert (one.top, one.height) == (rows.start, rows.stop - rows.start)
+            assert (one.left, one.width) == (columns.start, columns.stop - columns.start)
+            assert one.area_px == np.sum(numbered == number)
+            assert one.maximum == scores[numbered == number].max()
+    coverage = [one.coverage for own in found for one in own]
+    assert np.mean(coverage) == pytest.approx(region_overlap(maps, masks, 0.2), abs=1e-9)
+
+
+def test_streaming_finds_the_same_components():
+    maps, masks = random_case(4, 10)
+    stream = streamed(maps, masks)
+    found = [
+        stream.components(scores, mask, pro_limit=0.2)
+        for scores, mask in zip(maps, masks, strict=True)
+    ]
+    for own, expected in zip(found, component_results(maps, masks, pro_limit=0.2), strict=True):
+        assert [one.coverage for one in own] == pytest.approx([one.coverage for one in expected])
+        assert [one.area_px for one in own] == [one.area_px for one in expected]
 
 
 def test_iou_counts_pixels():

@@ -58,7 +58,7 @@ def test_fingerprint_is_bound_to_the_libraries_that_are_reached(
 ) -> None:
     (package / "core.py").write_text("import numpy as np\n\n\ndef answer():\n    return np.pi\n")
     before = fresh()
-    monkeypatch.setattr(provenance, "_version", lambda distribution: "0.0.0")
+    monkeypatch.setattr(provenance, "installed_version", lambda distribution: "0.0.0")
     assert fresh() != before
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from adclick.artifacts import replacing
 from adclick.errors import InputError
@@ -55,14 +55,25 @@ def read_bytes(path: Path) -> bytes:
         ) from None
 
 
+def picture_shape(path: Path) -> tuple[int, int]:
+    """A picture's (height, width) as `read_image` would give it, from the file's header alone."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    except _UNDECODABLE:
+        raise InputError(f"{path}: broken, or not a picture; replace or remove it") from None
+    return (width, height) if turned else (height, width)
+
+
 def decode_image(content: bytes, path: Path) -> UInt8[np.ndarray, "height width 3"]:
     """The picture in a file's content, as `read_image`; `path` is only for the message."""
-    return _rgb(_decode(content, path), path)
+    return _rgb(open_picture(content, path), path)
 
 
 def decode_mask(content: bytes, path: Path) -> Bool[np.ndarray, "height width"]:
     """The mask in a file's content, as `read_mask`; `path` is only for the message."""
-    picture = _decode(content, path)
+    picture = open_picture(content, path)
     lossy_tiff = "jpeg" in str(picture.info.get("compression", ""))
     if picture.format not in LOSSLESS_FORMATS or lossy_tiff:
         raise InputError(
@@ -71,7 +82,8 @@ def decode_mask(content: bytes, path: Path) -> Bool[np.ndarray, "height width"]:
     return _rgb(picture, path).max(axis=2) > MASK_THRESHOLD
 
 
-def _decode(content: bytes, path: Path) -> Image.Image:
+def open_picture(content: bytes, path: Path) -> Image.Image:
+    """The picture in a file's content, whole and upright, in whatever mode it was stored."""
     try:
         picture = Image.open(BytesIO(content))
         picture.load()

@@ -87,15 +87,15 @@ def read_mvtec(root: Path, category: str, *, masks_required: bool = True) -> lis
     groups = [
         _Group(split, kind.name, kind, None if kind.name == GOOD else _truth(folder, kind))
         for split in ("train", "test")
-        for kind in _folders(folder / split)
+        for kind in folders(folder / split)
     ]
     known = {group.mask_folder for group in groups}
-    stray = [kind for kind in _folders(folder / "ground_truth") if kind.name != GOOD]
+    stray = [kind for kind in folders(folder / "ground_truth") if kind.name != GOOD]
     orphans = [
         f"{_name(mask, root)} has no image"
         for kind in stray
         if kind not in known
-        for mask in _pictures(kind)
+        for mask in pictures(kind)
     ]
     rows, problems = _read_groups(root, groups, masks_required=masks_required)
     if not any(row.split == "train" and row.is_normal for row in rows):
@@ -154,7 +154,7 @@ def read_ksdd2(root: Path, category: str) -> list[Row]:
     problems: list[str] = []
     for split in ("train", "test"):
         stems = {
-            path.stem: path for path in _pictures(root / split) if path.stem not in KSDD2_STRAYS
+            path.stem: path for path in pictures(root / split) if path.stem not in KSDD2_STRAYS
         }
         if not stems:
             problems.append(f"{split} has no image")
@@ -185,8 +185,8 @@ def read_magnetic_tile(
     problems: list[str] = []
     for defect_type in (*MAGNETIC_TILE_TYPES, "free"):
         folder = root / f"MT_{defect_type.capitalize()}" / "Imgs"
-        images = {path.stem: path for path in _pictures(folder) if path.suffix.lower() == ".jpg"}
-        masks = {path.stem: path for path in _pictures(folder) if path.suffix.lower() == ".png"}
+        images = {path.stem: path for path in pictures(folder) if path.suffix.lower() == ".jpg"}
+        masks = {path.stem: path for path in pictures(folder) if path.suffix.lower() == ".png"}
         if not images:
             problems.append(f"{_name(folder, root)} has no image")
         problems += [f"{_name(images[stem], root)} has no mask" for stem in images.keys() - masks]
@@ -316,7 +316,7 @@ def _read_groups(
     }
     for group in groups:
         stems = folders[group.mask_folder]
-        for image in _pictures(group.folder, suffixes):
+        for image in pictures(group.folder, suffixes):
             masks = stems.get(f"{image.stem}_mask", []) + stems.get(image.stem, [])
             problems += _mask_problems(
                 _name(image, root), group, masks, masks_required=masks_required
@@ -344,7 +344,7 @@ def _row(root: Path, group: _Group, image: Path, mask: Path | None) -> Row:
 
 def _by_stem(folder: Path | None) -> dict[str, list[Path]]:
     stems: dict[str, list[Path]] = {}
-    for path in _pictures(folder):
+    for path in pictures(folder):
         stems.setdefault(path.stem, []).append(path)
     return stems
 
@@ -368,7 +368,8 @@ def _mask_folders(root: Path, names: Sequence[str], count: int) -> list[Path | N
     return folders if len(folders) == count else (folders or [None]) * count
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders(folder: Path) -> list[Path]:
+    """The folders in a folder by name, hidden ones left out; none where there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -376,7 +377,8 @@ def _folders(folder: Path) -> list[Path]:
     )
 
 
-def _pictures(folder: Path | None, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
+def pictures(folder: Path | None, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """The files with one of the suffixes by name, hidden ones left out; none without a folder."""
     if folder is None or not folder.is_dir():
         return []
     return sorted(

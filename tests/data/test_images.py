@@ -9,6 +9,7 @@ from PIL import Image
 
 from adclick.data.images import (
     decode_image,
+    picture_shape,
     read_image,
     read_mask,
     resize_image,
@@ -52,6 +53,17 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert image.shape == (16, 8, 3)
     assert image[:8].min() == 255
     assert image[8:].max() == 0
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_shape_in_the_header_is_that_of_the_picture(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.png", Image.fromarray(RAMP), exif=exif)
+    assert picture_shape(path) == read_image(path).shape[:2]
+    path.write_bytes(b"no picture")
+    with pytest.raises(InputError, match="a.png"):
+        picture_shape(path)
 
 
 @pytest.mark.parametrize(("suffix", "kept"), [("png", 0.6), ("jpg", 0.9), ("png", 0.02)])

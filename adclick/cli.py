@@ -1,0 +1,97 @@
+"""The commands that a person types: `adclick <verb>`, each implemented in `adclick.commands`.
+
+A verb's options and help are here, its code is imported when it is run, so that help is quick.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adclick.commands.entry import run
+from adclick.errors import InputError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def main() -> None:
+    """Run one verb: exit 0 when done, 2 with one line for a user's mistake, 1 when it failed."""
+    run(_call)
+
+
+def _call() -> None:
+    try:
+        code = app(sys.argv[1:] or ["--help"], prog_name="adclick", standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        help_of = context.command_path if context else "adclick"
+        line = " ".join(error.format_message().split())
+        raise InputError(f"{line} (see {help_of} --help)") from None
+    sys.exit(code)
+
+
+@app.callback()
+def adclick() -> None:
+    """Label industrial defects by clicks, train detectors, and score anomaly maps."""
+
+
+@app.command()
+def evaluate(
+    maps: Annotated[Path, typer.Option(metavar="DIR", help="maps, as DIR/<defect type>/<stem>")],
+    masks: Annotated[Path, typer.Option(metavar="DIR", help="masks, or a category's folder")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write the metrics here, as JSON")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print that JSON, no summary")] = False,
+    per_image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write AP and AUROC of every image (CSV)")
+    ] = None,
+    per_component: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="write every defect's coverage, missed first (CSV)"),
+    ] = None,
+    pro_limit: Annotated[
+        float, typer.Option(help="PRO's largest false positive rate", metavar="RATE")
+    ] = 0.3,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="stretch maps to their masks, bilinearly")
+    ] = False,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="leave out images without a map")
+    ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="one map in memory at a time; says how exact")
+    ] = False,
+) -> None:
+    """Score anomaly maps of any method.
+
+    Pixel AP, AUROC and PRO, and image AUROC, at the masks' own size. Maps are .npy, .tif, .tiff or
+    .png files (16 bits; 8 are coarse), one score a pixel, higher is more anomalous, under
+    <defect type>/<stem> or test/<defect type>/<stem>. Masks are <defect type>/<stem>_mask.png or
+    <defect type>/<stem>.png, true above 127, directly or under ground_truth as in MVTec AD. Maps
+    under good need no mask.
+
+    \b
+    Examples:
+      adclick evaluate --maps maps/bottle --masks mvtec/bottle
+      adclick evaluate --maps maps/bottle --masks mvtec/bottle --resize --output bottle.json
+    """
+    from adclick.commands.evaluate import main as verb
+
+    verb(
+        maps=maps,
+        masks=masks,
+        output=output,
+        per_image=per_image,
+        per_component=per_component,
+        pro_limit=pro_limit,
+        resize=resize,
+        skip_missing=skip_missing,
+        stream=stream,
+        as_json=as_json,
+    )
+
+
+if __name__ == "__main__":
+    main()
