@@ -97,9 +97,12 @@ class Retrieval(Section):
 
 
 class Matching(Section):
-    """Location-aware patch matching (Eq. 3): the radius in grid units; null = everywhere."""
+    """Which normal patches a patch may be matched with (Eq. 3): how far away in grid units, and of
+    how many of the K retrieved images; null = everywhere, all.
+    """
 
     radius: NonNegative | None
+    neighbours: Positive | None
 
 
 class Foreground(Section):
@@ -219,16 +222,23 @@ class AdclickVariant(Section):
     language: bool
     finetune: bool
     residual: bool
+    matching: Name | None
 
 
-class SegVariant(Section):
-    """A row of tables 2-6 and 8."""
+class SegTraining(Section):
+    """How an ADClick-Seg variant is trained, whatever residuals it reads."""
 
     supervision: Literal["unsupervised", "weak", "full"]
     pretrain: bool
     iis: bool
     language: bool
     abandon: bool
+
+
+class SegVariant(SegTraining):
+    """A row of tables 2-6 and 8."""
+
+    matching: Name | None
 
 
 class Clicks(Section):
@@ -262,7 +272,8 @@ class Config(Section):
     toy: Toy
     features: Features
     retrieval: Retrieval
-    matching: Matching
+    matchings: dict[Name, Matching]
+    matching: Name
     foreground: Foreground
     simulation: Simulation
     expansion: Expansion
@@ -278,7 +289,7 @@ class Config(Section):
     run_adclick: list[Name]
     run_click_peers: list[Literal["threshold"]]
     run_adclick_seg: list[Name]
-    run_map_peers: list[Literal["training_free"]]
+    run_map_peers: list[Name]
     label_with: Name
     clicks: Clicks
     detection: Detection
@@ -315,6 +326,21 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _matchings_are_defined(self) -> "Config":
+        _require("matching", [self.matching], self.matchings)
+        _require("run_map_peers", self.run_map_peers, self.map_peers)
+        own = {f"adclick_variants.{name}": one for name, one in self.adclick_variants.items()}
+        own |= {
+            f"adclick_seg_variants.{name}": one for name, one in self.adclick_seg_variants.items()
+        }
+        for key, variant in own.items():
+            _require(f"{key}.matching", [variant.matching or self.matching], self.matchings)
+        for name, matching in self.matchings.items():
+            if (matching.neighbours or 0) > self.retrieval.neighbours:
+                raise ValueError(f"matchings.{name}.neighbours exceeds retrieval.neighbours")
+        return self
+
+    @model_validator(mode="after")
     def _sizes_fit(self) -> "Config":
         if self.size_px % self.features.stride:
             raise ValueError(
@@ -337,6 +363,12 @@ class Config(Section):
     def grid(self) -> int:
         """Side of the residual grid, in patches."""
         return self.size_px // self.features.stride
+
+    @property
+    def map_peers(self) -> dict[str, str]:
+        """The training-free maps by name, and the matching of each: the run's, or the one named."""
+        named = {f"training_free_{name}": name for name in self.matchings}
+        return {"training_free": self.matching, **named}
 
 
 def load_config(values: Mapping[str, Any]) -> Config:
@@ -504,7 +536,7 @@ class TrainAdclickSeg(Section):
 
     size_px: int
     stride: int
-    variant: SegVariant
+    variant: SegTraining
     text_channels: int
     residual_channels: int
     residual_input: ResidualInput
@@ -542,6 +574,7 @@ class MakeTable(Section):
     number: int
     datasets: dict[str, list[str]]
     methods: list[str]
+    titles: dict[str, str]
     switches: dict[str, dict[str, Any]]
     scale_note: str
 

@@ -31,6 +31,7 @@ from adclick.config import (
     MakeTable,
     PredictMaps,
     Section,
+    SegTraining,
     SegVariant,
     SimulateDefects,
     TrainAdclick,
@@ -42,6 +43,7 @@ from adclick.errors import InputError
 from adclick.provenance import digest
 
 REAL, SIMULATED = "real", "simulated"
+TRUE_LABELS, CLICKED_LABELS = "full", "weak_"
 SORTED_SPLIT = "sorted"
 FIGURE_NAMES = ("clicks", "maps", "curve")
 CLICK_TABLES, UNSUPERVISED_TABLES, SUPERVISED_TABLES = (1, 7), (2, 3), (4, 5, 6)
@@ -92,6 +94,33 @@ def _expanded(config: Config, entry: str) -> list[str]:
     return [f"{entry}/{category}" for category in config.datasets[entry].categories]
 
 
+# --- matchings ----------------------------------------------------------------------------------
+
+
+def matching_of(config: Config, variant: AdclickVariant | SegVariant) -> str:
+    """The name of the matching whose residuals a variant reads: its own, or the run's."""
+    return variant.matching or config.matching
+
+
+def click_matching(config: Config, method: str) -> str:
+    """The name of the matching whose residuals a click method reads; a peer reads the run's."""
+    if method in config.run_click_peers:
+        return config.matching
+    return matching_of(config, config.adclick_variants[method])
+
+
+def map_matching(config: Config, method: str) -> str:
+    """The name of the matching whose residuals a detection method reads."""
+    if method in config.map_peers:
+        return config.map_peers[method]
+    return matching_of(config, config.adclick_seg_variants[method])
+
+
+def residuals_file(config: Config, place: str, matching: str, source: str) -> str:
+    """The residuals of a source (see `images_of`) by one matching."""
+    return f"{category_folder(config, place)}/compute_residuals/{matching}/{source}.h5"
+
+
 # --- variants -----------------------------------------------------------------------------------
 
 
@@ -112,30 +141,39 @@ def seg_pretraining(variant: SegVariant) -> str:
 def adclick_weights(config: Config, place: str, name: str, seed: int | str) -> str:
     """The weights of an ADClick variant: finetuned, or pretrained as they are."""
     variant = config.adclick_variants[name]
-    folder = category_folder(config, place)
     if variant.finetune:
+        folder = category_folder(config, place)
         return f"{folder}/train_adclick/{name}/seed{seed}/weights.safetensors"
-    return (
-        f"{folder}/pretrain_adclick/{adclick_pretraining(variant)}/seed{seed}/weights.safetensors"
-    )
+    matching, pretraining = matching_of(config, variant), adclick_pretraining(variant)
+    return _pretrained(config, place, "adclick", matching, pretraining, seed)
 
 
-def training_inputs(config: Config, sources: Iterable[str], *, masks: bool) -> dict[str, list[str]]:
-    """The artifacts of all source categories, a list a kind, aligned."""
-    folders = [(source.split("/")[0], category_folder(config, source)) for source in sources]
+def _pretrained(
+    config: Config, place: str, network: str, matching: str, pretraining: str, seed: int | str
+) -> str:
+    folder = f"{category_folder(config, place)}/pretrain_{network}/{matching}/{pretraining}"
+    return f"{folder}/seed{seed}/weights.safetensors"
+
+
+def training_inputs(
+    config: Config, sources: Iterable[str], *, matching: str, masks: bool
+) -> dict[str, list[str]]:
+    """The artifacts of all source categories, a list a kind, aligned; residuals by one matching."""
+    sources = list(sources)
+    folders = [category_folder(config, source) for source in sources]
     inputs = {
-        "manifests": [f"{folder}/make_manifest/manifest.csv" for _, folder in folders],
-        "images": [f"{folder}/make_manifest/images.h5" for _, folder in folders],
-        "residuals": [f"{folder}/compute_residuals/{REAL}.h5" for _, folder in folders],
-        "simulated_images": [f"{folder}/simulate_defects/images.h5" for _, folder in folders],
+        "manifests": [f"{folder}/make_manifest/manifest.csv" for folder in folders],
+        "images": [f"{folder}/make_manifest/images.h5" for folder in folders],
+        "residuals": [residuals_file(config, source, matching, REAL) for source in sources],
+        "simulated_images": [f"{folder}/simulate_defects/images.h5" for folder in folders],
         "simulated_residuals": [
-            f"{folder}/compute_residuals/{SIMULATED}.h5" for _, folder in folders
+            residuals_file(config, source, matching, SIMULATED) for source in sources
         ],
-        "languages": [language_file(config, dataset) for dataset, _ in folders],
+        "languages": [language_file(config, source.split("/")[0]) for source in sources],
     }
     if config.vision_language.weights is not None:
         inputs["branch"] = [config.vision_language.weights]
-    true_masks = {"masks": [f"{folder}/make_manifest/masks.h5" for _, folder in folders]}
+    true_masks = {"masks": [f"{folder}/make_manifest/masks.h5" for folder in folders]}
     return inputs | (true_masks if masks else {})
 
 
@@ -148,36 +186,112 @@ def initial_weights(
     if not pretraining_sources(config, place):
         return {}
     if network == "adclick":
-        shared = adclick_pretraining(config.adclick_variants[name])
+        click_variant = config.adclick_variants[name]
+        matching, shared = matching_of(config, click_variant), adclick_pretraining(click_variant)
     else:
         variant = config.adclick_seg_variants[name]
         if not variant.pretrain:
             return {}
-        shared = seg_pretraining(variant)
-    folder = category_folder(config, place)
-    return {"initial": f"{folder}/pretrain_{network}/{shared}/seed{seed}/weights.safetensors"}
+        matching, shared = matching_of(config, variant), seg_pretraining(variant)
+    return {"initial": _pretrained(config, place, network, matching, shared, seed)}
 
 
-def expanded_source(variant: SegVariant, seed: int | str) -> str | None:
-    """The name of the expanded training defects that a variant learns from; None without
-    supervision.
+def finetuning_inputs(
+    config: Config, place: str, name: str, seed: int | str
+) -> dict[str, str | list[str]]:
+    """What an ADClick variant's training on one category reads."""
+    matching = click_matching(config, name)
+    own = training_inputs(config, [place], matching=matching, masks=False)
+    return {**initial_weights(config, place, "adclick", name, seed), **own}
+
+
+def detector_inputs(
+    config: Config, place: str, name: str, seed: int | str
+) -> dict[str, str | list[str]]:
+    """What an ADClick-Seg variant's training on one category reads."""
+    matching = map_matching(config, name)
+    own = training_inputs(config, [place], matching=matching, masks=False)
+    labels = labels_of(config, config.adclick_seg_variants[name])
+    if labels is not None:
+        source = f"expanded_{labels}_seed{seed}"
+        own["expanded_images"] = [images_of(config, place, source)]
+        own["expanded_residuals"] = [residuals_file(config, place, matching, source)]
+    return {**initial_weights(config, place, "adclick_seg", name, seed), **own}
+
+
+def click_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
+    """The network of a click method, if it has one, and the real images' residuals."""
+    residuals = residuals_file(config, place, click_matching(config, method), REAL)
+    if method in config.run_click_peers:
+        return {"residuals": residuals}
+    weights = adclick_weights(config, place, method, seed)
+    return {"residuals": residuals, **_network(config, place, weights)}
+
+
+def detection_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
+    """The network of a detection method, if it has one, and the real images' residuals."""
+    residuals = residuals_file(config, place, map_matching(config, method), REAL)
+    if method in config.run_map_peers:
+        return {"residuals": residuals}
+    folder = f"{category_folder(config, place)}/train_adclick_seg/{method}/seed{seed}"
+    return {"residuals": residuals, **_network(config, place, f"{folder}/weights.safetensors")}
+
+
+def _network(config: Config, place: str, weights: str) -> dict[str, str]:
+    return {"weights": weights, "language": language_file(config, place.split("/")[0])}
+
+
+# --- labels -------------------------------------------------------------------------------------
+
+
+def label_names(config: Config) -> list[str]:
+    """Names of the labels that training defects may have: true ones, or clicked by a matching."""
+    return [TRUE_LABELS, *(f"{CLICKED_LABELS}{name}" for name in config.matchings)]
+
+
+def labels_of(config: Config, variant: SegVariant) -> str | None:
+    """The name of the labels that a variant learns from: weak ones by its own matching; None
+    without supervision.
     """
-    return (
-        None
-        if variant.supervision == "unsupervised"
-        else f"expanded_{variant.supervision}_seed{seed}"
+    if variant.supervision == "unsupervised":
+        return None
+    clicked = f"{CLICKED_LABELS}{matching_of(config, variant)}"
+    return clicked if variant.supervision == "weak" else TRUE_LABELS
+
+
+def labelling_inputs(config: Config, place: str, labels: str, seed: int | str) -> dict[str, str]:
+    """The network that clicks labels and the residuals that it sees; true labels need neither."""
+    if labels == TRUE_LABELS:
+        return {}
+    name = labeller(config, labels.removeprefix(CLICKED_LABELS))
+    return click_inputs(config, place, name, seed)
+
+
+def labeller(config: Config, matching: str) -> str:
+    """The ADClick variant that labels for detectors of a matching: `label_with`, or the one that
+    differs from it in its matching alone. InputError without one.
+    """
+    main = config.adclick_variants[config.label_with]
+    for name in [config.label_with, *config.adclick_variants]:
+        variant = config.adclick_variants[name]
+        alike = variant.model_copy(update={"matching": main.matching}) == main
+        if alike and matching_of(config, variant) == matching:
+            return name
+    raise InputError(
+        f"adclick_variants: none labels with the matching {matching}; define one that equals"
+        f" {config.label_with} (label_with) but for `matching: {matching}`"
     )
 
 
 def images_of(config: Config, place: str, source: str) -> str:
-    """The pictures of a source: `real`, `simulated`, or `expanded_<supervision>_seed<seed>`."""
+    """The pictures of a source: `real`, `simulated`, or `expanded_<labels>_seed<seed>`."""
     folder = category_folder(config, place)
     if source == REAL:
         return f"{folder}/make_manifest/images.h5"
     if source == SIMULATED:
         return f"{folder}/simulate_defects/images.h5"
-    _, supervision, seed = source.split("_")
-    return f"{folder}/expand_defects/{supervision}/{seed}/images.h5"
+    labels, seed = source.removeprefix("expanded_").rsplit("_", 1)
+    return f"{folder}/expand_defects/{labels}/{seed}/images.h5"
 
 
 def local_gpus() -> int:
@@ -186,10 +300,12 @@ def local_gpus() -> int:
 
 
 def check(config: Config) -> None:
-    """InputError for variants that need a pretraining which some category cannot have."""
+    """InputError for variants that need a pretraining which some category cannot have, or labels
+    that no ADClick variant makes.
+    """
     alone = [place for place in places(config) if not pretraining_sources(config, place)]
-    click = {*config.run_adclick, config.label_with}
-    needing = [name for name in sorted(click) if not config.adclick_variants[name].finetune]
+    click = _click_networks(config)
+    needing = [name for name in click if not config.adclick_variants[name].finetune]
     needing += [
         name for name in config.run_adclick_seg if config.adclick_seg_variants[name].pretrain
     ]
@@ -202,11 +318,19 @@ def check(config: Config) -> None:
 
 def missing_weights(config: Config) -> bool:
     """Whether the run trains a language branch whose frozen Swin has no weights."""
-    variants = [config.adclick_variants[name] for name in [*config.run_adclick, config.label_with]]
+    variants = [config.adclick_variants[name] for name in _click_networks(config)]
     detectors = [config.adclick_seg_variants[name] for name in config.run_adclick_seg]
     language = any(variant.language for variant in [*variants, *detectors])
     branch = config.vision_language
     return language and branch.trainable == "pwam" and branch.weights is None
+
+
+def _click_networks(config: Config) -> list[str]:
+    """The ADClick variants that the run needs: its own, and those that label for its detectors."""
+    detectors = [config.adclick_seg_variants[name] for name in config.run_adclick_seg]
+    weak = [variant for variant in detectors if variant.supervision == "weak"]
+    labellers = [labeller(config, matching_of(config, variant)) for variant in weak]
+    return sorted({*config.run_adclick, *labellers})
 
 
 # --- results ------------------------------------------------------------------------------------
@@ -225,15 +349,15 @@ def map_methods(config: Config) -> dict[str, list[int]]:
 
 
 def table_methods(config: Config, number: int) -> list[str]:
-    """The methods that a table shows, peers first."""
+    """The methods that a table shows, peers first; the ablations (7, 8) of the run's matching
+    alone.
+    """
     variants = config.adclick_seg_variants
+    if number == 1:
+        return [*config.run_click_peers, *config.run_adclick]
     if number in CLICK_TABLES:
-        shown = [
-            name
-            for name in config.run_adclick
-            if config.adclick_variants[name].residual or number == 1
-        ]
-        return [*config.run_click_peers, *shown] if number == 1 else shown
+        shown = [name for name in config.run_adclick if config.adclick_variants[name].residual]
+        return [name for name in shown if click_matching(config, name) == config.matching]
     free = [name for name in config.run_adclick_seg if variants[name].supervision == "unsupervised"]
     if number in UNSUPERVISED_TABLES:
         return [*config.run_map_peers, *free]
@@ -241,7 +365,16 @@ def table_methods(config: Config, number: int) -> list[str]:
     if number in SUPERVISED_TABLES:
         named = [name for name in supervised if variants[name].abandon]
         return [*config.run_map_peers, *named]
-    return [name for name in supervised if variants[name].supervision == "weak"]
+    weak = [name for name in supervised if variants[name].supervision == "weak"]
+    return [name for name in weak if map_matching(config, name) == config.matching]
+
+
+def method_titles(config: Config) -> dict[str, str]:
+    """Printed names of methods whose own names do not say enough."""
+    return {
+        name: f"training-free map, {matching.replace('_', '-')}"
+        for name, matching in config.map_peers.items()
+    }
 
 
 def table_metrics(config: Config, number: int) -> list[str]:
@@ -258,9 +391,19 @@ def table_metrics(config: Config, number: int) -> list[str]:
     ]
 
 
+def drawn_methods(config: Config) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """The click and the detection methods in figures, and their seeds: the run's matching alone."""
+    clicks, maps = click_methods(config), map_methods(config)
+    return (
+        {name: clicks[name] for name in clicks if click_matching(config, name) == config.matching},
+        {name: maps[name] for name in maps if map_matching(config, name) == config.matching},
+    )
+
+
 def figure_inputs(config: Config, place: str) -> dict[str, list[str]]:
     """What a category's figures show: metrics of every seed, maps of every method's first seed."""
     folder = category_folder(config, place)
+    clicks, maps = drawn_methods(config)
 
     def files(stage: str, methods: Mapping[str, list[int]], name: str, *, every: bool) -> list[str]:
         return [
@@ -270,11 +413,9 @@ def figure_inputs(config: Config, place: str) -> dict[str, list[str]]:
         ]
 
     return {
-        "click_metrics": files(
-            "evaluate_clicks", click_methods(config), "metrics.json", every=True
-        ),
-        "click_maps": files("evaluate_clicks", click_methods(config), "maps.h5", every=False),
-        "maps": files("predict_maps", map_methods(config), "maps.h5", every=False),
+        "click_metrics": files("evaluate_clicks", clicks, "metrics.json", every=True),
+        "click_maps": files("evaluate_clicks", clicks, "maps.h5", every=False),
+        "maps": files("predict_maps", maps, "maps.h5", every=False),
     }
 
 
@@ -297,7 +438,8 @@ def tables(config: Config) -> list[str]:
 
 def figures(config: Config) -> list[str]:
     """The figures of the run: three a category; none without a click method to choose cases by."""
-    if not click_methods(config):
+    clicks, _ = drawn_methods(config)
+    if not clicks:
         return []
     folders = [f"results/{config.run}/figures/{place}" for place in places(config)]
     return [f"{folder}/{name}.png" for folder in folders for name in FIGURE_NAMES]
@@ -404,6 +546,10 @@ def _fit_foreground(config: Config, wildcards: Mapping[str, str]) -> Section:
     return pick(config, FitForeground, estimate=wildcards["category"] not in textures)
 
 
+def _compute_residuals(config: Config, wildcards: Mapping[str, str]) -> Section:
+    return pick(config, ComputeResiduals, matching=config.matchings[wildcards["matching"]])
+
+
 def _generate_prompts(config: Config, wildcards: Mapping[str, str]) -> Section:
     return pick(
         config, GeneratePrompts, categories=config.datasets[wildcards["dataset"]].categories
@@ -433,9 +579,10 @@ def _train_adclick(config: Config, wildcards: Mapping[str, str]) -> Section:
 def _train_adclick_seg(config: Config, wildcards: Mapping[str, str]) -> Section:
     place, pretraining = _place(wildcards), wildcards.get("pretraining")
     if pretraining is None:
-        variant = config.adclick_seg_variants[wildcards["variant"]]
+        defined = config.adclick_seg_variants[wildcards["variant"]]
+        variant = SegTraining(**defined.model_dump(exclude={"matching"}))
     else:
-        variant = SegVariant(
+        variant = SegTraining(
             supervision="full",
             pretrain=False,
             iis=pretraining.endswith("_iis"),
@@ -482,7 +629,7 @@ def _evaluate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
 def _label_defects(config: Config, wildcards: Mapping[str, str]) -> Section:
     return LabelDefects(
         category=wildcards["category"],
-        supervision="weak" if wildcards["supervision"] == "weak" else "full",
+        supervision="full" if wildcards["labels"] == TRUE_LABELS else "weak",
         threshold=config.clicks.threshold,
         radius_px=config.clicks.radius_px,
         label_clicks=config.clicks.label_clicks,
@@ -512,24 +659,27 @@ def _make_table(config: Config, wildcards: Mapping[str, str]) -> Section:
         8: config.adclick_seg_variants,
     }.get(number, {})
     methods = table_methods(config, number)
+    titles = method_titles(config)
     return pick(
         config,
         MakeTable,
         number=number,
         datasets={name: config.datasets[name].categories for name in config.tables[number]},
         methods=methods,
+        titles={name: titles[name] for name in methods if name in titles},
         switches={name: variants[name].model_dump() for name in methods if name in variants},
     )
 
 
 def _make_figures(config: Config, wildcards: Mapping[str, str]) -> Section:
+    clicks, maps = drawn_methods(config)
     return pick(
         config,
         MakeFigures,
         **_named(wildcards),
         cases=config.figure_cases,
-        click_methods=list(click_methods(config)),
-        map_methods=list(map_methods(config)),
+        click_methods=list(clicks),
+        map_methods=list(maps),
     )
 
 
@@ -553,7 +703,7 @@ SETTINGS = {
     "fit_foreground": _fit_foreground,
     "simulate_defects": _plain(SimulateDefects),
     "find_neighbours": _plain(FindNeighbours),
-    "compute_residuals": _plain(ComputeResiduals),
+    "compute_residuals": _compute_residuals,
     "generate_prompts": _generate_prompts,
     "encode_prompts": _plain(EncodePrompts),
     "train_adclick": _train_adclick,

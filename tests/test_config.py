@@ -59,6 +59,13 @@ def test_every_configuration_is_valid(run: str) -> None:
         ({"size_px": 500}, "multiple of features.stride"),
         ({"features": {"weights": {"source": "file"}}}, "`file` must be given"),
         ({"pretrain_on": {"mvtec/nothing": []}}, "nothing"),
+        ({"matching": "near"}, "matching: ['near'] not defined"),
+        ({"run_map_peers": ["training_free_near"]}, "known: ['training_free', 'training_free_im"),
+        ({"adclick_variants": {"finetuned": {"matching": "near"}}}, "finetuned.matching: ['near']"),
+        (
+            {"matchings": {"image_to_image": {"neighbours": 51}}},
+            "image_to_image.neighbours exceeds",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], words: str) -> None:
@@ -137,4 +144,5 @@ def test_only_the_stages_that_may_open_a_true_mask() -> None:
     }
     assert openers | {"pretrain_adclick", "pretrain_adclick_seg"} == allowed
     config = load_config(read())
-    assert "masks" not in plan.training_inputs(config, ["mvtec/bottle"], masks=False)
+    own = plan.training_inputs(config, ["mvtec/bottle"], matching=config.matching, masks=False)
+    assert "masks" not in own

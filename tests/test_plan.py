@@ -1,5 +1,6 @@
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,97 @@ def test_a_setting_of_one_phase_is_no_setting_of_the_other() -> None:
     for wildcards, equal in ((pretraining, True), (finetuning, False)):
         before = plan.settings_json(config(), "train_adclick", **wildcards)
         assert (plan.settings_json(changed, "train_adclick", **wildcards) == before) is equal
+
+
+OTHER = {
+    "adclick_variants": {
+        "clicked_without_place": {
+            **{"language": True, "finetune": True, "residual": True},
+            "matching": "patch_to_patch",
+        }
+    },
+    "adclick_seg_variants": {
+        "weak_without_place": {
+            **{"supervision": "weak", "pretrain": True, "iis": True},
+            **{"language": True, "abandon": True, "matching": "patch_to_patch"},
+        }
+    },
+    "run_adclick_seg": ["unsupervised", "weak", "weak_without_place"],
+}
+
+
+def all_files(inputs: Mapping[str, str | list[str]]) -> list[str]:
+    return [
+        path for value in inputs.values() for path in ([value] if type(value) is str else value)
+    ]
+
+
+def test_whatever_a_variant_reads_is_by_its_own_matching() -> None:
+    made = config(**OTHER)
+    place, name, seed = "mvtec/bottle", "weak_without_place", 0
+    labels = plan.labels_of(made, made.adclick_seg_variants[name])
+    assert labels is not None
+    for inputs in (
+        plan.detector_inputs(made, place, name, seed),
+        plan.detection_inputs(made, place, name, seed),
+        plan.labelling_inputs(made, place, labels, seed),
+        plan.finetuning_inputs(made, place, "clicked_without_place", seed),
+        plan.training_inputs(made, ["mvtec/pill"], matching="patch_to_patch", masks=True),
+    ):
+        files = all_files(inputs)
+        assert not [path for path in files if "location_aware" in path]
+        assert [path for path in files if "compute_residuals/patch_to_patch/" in path]
+    trained = all_files(plan.detector_inputs(made, place, name, seed))
+    for part in ("pretrain_adclick_seg/", "expanded_weak_", "expand_defects/weak_"):
+        assert [path for path in trained if f"{part}patch_to_patch" in path]
+    assert plan.labeller(made, "patch_to_patch") == "clicked_without_place"
+    assert plan.labeller(made, "location_aware") == "finetuned_lang"
+
+
+def test_true_labels_need_no_residual() -> None:
+    made = config()
+    assert plan.labels_of(made, made.adclick_seg_variants["full"]) == "full"
+    assert plan.labelling_inputs(made, "mvtec/bottle", "full", 0) == {}
+
+
+def test_labels_of_a_matching_need_an_adclick_with_it() -> None:
+    plan.check(config(**OTHER))
+    without = {key: value for key, value in OTHER.items() if key != "adclick_variants"}
+    with pytest.raises(InputError, match="finetuned_lang .* `matching: patch_to_patch`"):
+        plan.check(config(**without))
+
+
+def test_an_edit_of_one_matching_is_no_edit_of_another() -> None:
+    changed = config(matchings={"patch_to_patch": {"radius": 30}})
+    place = {"dataset": "mvtec", "category": "bottle", "source": "real"}
+    same = {
+        name: plan.settings_json(config(), "compute_residuals", matching=name, **place)
+        == plan.settings_json(changed, "compute_residuals", matching=name, **place)
+        for name in changed.matchings
+    }
+    assert same == {"location_aware": True, "patch_to_patch": False, "image_to_image": True}
+
+
+def test_other_matchings_are_rows_of_result_tables_and_nothing_else() -> None:
+    made = config(**OTHER, run_adclick=["finetuned_lang", "clicked_without_place"])
+    peers = list(made.run_map_peers)
+    assert len(peers) == 3
+    assert plan.table_methods(made, 1) == ["threshold", "finetuned_lang", "clicked_without_place"]
+    for number in (2, 3):
+        assert plan.table_methods(made, number) == [*peers, "unsupervised"]
+    for number in (4, 5, 6):
+        assert plan.table_methods(made, number) == [*peers, "weak", "weak_without_place"]
+    assert plan.table_methods(made, 7) == ["finetuned_lang"]
+    assert plan.table_methods(made, 8) == ["weak"]
+    clicks, maps = plan.drawn_methods(made)
+    assert list(clicks) == ["threshold", "finetuned_lang"]
+    assert list(maps) == ["training_free", "unsupervised", "weak"]
+
+
+def test_the_run_may_have_another_matching() -> None:
+    made = config(matching="image_to_image")
+    assert plan.method_titles(made)["training_free"] == "training-free map, image-to-image"
+    files = all_files(plan.detector_inputs(made, "mvtec/bottle", "weak", 0))
+    assert not [path for path in files if "location_aware" in path]
+    assert plan.click_matching(made, "threshold") == "image_to_image"
+    assert plan.labeller(made, "image_to_image") == "finetuned_lang"

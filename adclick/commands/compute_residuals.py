@@ -57,9 +57,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
             for index, arrays in enumerate(queries):
                 found = neighbours["neighbours"][index]
+                matched = found[: settings.matching.neighbours]
                 signed = _residual(
                     torch.from_numpy(arrays["patches"]).to(device),
-                    _read_rows(bank["patches"], found).to(device),
+                    _read_rows(bank["patches"], matched).to(device),
                     settings.matching.radius,
                 )
                 file["residuals"][index] = signed

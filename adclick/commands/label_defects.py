@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         LabelDefects,
         argv,
         doc=__doc__,
-        inputs=["manifest", "images", "masks", "residuals"],
-        optional=["weights", "language"],
+        inputs=["manifest", "images", "masks"],
+        optional=["weights", "language", "residuals"],
         outputs=["labels"],
     )
     rows = defect_rows(job.inputs["manifest"], roles=["train_defect"])

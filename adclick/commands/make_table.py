@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         read_published(job.inputs["published"]),
         datasets=settings.datasets,
         methods=settings.methods,
+        titles=settings.titles,
         departures=[settings.scale_note] if settings.scale_note else [],
         switches=settings.switches or None,
     )

@@ -13,12 +13,22 @@ from tests.test_config import merged, read
 
 PLACE = {"dataset": "toy", "category": "cloth"}
 SEED = "0"
+OTHER_RESIDUALS = [
+    ("patch_to_patch", "real"),
+    ("image_to_image", "real"),
+    ("image_to_image", "simulated"),
+]
+OTHER_PEERS = ["training_free_patch_to_patch", "training_free_image_to_image"]
 
 
 def micro_config() -> Config:
     """The micro configuration, with every variant and supervision that a stage knows."""
     values = read("config/demo.yaml", "tests/config/micro.yaml")
-    return load_config(merged(values, {"run_adclick_seg": ["unsupervised", "weak", "full"]}))
+    listed = {
+        "run_adclick_seg": ["unsupervised", "unsupervised_image_to_image", "weak", "full"],
+        "run_map_peers": ["training_free", *OTHER_PEERS],
+    }
+    return load_config(merged(values, listed))
 
 
 @dataclass(frozen=True)
@@ -137,37 +147,49 @@ def _data_steps(config: Config, category: str) -> dict[str, Step]:
             {"simulated": simulated},
         ),
     }
-    for source, pictures in (("real", images), ("simulated", simulated)):
-        found |= source_steps(config, category, source, pictures)
+    for source in ("real", "simulated"):
+        found |= source_steps(config, category, source)
+    for matching, source in OTHER_RESIDUALS if category == "cloth" else ():
+        found[f"compute_residuals {matching} {source}"] = _residual_step(
+            config, category, matching, source
+        )
     return found
 
 
-def source_steps(config: Config, category: str, source: str, pictures: str) -> dict[str, Step]:
-    """Neighbours and residuals of one source of pictures."""
-    folder = plan.category_folder(config, f"toy/{category}")
-    wildcards = {"dataset": "toy", "category": category}
-    neighbours = f"{folder}/find_neighbours/{source}.h5"
+def source_steps(config: Config, category: str, source: str) -> dict[str, Step]:
+    """Neighbours and residuals, by the run's matching, of one source of pictures."""
+    place = f"toy/{category}"
+    folder = plan.category_folder(config, place)
     return {
         f"find_neighbours {source}": Step(
             "find_neighbours",
             "find_neighbours",
-            wildcards,
-            {"images": pictures, "retrieval": f"{folder}/fit_retrieval/retrieval.h5"},
-            {"neighbours": neighbours},
-        ),
-        f"compute_residuals {source}": Step(
-            "compute_residuals",
-            "compute_residuals",
-            wildcards,
+            {"dataset": "toy", "category": category},
             {
-                "images": pictures,
-                "neighbours": neighbours,
-                "features": f"{folder}/extract_features/features.h5",
-                "foreground": f"{folder}/fit_foreground/foreground.h5",
+                "images": plan.images_of(config, place, source),
+                "retrieval": f"{folder}/fit_retrieval/retrieval.h5",
             },
-            {"residuals": f"{folder}/compute_residuals/{source}.h5"},
+            {"neighbours": f"{folder}/find_neighbours/{source}.h5"},
         ),
+        f"compute_residuals {source}": _residual_step(config, category, config.matching, source),
     }
+
+
+def _residual_step(config: Config, category: str, matching: str, source: str) -> Step:
+    place = f"toy/{category}"
+    folder = plan.category_folder(config, place)
+    return Step(
+        "compute_residuals",
+        "compute_residuals",
+        {"dataset": "toy", "category": category, "matching": matching},
+        {
+            "images": plan.images_of(config, place, source),
+            "neighbours": f"{folder}/find_neighbours/{source}.h5",
+            "features": f"{folder}/extract_features/features.h5",
+            "foreground": f"{folder}/fit_foreground/foreground.h5",
+        },
+        {"residuals": plan.residuals_file(config, place, matching, source)},
+    )
 
 
 def _learning_steps(config: Config) -> dict[str, Step]:
@@ -177,17 +199,17 @@ def _learning_steps(config: Config) -> dict[str, Step]:
         "manifest": f"{made}/manifest.csv",
         "images": f"{made}/images.h5",
     }
-    real = {"residuals": f"{folder}/compute_residuals/real.h5"}
     masks = {"masks": f"{made}/masks.h5"}
-    language = {"language": plan.language_file(config, "toy")}
-    others = plan.training_inputs(config, plan.pretraining_sources(config, "toy/cloth"), masks=True)
-    own = plan.training_inputs(config, ["toy/cloth"], masks=False)
+    place = "toy/cloth"
+    others = plan.training_inputs(
+        config, plan.pretraining_sources(config, place), matching=config.matching, masks=True
+    )
     found: dict[str, Step] = {}
 
     def training(
         network: str, name: str, stage: str, wildcards: dict[str, str], inputs: dict
     ) -> None:
-        target = f"{folder}/{stage}/{next(iter(wildcards.values()))}/seed{SEED}"
+        target = f"{folder}/{stage}/{'/'.join(wildcards.values())}/seed{SEED}"
         found[name] = Step(
             network,
             network,
@@ -201,36 +223,34 @@ def _learning_steps(config: Config) -> dict[str, Step]:
         "train_adclick",
         "pretrain_adclick",
         "pretrain_adclick",
-        {"pretraining": "language"},
+        {"matching": config.matching, "pretraining": "language"},
         dict(others),
     )
-    start = plan.initial_weights(config, "toy/cloth", "adclick", "finetuned_lang", SEED)
     training(
         "train_adclick",
         "train_adclick",
         "train_adclick",
         {"variant": "finetuned_lang"},
-        {**start, **own},
+        plan.finetuning_inputs(config, place, "finetuned_lang", SEED),
     )
-    click_weights = {"weights": plan.adclick_weights(config, "toy/cloth", "finetuned_lang", SEED)}
-    for method, network in (("threshold", {}), ("finetuned_lang", {**click_weights, **language})):
+    for method in ("threshold", "finetuned_lang"):
         target = f"{folder}/evaluate_clicks/{method}/seed{SEED}"
         found[f"evaluate_clicks {method}"] = Step(
             "evaluate_clicks",
             "evaluate_clicks",
             PLACE | {"method": method},
-            {**files, **masks, **real, **network},
+            {**files, **masks, **plan.click_inputs(config, place, method, SEED)},
             {"metrics": f"{target}/metrics.json", "maps": f"{target}/maps.h5"},
             ["--seed", SEED],
         )
-    for supervision, network in (("weak", {**click_weights, **language}), ("full", {})):
-        labels = f"{folder}/label_defects/{supervision}/seed{SEED}/labels.h5"
-        expanded = f"{folder}/expand_defects/{supervision}/seed{SEED}/images.h5"
+    for supervision, name in (("weak", f"weak_{config.matching}"), ("full", "full")):
+        labels = f"{folder}/label_defects/{name}/seed{SEED}/labels.h5"
+        source = f"expanded_{name}_seed{SEED}"
         found[f"label_defects {supervision}"] = Step(
             "label_defects",
             "label_defects",
-            PLACE | {"supervision": supervision},
-            {**files, **masks, **real, **network},
+            PLACE | {"labels": name},
+            {**files, **masks, **plan.labelling_inputs(config, place, name, SEED)},
             {"labels": labels},
         )
         found[f"expand_defects {supervision}"] = Step(
@@ -238,45 +258,32 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             "expand_defects",
             PLACE,
             {**files, "labels": labels},
-            {"expanded": expanded},
+            {"expanded": plan.images_of(config, place, source)},
             ["--seed", SEED],
         )
-        found |= source_steps(config, "cloth", f"expanded_{supervision}_seed{SEED}", expanded)
+        found |= source_steps(config, "cloth", source)
     training(
         "train_adclick_seg",
         "pretrain_adclick_seg",
         "pretrain_adclick_seg",
-        {"pretraining": "language_iis"},
+        {"matching": config.matching, "pretraining": "language_iis"},
         dict(others),
     )
-    for variant in ("unsupervised", "weak", "full"):
-        settings = config.adclick_seg_variants[variant]
-        inputs: dict[str, str | list[str]] = {
-            **plan.initial_weights(config, "toy/cloth", "adclick_seg", variant, SEED),
-            **own,
-        }
-        source = plan.expanded_source(settings, SEED)
-        if source:
-            inputs |= {
-                "expanded_images": [plan.images_of(config, "toy/cloth", source)],
-                "expanded_residuals": [f"{folder}/compute_residuals/{source}.h5"],
-            }
+    for variant in config.run_adclick_seg:
         training(
             "train_adclick_seg",
             f"train_adclick_seg {variant}",
             "train_adclick_seg",
             {"variant": variant},
-            inputs,
+            plan.detector_inputs(config, place, variant, SEED),
         )
-    for method in ("training_free", "weak"):
-        weights = f"{folder}/train_adclick_seg/{method}/seed{SEED}/weights.safetensors"
-        network = {} if method == "training_free" else {"weights": weights, **language}
+    for method in (*config.run_map_peers, "weak"):
         maps = f"{folder}/predict_maps/{method}/seed{SEED}/maps.h5"
         found[f"predict_maps {method}"] = Step(
             "predict_maps",
             "predict_maps",
             PLACE | {"method": method},
-            {**files, **real, **network},
+            {**files, **plan.detection_inputs(config, place, method, SEED)},
             {"maps": maps},
         )
         found[f"evaluate_maps {method}"] = Step(

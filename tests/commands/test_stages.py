@@ -1,5 +1,6 @@
 """Every stage does its work: whatever it reads, a change of it changes what it writes."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -9,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from adclick.artifacts import open_arrays
+from adclick import plan
+from adclick.artifacts import image_ids, open_arrays
 from adclick.commands import train_adclick_seg
 from adclick.config import Config
 from tests.commands.chain import Step, micro_config, steps
@@ -130,7 +132,9 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("train_adclick_seg weak", "expanded_images", inverted("labels")),
     ("train_adclick_seg weak", "expanded_residuals", noise("residuals")),
     ("train_adclick_seg unsupervised", "simulated_residuals", noise("residuals")),
+    ("train_adclick_seg unsupervised_image_to_image", "residuals", noise("residuals")),
     ("predict_maps training_free", "residuals", noise("residuals")),
+    ("predict_maps training_free_patch_to_patch", "residuals", noise("residuals")),
     ("predict_maps weak", "weights", weights_scaled),
     ("predict_maps weak", "language", other_words),
     ("evaluate_maps weak", "maps", noise("maps")),
@@ -231,6 +235,36 @@ def test_a_simulated_image_is_never_matched_with_its_own_origin(
         for source, neighbours in zip(sources, found["neighbours"][:], strict=True):
             assert source not in bank_ids[neighbours]
             assert len(set(neighbours)) == len(neighbours) == len(bank_ids) - 1
+
+
+def test_more_normal_patches_to_choose_from_give_shorter_residuals(
+    config: Config, folder: Path
+) -> None:
+    lengths: list[np.ndarray] = []
+    for matching in ("patch_to_patch", "location_aware", "image_to_image"):
+        place = folder / plan.residuals_file(config, "toy/cloth", matching, "real")
+        with open_arrays(place) as file:
+            lengths.append(np.linalg.norm(file["residuals"][:].astype(np.float64), axis=3))
+    for shorter, longer in itertools.pairwise(lengths):
+        assert (shorter <= longer * 1.001).all()
+        assert (shorter < longer * 0.999).mean() > 0.2
+
+
+def test_an_image_to_image_residual_is_the_most_alike_image_minus_the_image(
+    config: Config, folder: Path
+) -> None:
+    place = folder / "results/micro/toy/cloth"
+    with (
+        open_arrays(place / "compute_residuals/image_to_image/real.h5") as file,
+        open_arrays(place / "find_neighbours/real.h5") as found,
+        open_arrays(place / "extract_features/features.h5") as bank,
+    ):
+        ids = image_ids(file)
+        patches = bank["patches"][:].astype(np.float32)
+        for row, image_id in enumerate(image_ids(bank)):
+            own = ids.index(image_id)
+            expected = patches[found["neighbours"][own, 0]] - patches[row]
+            np.testing.assert_allclose(file["residuals"][own], expected, atol=0.02)
 
 
 def test_the_detector_trains_after_the_truth_is_gone(

@@ -65,6 +65,38 @@ def test_a_changed_learning_rate_reruns_its_training_and_what_follows(project: P
     assert rules(found) == AFTER_SEG | {"pretrain_adclick_seg"}
 
 
+def test_a_changed_matching_reruns_what_reads_its_residuals(project: Project) -> None:
+    found = project.planned(overlay={"matchings": {"image_to_image": {"radius": 1}}})
+    own = [job for job in found if job.rule not in ("make_table", "everything")]
+    assert {job.rule for job in own} == AFTER_SEG - {"make_table", "make_figures", "everything"} | {
+        "compute_residuals"
+    }
+    assert all("image_to_image" in job.outputs for job in own)
+    assert len([job for job in found if job.rule == "make_table"]) == 4
+
+
+def test_labels_of_another_matching_are_made_by_an_adclick_with_it(project: Project) -> None:
+    clicked = {"language": True, "finetune": True, "residual": True, "matching": "patch_to_patch"}
+    detector = {"supervision": "weak", "pretrain": True, "iis": True}
+    detector |= {"language": True, "abandon": True, "matching": "patch_to_patch"}
+    overlay = {
+        "adclick_variants": {"clicked": clicked},
+        "adclick_seg_variants": {"detector": detector},
+        "run_adclick_seg": ["unsupervised_image_to_image", "weak", "detector"],
+    }
+    found = project.planned(overlay=overlay)
+    planned = Counter(job.rule for job in found)
+    assert "evaluate_clicks" not in planned and "make_figures" not in planned
+    # Per category: residuals of the real, the simulated and the expanded images.
+    assert planned["compute_residuals"] == 6
+    one_each = ("pretrain_adclick", "train_adclick", "label_defects", "expand_defects")
+    assert [planned[rule] for rule in one_each] == [2] * 4
+    made = [job.outputs for job in found if job.rule not in ("make_table", "everything")]
+    assert all(
+        any(name in path for name in ("patch_to_patch", "/clicked/", "/detector/")) for path in made
+    )
+
+
 def test_an_edit_of_the_tables_reruns_tables_only(project: Project) -> None:
     edit(project.folder / "adclick/tables.py", "PAGE_ROWS = 45", "PAGE_ROWS = 44")
     found = Counter(job.rule for job in project.planned())

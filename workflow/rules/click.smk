@@ -2,12 +2,12 @@ rule pretrain_adclick:
     input:
         unpack(pretraining_inputs),
     output:
-        weights="results/{run}/{dataset}/{category}/pretrain_adclick/{pretraining}/seed{seed}/weights.safetensors",
-        record="results/{run}/{dataset}/{category}/pretrain_adclick/{pretraining}/seed{seed}/record.json",
+        weights="results/{run}/{dataset}/{category}/pretrain_adclick/{matching}/{pretraining}/seed{seed}/weights.safetensors",
+        record="results/{run}/{dataset}/{category}/pretrain_adclick/{matching}/{pretraining}/seed{seed}/record.json",
     log:
-        "results/{run}/logs/pretrain_adclick/{dataset}-{category}-{pretraining}-{seed}.log",
+        "results/{run}/logs/pretrain_adclick/{dataset}-{category}-{matching}-{pretraining}-{seed}.log",
     benchmark:
-        "results/{run}/benchmarks/pretrain_adclick/{dataset}-{category}-{pretraining}-{seed}.tsv"
+        "results/{run}/benchmarks/pretrain_adclick/{dataset}-{category}-{matching}-{pretraining}-{seed}.tsv"
     conda:
         "../../environment.yml"
     threads: CONFIG.compute_threads
@@ -48,11 +48,10 @@ rule train_adclick:
 
 rule evaluate_clicks:
     input:
-        unpack(click_network),
+        unpack(click_inputs),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
-        residuals="results/{run}/{dataset}/{category}/compute_residuals/real.h5",
     output:
         metrics="results/{run}/{dataset}/{category}/evaluate_clicks/{method}/seed{seed}/metrics.json",
         maps="results/{run}/{dataset}/{category}/evaluate_clicks/{method}/seed{seed}/maps.h5",
@@ -78,17 +77,16 @@ rule evaluate_clicks:
 
 rule label_defects:
     input:
-        unpack(labelling_network),
+        unpack(labelling_inputs),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
-        residuals="results/{run}/{dataset}/{category}/compute_residuals/real.h5",
     output:
-        labels="results/{run}/{dataset}/{category}/label_defects/{supervision}/seed{seed}/labels.h5",
+        labels="results/{run}/{dataset}/{category}/label_defects/{labels}/seed{seed}/labels.h5",
     log:
-        "results/{run}/logs/label_defects/{dataset}-{category}-{supervision}-{seed}.log",
+        "results/{run}/logs/label_defects/{dataset}-{category}-{labels}-{seed}.log",
     benchmark:
-        "results/{run}/benchmarks/label_defects/{dataset}-{category}-{supervision}-{seed}.tsv"
+        "results/{run}/benchmarks/label_defects/{dataset}-{category}-{labels}-{seed}.tsv"
     conda:
         "../../environment.yml"
     threads: CONFIG.compute_threads
@@ -97,8 +95,8 @@ rule label_defects:
     params:
         settings=settings("label_defects"),
         code=fingerprint("adclick.commands.label_defects"),
-        files=flags("weights", "language"),
+        files=flags("weights", "language", "residuals"),
     shell:
         "python -m adclick.commands.label_defects --settings {params.settings:q} {params.files}"
         " --manifest {input.manifest:q} --images {input.images:q} --masks {input.masks:q}"
-        " --residuals {input.residuals:q} --labels {output.labels:q} > {log:q} 2>&1"
+        " --labels {output.labels:q} > {log:q} 2>&1"

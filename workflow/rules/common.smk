@@ -30,6 +30,7 @@ shell.prefix(
 
 # What a computing job asks for here; profiles/slurm says it for cluster jobs.
 GPUS = plan.local_gpus()
+LABELS = plan.one_of(plan.label_names(CONFIG))
 
 
 wildcard_constraints:
@@ -41,8 +42,9 @@ wildcard_constraints:
     variant=r"[A-Za-z0-9_.\-]+",
     method=r"[A-Za-z0-9_.\-]+",
     pretraining=r"(language|plain)[a-z_]*",
-    supervision="weak|full",
-    source=r"real|simulated|expanded_(weak|full)_seed\d+",
+    matching=plan.one_of(CONFIG.matchings),
+    labels=LABELS,
+    source=rf"real|simulated|expanded_({LABELS})_seed\d+",
     seed=r"\d+",
     number="[1-8]",
 
@@ -136,58 +138,27 @@ def prompt_bank(wildcards):
 
 def pretraining_inputs(wildcards):
     sources = plan.pretraining_sources(CONFIG, place(wildcards))
-    return plan.training_inputs(CONFIG, sources, masks=True)
+    return plan.training_inputs(CONFIG, sources, matching=wildcards.matching, masks=True)
 
 
 def finetuning_inputs(wildcards):
-    own = place(wildcards)
-    start = plan.initial_weights(CONFIG, own, "adclick", wildcards.variant, wildcards.seed)
-    return start | plan.training_inputs(CONFIG, [own], masks=False)
+    return plan.finetuning_inputs(CONFIG, place(wildcards), wildcards.variant, wildcards.seed)
 
 
-def click_network(wildcards):
-    if wildcards.method in CONFIG.run_click_peers:
-        return {}
-    weights = plan.adclick_weights(CONFIG, place(wildcards), wildcards.method, wildcards.seed)
-    return {
-        "weights": weights,
-        "language": plan.language_file(CONFIG, wildcards.dataset),
-    }
+def click_inputs(wildcards):
+    return plan.click_inputs(CONFIG, place(wildcards), wildcards.method, wildcards.seed)
 
 
-def labelling_network(wildcards):
-    if wildcards.supervision == "full":
-        return {}
-    weights = plan.adclick_weights(CONFIG, place(wildcards), CONFIG.label_with, wildcards.seed)
-    return {
-        "weights": weights,
-        "language": plan.language_file(CONFIG, wildcards.dataset),
-    }
+def labelling_inputs(wildcards):
+    return plan.labelling_inputs(CONFIG, place(wildcards), wildcards.labels, wildcards.seed)
 
 
 def detector_inputs(wildcards):
-    own, variant = place(wildcards), CONFIG.adclick_seg_variants[wildcards.variant]
-    start = plan.initial_weights(CONFIG, own, "adclick_seg", wildcards.variant, wildcards.seed)
-    inputs = start | plan.training_inputs(CONFIG, [own], masks=False)
-    source = plan.expanded_source(variant, wildcards.seed)
-    if source is not None:
-        folder = plan.category_folder(CONFIG, own)
-        inputs["expanded_images"] = [plan.images_of(CONFIG, own, source)]
-        inputs["expanded_residuals"] = [f"{folder}/compute_residuals/{source}.h5"]
-    return inputs
+    return plan.detector_inputs(CONFIG, place(wildcards), wildcards.variant, wildcards.seed)
 
 
-def detector(wildcards):
-    if wildcards.method in CONFIG.run_map_peers:
-        return {}
-    folder = plan.category_folder(CONFIG, place(wildcards))
-    weights = (
-        f"{folder}/train_adclick_seg/{wildcards.method}/seed{wildcards.seed}/weights.safetensors"
-    )
-    return {
-        "weights": weights,
-        "language": plan.language_file(CONFIG, wildcards.dataset),
-    }
+def detection_inputs(wildcards):
+    return plan.detection_inputs(CONFIG, place(wildcards), wildcards.method, wildcards.seed)
 
 
 def table_metrics(wildcards):

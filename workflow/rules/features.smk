@@ -98,11 +98,11 @@ rule compute_residuals:
         features="results/{run}/{dataset}/{category}/extract_features/features.h5",
         foreground="results/{run}/{dataset}/{category}/fit_foreground/foreground.h5",
     output:
-        residuals="results/{run}/{dataset}/{category}/compute_residuals/{source}.h5",
+        residuals="results/{run}/{dataset}/{category}/compute_residuals/{matching}/{source}.h5",
     log:
-        "results/{run}/logs/compute_residuals/{dataset}-{category}-{source}.log",
+        "results/{run}/logs/compute_residuals/{dataset}-{category}-{matching}-{source}.log",
     benchmark:
-        "results/{run}/benchmarks/compute_residuals/{dataset}-{category}-{source}.tsv"
+        "results/{run}/benchmarks/compute_residuals/{dataset}-{category}-{matching}-{source}.tsv"
     conda:
         "../../environment.yml"
     threads: CONFIG.compute_threads

@@ -2,13 +2,13 @@ rule expand_defects:
     input:
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
-        labels="results/{run}/{dataset}/{category}/label_defects/{supervision}/seed{seed}/labels.h5",
+        labels="results/{run}/{dataset}/{category}/label_defects/{labels}/seed{seed}/labels.h5",
     output:
-        expanded="results/{run}/{dataset}/{category}/expand_defects/{supervision}/seed{seed}/images.h5",
+        expanded="results/{run}/{dataset}/{category}/expand_defects/{labels}/seed{seed}/images.h5",
     log:
-        "results/{run}/logs/expand_defects/{dataset}-{category}-{supervision}-{seed}.log",
+        "results/{run}/logs/expand_defects/{dataset}-{category}-{labels}-{seed}.log",
     benchmark:
-        "results/{run}/benchmarks/expand_defects/{dataset}-{category}-{supervision}-{seed}.tsv"
+        "results/{run}/benchmarks/expand_defects/{dataset}-{category}-{labels}-{seed}.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -25,12 +25,12 @@ rule pretrain_adclick_seg:
     input:
         unpack(pretraining_inputs),
     output:
-        weights="results/{run}/{dataset}/{category}/pretrain_adclick_seg/{pretraining}/seed{seed}/weights.safetensors",
-        record="results/{run}/{dataset}/{category}/pretrain_adclick_seg/{pretraining}/seed{seed}/record.json",
+        weights="results/{run}/{dataset}/{category}/pretrain_adclick_seg/{matching}/{pretraining}/seed{seed}/weights.safetensors",
+        record="results/{run}/{dataset}/{category}/pretrain_adclick_seg/{matching}/{pretraining}/seed{seed}/record.json",
     log:
-        "results/{run}/logs/pretrain_adclick_seg/{dataset}-{category}-{pretraining}-{seed}.log",
+        "results/{run}/logs/pretrain_adclick_seg/{dataset}-{category}-{matching}-{pretraining}-{seed}.log",
     benchmark:
-        "results/{run}/benchmarks/pretrain_adclick_seg/{dataset}-{category}-{pretraining}-{seed}.tsv"
+        "results/{run}/benchmarks/pretrain_adclick_seg/{dataset}-{category}-{matching}-{pretraining}-{seed}.tsv"
     conda:
         "../../environment.yml"
     threads: CONFIG.compute_threads
@@ -71,10 +71,9 @@ rule train_adclick_seg:
 
 rule predict_maps:
     input:
-        unpack(detector),
+        unpack(detection_inputs),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
-        residuals="results/{run}/{dataset}/{category}/compute_residuals/real.h5",
     output:
         maps="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/maps.h5",
     log:
