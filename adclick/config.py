@@ -69,7 +69,8 @@ class Features(Section):
 
     backbone: str
     weights: Weights
-    layers: list[Positive]
+    input_px: Positive | None
+    layers: Annotated[list[Count], Field(min_length=1)]
     layer_dimensions: list[Positive]
     dimension: Positive
     stride: Literal[8]
@@ -79,6 +80,8 @@ class Features(Section):
     def _one_dimension_a_layer(self) -> "Features":
         if len(self.layers) != len(self.layer_dimensions):
             raise ValueError("layers and layer_dimensions must have equal lengths")
+        if list(self.layers) != sorted(set(self.layers)):
+            raise ValueError(f"layers = {self.layers}: each once, in ascending order")
         if self.dimension > sum(self.layer_dimensions):
             raise ValueError(
                 "dimension exceeds the sum of layer_dimensions: features are never pooled up"

@@ -1,17 +1,23 @@
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file, save_file
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models.vision_transformer import checkpoint_filter_fn
 
 from adclick import features
+from adclick.data.images import read_image
 from adclick.errors import InputError
-from adclick.features import Backbone, extract, load_backbone
+from adclick.features import Backbone, LayerMaps, extract, load_backbone
 from tests.conftest import SHARED
 
+TRANSFORMER = "vit_tiny_patch16_224"
 WEIGHTS = SHARED / "weights" / "resnet18_tv_in1k_layers123.safetensors"
 
 
@@ -29,12 +35,17 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
 
 
+def drawn(name: str, layers: tuple[int, ...]) -> LayerMaps:
+    """The seeded network before its batch norms are folded."""
+    maps = features._build(name, layers, features._outline(name), pretrained=False, seed=0)
+    features._draw_weights(maps, 0)
+    return maps.eval()
+
+
 @pytest.fixture
-def weights_file(backbone: Backbone, tmp_path: Path) -> Path:
+def weights_file(tmp_path: Path) -> Path:
     path = tmp_path / "weights.safetensors"
-    save_file(
-        {key: value.contiguous() for key, value in backbone.network.state_dict().items()}, path
-    )
+    save_file(drawn("resnet18", (1, 2)).network.state_dict(), path)
     return path
 
 
@@ -156,9 +167,8 @@ def test_seeded_weights_come_from_the_seed_alone(backbone: Backbone) -> None:
     torch.random.set_rng_state(state)
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, again.state_dict()[key])
-    assert not torch.equal(
-        backbone.network.state_dict()["conv1.weight"], other.network.state_dict()["conv1.weight"]
-    )
+    first = "network.network.conv1.weight"
+    assert not torch.equal(backbone.state_dict()[first], other.state_dict()[first])
 
 
 def test_seeded_layers_are_of_like_size(images: np.ndarray) -> None:
@@ -216,20 +226,28 @@ def test_an_unknown_network_or_layer_is_refused() -> None:
         load_backbone("resnet18.absent", layers=(1,), source="hub")
     with pytest.raises(InputError, match="no layers"):
         load_backbone("resnet18", layers=(1, 9), source="seeded")
+    with pytest.raises(InputError, match="no layers"):
+        load_backbone(TRANSFORMER, layers=(0, 12), source="seeded")
 
 
+@pytest.mark.parametrize("name", ["resnet18.tv_in1k", "vit_small_patch14_reg4_dinov2.lvd142m"])
 def test_weights_that_cannot_be_fetched_are_an_error_and_not_replaced(
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(name: str, **settings: object) -> None:
-        raise ConnectionError("Name or service not known\nmore lines")
+    create = timm.create_model
+
+    def unreachable(name: str, *, pretrained: bool = False, **settings: Any) -> torch.nn.Module:
+        if pretrained:
+            raise ConnectionError("Name or service not known\nmore lines")
+        return create(name, **settings)
 
     monkeypatch.setattr("timm.create_model", unreachable)
     with pytest.raises(InputError) as caught:
-        load_backbone("resnet18.tv_in1k", layers=(1,), source="hub")
+        load_backbone(name, layers=(1,), source="hub")
     message = str(caught.value)
     assert "\n" not in message
     for part in (
+        name,
         "could not be reached",
         "Name or service not known",
         "source 'file'",
@@ -238,10 +256,132 @@ def test_weights_that_cannot_be_fetched_are_an_error_and_not_replaced(
         assert part in message
 
 
+def slow_transformer_maps(
+    weights: dict[str, torch.Tensor], images: np.ndarray, blocks: tuple[int, ...], px: int
+) -> list[torch.Tensor]:
+    """The maps of a tiny ViT written out; the position embedding as timm fits it to a picture."""
+    network = timm.create_model(TRANSFORMER, img_size=px).eval()
+    fitted = checkpoint_filter_fn(dict(weights), network)
+    network.load_state_dict(fitted, strict=False)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255 * 2 - 1
+    tokens = network.patch_embed(pixels)
+    tokens = torch.cat([network.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+    tokens = tokens + network.pos_embed
+    maps = []
+    for index, block in enumerate(network.blocks[: max(blocks) + 1]):
+        tokens = block(tokens)
+        if index in blocks:
+            side = px // 16
+            plane = network.norm(tokens)[:, 1:].reshape(-1, side, side, tokens.shape[2])
+            maps.append(plane.permute(0, 3, 1, 2))
+    return maps
+
+
+def assert_maps_agree(found: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
+    assert len(found) == len(expected)
+    for plane, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(plane, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_transformers_maps_are_its_blocks_patch_tokens_normalised(images: np.ndarray) -> None:
+    blocks = (0, 2)
+    found = load_backbone(TRANSFORMER, layers=blocks, source="seeded")
+    assert found.channels == (192, 192)
+    weights = drawn(TRANSFORMER, blocks).network.state_dict()
+    assert_maps_agree(
+        found(torch.from_numpy(images)), slow_transformer_maps(weights, images, blocks, 64)
+    )
+    patches, first = extract(found, images, grid=8, layer_dimensions=(192, 100), dimension=60)
+    assert (patches.shape, first.shape) == ((2, 8, 8, 60), (2, 4, 4, 192))
+
+
+@pytest.mark.parametrize("side", [14, 6])
+def test_a_file_may_hold_position_embeddings_of_any_size(
+    side: int, images: np.ndarray, tmp_path: Path
+) -> None:
+    weights = drawn(TRANSFORMER, (0, 1)).network.state_dict()
+    embedded = resample_abs_pos_embed(weights["pos_embed"], [side, side])
+    weights["pos_embed"] = embedded.detach() * 2
+    save_file(weights | {"head.bias": torch.zeros(1000)}, tmp_path / "vit.safetensors")
+    found = load_backbone(
+        TRANSFORMER, layers=(0, 1), source="file", file=tmp_path / "vit.safetensors"
+    )
+    expected = slow_transformer_maps(weights, images, (0, 1), 64)
+    assert_maps_agree(found(torch.from_numpy(images)), expected)
+
+
+def test_position_embeddings_of_no_square_are_refused(tmp_path: Path) -> None:
+    weights = drawn(TRANSFORMER, (0,)).network.state_dict()
+    weights["pos_embed"] = weights["pos_embed"][:, :-1].clone()
+    save_file(weights, tmp_path / "vit.safetensors")
+    with pytest.raises(InputError, match=r"pos_embed is \(1, 196, 192\), .* needs \(1, 197"):
+        load_backbone(TRANSFORMER, layers=(0,), source="file", file=tmp_path / "vit.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("vit_small_patch14_reg4_dinov2", 5), ("vit_tiny_patch16_dinov3_qkvb", 4)]
+)
+def test_class_and_register_tokens_are_left_out(name: str, side: int, images: np.ndarray) -> None:
+    found = load_backbone(name, layers=(0,), source="seeded")
+    (plane,) = found(torch.from_numpy(images[:1]))
+    assert plane.shape == (1, found.channels[0], side, side)
+
+
+class Echo(torch.nn.Module):
+    """A network whose one map is the picture that it is given."""
+
+    def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
+        return [pictures]
+
+
+@pytest.mark.parametrize(
+    ("patch", "input_px", "side"), [(1, None, 64), (16, None, 64), (14, None, 70), (14, 28, 28)]
+)
+def test_pictures_are_resized_to_whole_patches(
+    patch: int, input_px: int | None, side: int, images: np.ndarray
+) -> None:
+    echo = Backbone(
+        Echo(), channels=[3], mean=(0.0,) * 3, std=(1.0,) * 3, patch=patch, input_px=input_px
+    )
+    (found,) = echo(torch.from_numpy(images))
+    plain = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    expected = F.interpolate(plain, size=(side, side), mode="bilinear", antialias=side < 64)
+    torch.testing.assert_close(found, expected)
+
+
+def test_pictures_are_standardised_as_the_network_was_trained() -> None:
+    found = load_backbone(TRANSFORMER, layers=(0,), source="seeded")
+    white = torch.full((1, 16, 16, 3), 255, dtype=torch.uint8)
+    found.network = Echo()
+    torch.testing.assert_close(found(white)[0], torch.ones(1, 3, 16, 16))
+    torch.testing.assert_close(found(white * 0)[0], -torch.ones(1, 3, 16, 16))
+
+
+def test_a_picture_size_that_a_network_cannot_take_is_refused() -> None:
+    with pytest.raises(InputError, match="100 is no multiple of its patches' 16 px; .* 112"):
+        load_backbone(TRANSFORMER, layers=(0,), source="seeded", input_px=100)
+    with pytest.raises(InputError, match="224 px only"):
+        load_backbone("beit_base_patch16_224", layers=(0,), source="seeded")
+
+
+def test_folded_batch_norms_leave_the_maps_as_they_were(
+    backbone: Backbone, images: np.ndarray
+) -> None:
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in backbone.modules())
+    unfolded = Backbone(drawn("resnet18", (1, 2)), channels=(64, 128))
+    expected = unfolded(torch.from_numpy(images))
+    for found, plane in zip(backbone(torch.from_numpy(images)), expected, strict=True):
+        assert 0 < (found - plane).norm() <= 1e-5 * plane.norm()
+
+
 @pytest.mark.real_data
-def test_published_weights_load_and_tell_real_pictures_apart() -> None:
+def test_published_weights_load_and_their_maps_are_timms() -> None:
     pretrained = load(WEIGHTS, layers=(1, 2, 3))
     assert pretrained.channels == (64, 128, 256)
-    assert pretrained.network.state_dict()["layer3.0.bn1.bias"].mean().item() == pytest.approx(
-        0.0972, abs=1e-4
-    )
+    eager = timm.create_model("resnet18", features_only=True, out_indices=(1, 2, 3)).eval()
+    eager.load_state_dict(load_file(WEIGHTS), strict=False)
+    picture = read_image(next(SHARED.glob("data/**/test/good/*.png")))[None, :256, :256]
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    maps = eager((torch.from_numpy(picture) / 255 - mean).div(std).permute(0, 3, 1, 2))
+    for found, expected in zip(pretrained(torch.from_numpy(picture)), maps, strict=True):
+        assert (found - expected).norm() <= 1e-5 * expected.norm()

@@ -27,6 +27,7 @@ def open_backbone(settings: Features) -> Iterator[Backbone]:
             file=Path(weights.file) if weights.file else None,
             sha256=weights.sha256,
             seed=weights.seed,
+            input_px=settings.input_px,
         ).to(device)
 
 
@@ -45,9 +46,9 @@ def stream_features(
             layer_dimensions=tuple(settings.layer_dimensions),
             dimension=settings.dimension,
         )
+        if not all(np.abs(array).max() <= LARGEST_HALF for array in (patches, layer1)):
+            raise InputError(
+                f"{settings.backbone}: features overflow half precision; check its weights"
+            )
         for patch, layer in zip(patches, layer1, strict=True):
-            if not np.isfinite(patch).all() or np.abs(patch).max() > LARGEST_HALF:
-                raise InputError(
-                    f"{settings.backbone}: features overflow half precision; check its weights"
-                )
             yield {"patches": patch, "layer1": layer}

@@ -1,6 +1,6 @@
 """The residual of every image of a source against its neighbours' nearest patches (Eq. 3-4)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -13,6 +13,7 @@ from adclick.commands.entry import parse_job, run
 from adclick.config import ComputeResiduals
 from adclick.foreground import Foreground, foreground_map
 from adclick.matching import match_in_bank, residual
+from adclick.parts import made_in_parts
 
 COMMAND = "adclick.commands.compute_residuals"
 
@@ -49,13 +50,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             "foreground": ArraySpec((grid, grid), "float16"),
         }
         device = next(backbone.buffers()).device
-        with create_arrays(
-            job.outputs["residuals"], image_ids=ids, specs=specs, stamp=job.stamp
-        ) as file:
+        squared = {"mean_square": ArraySpec((channels,), "float64")}
+        target = job.outputs["residuals"]
+
+        def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
             queries = stream_features(
-                backbone, images["images"], range(len(ids)), settings.features
+                backbone, images["images"], range(start, stop), settings.features
             )
-            for index, arrays in enumerate(queries):
+            for index, arrays in enumerate(queries, start):
                 found = neighbours["neighbours"][index]
                 matched = found[: settings.matching.neighbours]
                 signed = _residual(
@@ -63,12 +65,24 @@ def main(argv: Sequence[str] | None = None) -> None:
                     _read_rows(bank["patches"], matched).to(device),
                     settings.matching.radius,
                 )
-                file["residuals"][index] = signed
-                file["foreground"][index] = _foreground(
-                    arrays["layer1"], foreground, found[: settings.foreground.neighbours], grid
-                )
+                nearest = found[: settings.foreground.neighbours]
+                yield {
+                    "residuals": signed,
+                    "foreground": _foreground(arrays["layer1"], foreground, nearest, grid),
+                    "mean_square": np.square(signed.astype(np.float64)).mean(axis=(0, 1)),
+                }
+
+        with (
+            made_in_parts(
+                target, ids=ids, specs=specs | squared, stamp=job.stamp, compute=compute
+            ) as computed,
+            create_arrays(target, image_ids=ids, specs=specs, stamp=job.stamp) as file,
+        ):
+            for index, arrays in enumerate(computed):
+                for name in specs:
+                    file[name][index] = arrays[name]
                 if ids[index] in own:
-                    squares += np.square(signed.astype(np.float64)).mean(axis=(0, 1))
+                    squares += arrays["mean_square"]
                     normals += 1
             create_array(file, "normal_mean_square", (channels,), "float32")[:] = squares / max(
                 normals, 1
@@ -92,7 +106,9 @@ def _foreground(layer1: np.ndarray, fitted: Any, found: np.ndarray, grid: int) -
     classifier = Foreground(fitted["weight"][:], float(bias), float(minimum), float(maximum))
     maps = [foreground_map(layer1[None], classifier)[0], *(fitted["maps"][row] for row in found)]
     highest = np.max(np.stack(maps).astype(np.float32), axis=0)
-    return cv2.resize(highest, (grid, grid), interpolation=cv2.INTER_AREA)
+    finer = min(highest.shape) >= grid
+    method = cv2.INTER_AREA if finer else cv2.INTER_LINEAR
+    return cv2.resize(highest, (grid, grid), interpolation=method)
 
 
 if __name__ == "__main__":

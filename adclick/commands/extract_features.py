@@ -1,6 +1,8 @@
 """The bank: 3x3 patch features and layer-1 features of every normal training image (Sec. 3.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from adclick.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
 from adclick.commands.backbone import open_backbone, stream_features
@@ -8,6 +10,7 @@ from adclick.commands.entry import parse_job, run
 from adclick.config import ExtractFeatures
 from adclick.data.rows import train_normal_rows
 from adclick.errors import InputError
+from adclick.parts import made_in_parts
 
 COMMAND = "adclick.commands.extract_features"
 
@@ -36,12 +39,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         first = next(stream_features(backbone, images["images"], rows[:1], settings))
         specs = {name: ArraySpec(array.shape, "float16") for name, array in first.items()}
         chosen = [ids[row] for row in rows]
-        with create_arrays(
-            job.outputs["features"], image_ids=chosen, specs=specs, stamp=job.stamp
-        ) as file:
-            for index, arrays in enumerate(
-                stream_features(backbone, images["images"], rows, settings)
-            ):
+        target = job.outputs["features"]
+
+        def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+            return stream_features(backbone, images["images"], rows[start:stop], settings)
+
+        with (
+            made_in_parts(
+                target, ids=chosen, specs=specs, stamp=job.stamp, compute=compute
+            ) as computed,
+            create_arrays(target, image_ids=chosen, specs=specs, stamp=job.stamp) as file,
+        ):
+            for index, arrays in enumerate(computed):
                 for name, array in arrays.items():
                     file[name][index] = array
 

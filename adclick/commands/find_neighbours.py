@@ -2,7 +2,7 @@
 3.2).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from adclick.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
 from adclick.commands.backbone import open_backbone, stream_features
 from adclick.commands.entry import parse_job, run
 from adclick.config import FindNeighbours
+from adclick.parts import made_in_parts
 from adclick.retrieval import assign_words, block_histograms, histogram_distances, nearest_images
 
 COMMAND = "adclick.commands.find_neighbours"
@@ -34,23 +35,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         bank_ids, ids = image_ids(retrieval), image_ids(images)
         codebook, references = retrieval["codebook"][:], retrieval["histograms"][:]
         sources = [value.decode() for value in images["source_ids"][:]]
-        histograms = []
-        with open_backbone(job.settings.features) as backbone:
-            for arrays in stream_features(
-                backbone, images["images"], range(len(ids)), job.settings.features
-            ):
-                words = assign_words(arrays["layer1"][None], codebook)
-                histograms.append(
-                    block_histograms(words, words=settings.words, blocks=settings.blocks)[0]
-                )
+        target, features = job.outputs["neighbours"], job.settings.features
+        counts = {"histograms": ArraySpec(references.shape[1:], "float32")}
+        with open_backbone(features) as backbone:
+
+            def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+                for arrays in stream_features(
+                    backbone, images["images"], range(start, stop), features
+                ):
+                    words = assign_words(arrays["layer1"][None], codebook)
+                    found = block_histograms(words, words=settings.words, blocks=settings.blocks)
+                    yield {"histograms": found[0]}
+
+            with made_in_parts(
+                target, ids=ids, specs=counts, stamp=job.stamp, compute=compute
+            ) as computed:
+                histograms = [arrays["histograms"] for arrays in computed]
         distances = histogram_distances(np.stack(histograms), references, settings.kept_blocks)
         found = nearest_images(
             distances, count=settings.neighbours, query_sources=sources, reference_ids=bank_ids
         )
         specs = {"neighbours": ArraySpec(found.shape[1:], "int32")}
-        with create_arrays(
-            job.outputs["neighbours"], image_ids=ids, specs=specs, stamp=job.stamp
-        ) as file:
+        with create_arrays(target, image_ids=ids, specs=specs, stamp=job.stamp) as file:
             file["neighbours"][:] = found
 
 
