@@ -465,12 +465,13 @@ class FindNeighbours(Section):
 
 
 class ComputeResiduals(Section):
-    """Settings of `compute_residuals`."""
+    """Settings of `compute_residuals`; `lengths_only` where no network reads this matching."""
 
     size_px: int
     features: Features
     matching: Matching
     foreground: Foreground
+    lengths_only: bool
 
 
 class GeneratePrompts(Section):

@@ -17,16 +17,15 @@ class AnomalyMap:
     image_score: float
 
 
-def residual_map(
-    residual: Float[np.ndarray, "grid grid channel"], size_px: int
+def training_free_map(
+    lengths: Float[np.ndarray, "grid grid"], size_px: int
 ) -> Float[np.ndarray, "height width"]:
-    """The training-free map: the length of the residual at every patch, resized bilinearly to the
-    image.
+    """The map of an image that nothing was trained for: the length of the residual at every patch
+    (`matching.residual_length`), resized bilinearly to the image.
 
     In units of the features; only its order means something.
     """
-    length = np.sqrt(np.square(residual.astype(np.float32)).sum(axis=2))
-    return cv2.resize(length, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(lengths, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
 
 
 def finish_map(

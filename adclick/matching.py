@@ -123,6 +123,15 @@ def residual(
     return difference if isinstance(query, Tensor) else difference.numpy()
 
 
+def residual_length(
+    residual: Float[np.ndarray, "height width channel"],
+) -> Float[np.ndarray, "height width"]:
+    """The length of the residual at every patch, in units of the features: how far each patch is
+    from normal. Computed in float32, also of half-precision residuals.
+    """
+    return np.sqrt(np.square(residual.astype(np.float32)).sum(axis=2))
+
+
 @dataclass(frozen=True)
 class _Candidates:
     """Pairs of a query and a reference patch; `key` orders these by rank, then raster order."""

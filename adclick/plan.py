@@ -333,6 +333,12 @@ def _click_networks(config: Config) -> list[str]:
     return sorted({*config.run_adclick, *labellers})
 
 
+def _network_matchings(config: Config) -> set[str]:
+    """The matchings whose residuals some network of the run reads."""
+    click = {click_matching(config, name) for name in _click_networks(config)}
+    return click | {map_matching(config, name) for name in config.run_adclick_seg}
+
+
 # --- results ------------------------------------------------------------------------------------
 
 
@@ -547,7 +553,9 @@ def _fit_foreground(config: Config, wildcards: Mapping[str, str]) -> Section:
 
 
 def _compute_residuals(config: Config, wildcards: Mapping[str, str]) -> Section:
-    return pick(config, ComputeResiduals, matching=config.matchings[wildcards["matching"]])
+    name = wildcards["matching"]
+    unread = name not in _network_matchings(config)
+    return pick(config, ComputeResiduals, matching=config.matchings[name], lengths_only=unread)
 
 
 def _generate_prompts(config: Config, wildcards: Mapping[str, str]) -> Section:

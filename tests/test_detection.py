@@ -1,6 +1,7 @@
 import numpy as np
 
-from adclick.detection import finish_map, residual_map
+from adclick.detection import finish_map, training_free_map
+from adclick.matching import residual_length
 
 GENERATOR = np.random.default_rng(0)
 
@@ -8,14 +9,14 @@ GENERATOR = np.random.default_rng(0)
 def test_the_training_free_map_is_the_length_of_the_residual() -> None:
     residual = np.zeros((4, 4, 2), np.float16)
     residual[1, 2] = (3, 4)
-    shown = residual_map(residual, 4)
+    shown = training_free_map(residual_length(residual), 4)
     assert shown[1, 2] == 5
     assert shown.sum() == 5
 
 
 def test_small_half_precision_residuals_are_squared_in_single_precision() -> None:
     residual = np.full((2, 2, 1), 1e-4, np.float16)
-    assert np.allclose(residual_map(residual, 2), 1e-4, rtol=1e-3)
+    assert np.allclose(residual_length(residual), 1e-4, rtol=1e-3)
 
 
 def test_the_background_of_an_object_counts_for_nothing() -> None:

@@ -12,16 +12,16 @@ from adclick.commands.backbone import open_backbone, stream_features
 from adclick.commands.entry import parse_job, run
 from adclick.config import ComputeResiduals
 from adclick.foreground import Foreground, foreground_map
-from adclick.matching import match_in_bank, residual
+from adclick.matching import match_in_bank, residual, residual_length
 from adclick.parts import made_in_parts
 
 COMMAND = "adclick.commands.compute_residuals"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write signed `residuals` [image grid grid channel] (float16), `foreground` [image grid grid],
-    and `normal_mean_square` [channel], the mean square residual of the bank's own images (zero if
-    none is here).
+    """Write signed `residuals` [image grid grid channel] (float16; not with `lengths_only`), their
+    `lengths` and the `foreground` [image grid grid], and `normal_mean_square` [channel], the mean
+    square residual of the bank's own images (zero if none is here).
     """
     job = parse_job(
         COMMAND,
@@ -46,9 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         channels = bank["patches"].shape[3]
         squares, normals = np.zeros(channels, np.float64), 0
         specs = {
-            "residuals": ArraySpec((grid, grid, channels), "float16"),
+            "lengths": ArraySpec((grid, grid), "float32"),
             "foreground": ArraySpec((grid, grid), "float16"),
         }
+        if not settings.lengths_only:
+            specs["residuals"] = ArraySpec((grid, grid, channels), "float16")
         device = next(backbone.buffers()).device
         squared = {"mean_square": ArraySpec((channels,), "float64")}
         target = job.outputs["residuals"]
@@ -68,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 nearest = found[: settings.foreground.neighbours]
                 yield {
                     "residuals": signed,
+                    "lengths": residual_length(signed),
                     "foreground": _foreground(arrays["layer1"], foreground, nearest, grid),
                     "mean_square": np.square(signed.astype(np.float64)).mean(axis=(0, 1)),
                 }

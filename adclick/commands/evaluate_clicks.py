@@ -10,7 +10,7 @@ from adclick.commands.entry import Job, parse_job, run
 from adclick.commands.opening import open_network
 from adclick.commands.reading import defect_rows, read_masks
 from adclick.config import EvaluateClicks
-from adclick.detection import finish_map, residual_map
+from adclick.detection import finish_map, training_free_map
 from adclick.device import compute_device
 from adclick.errors import InputError
 from adclick.metrics import iou, number_of_clicks, pixel_metrics
@@ -99,7 +99,7 @@ def _threshold_answers(
         answers = []
         for row, image_id, _ in rows:
             finished = finish_map(
-                residual_map(residuals["residuals"][row], size_px),
+                training_free_map(residuals["lengths"][row], size_px),
                 residuals["foreground"][row],
                 smoothing_px=detection.smoothing_px,
                 foreground_exponent=detection.foreground_exponent,

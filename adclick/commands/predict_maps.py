@@ -14,7 +14,7 @@ from adclick.commands.reading import defect_rows
 from adclick.config import PredictMaps
 from adclick.data.pools import defect_types
 from adclick.data.types import NORMAL_TYPE
-from adclick.detection import finish_map, residual_map
+from adclick.detection import finish_map, training_free_map
 from adclick.device import compute_device
 
 COMMAND = "adclick.commands.predict_maps"
@@ -60,7 +60,7 @@ def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
     size_px = job.settings.size_px
     if "weights" not in job.inputs:
         with open_arrays(job.inputs["residuals"]) as residuals:
-            yield lambda row: residual_map(residuals["residuals"][row], size_px)
+            yield lambda row: training_free_map(residuals["lengths"][row], size_px)
         return
     with (
         compute_device() as device,

@@ -118,7 +118,7 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("train_adclick", "simulated_images", inverted("labels")),
     ("train_adclick", "simulated_residuals", noise("residuals")),
     ("train_adclick", "languages", other_words),
-    ("evaluate_clicks threshold", "residuals", noise("residuals")),
+    ("evaluate_clicks threshold", "residuals", noise("lengths")),
     ("evaluate_clicks threshold", "masks", inverted("masks")),
     ("evaluate_clicks finetuned_lang", "weights", weights_scaled),
     ("evaluate_clicks finetuned_lang", "residuals", noise("residuals")),
@@ -133,8 +133,8 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("train_adclick_seg weak", "expanded_residuals", noise("residuals")),
     ("train_adclick_seg unsupervised", "simulated_residuals", noise("residuals")),
     ("train_adclick_seg unsupervised_image_to_image", "residuals", noise("residuals")),
-    ("predict_maps training_free", "residuals", noise("residuals")),
-    ("predict_maps training_free_patch_to_patch", "residuals", noise("residuals")),
+    ("predict_maps training_free", "residuals", noise("lengths")),
+    ("predict_maps training_free_patch_to_patch", "residuals", noise("lengths")),
     ("predict_maps weak", "weights", weights_scaled),
     ("predict_maps weak", "language", other_words),
     ("evaluate_maps weak", "maps", noise("maps")),
@@ -244,10 +244,21 @@ def test_more_normal_patches_to_choose_from_give_shorter_residuals(
     for matching in ("patch_to_patch", "location_aware", "image_to_image"):
         place = folder / plan.residuals_file(config, "toy/cloth", matching, "real")
         with open_arrays(place) as file:
-            lengths.append(np.linalg.norm(file["residuals"][:].astype(np.float64), axis=3))
+            lengths.append(file["lengths"][:])
     for shorter, longer in itertools.pairwise(lengths):
         assert (shorter <= longer * 1.001).all()
         assert (shorter < longer * 0.999).mean() > 0.2
+
+
+def test_residuals_that_no_network_reads_are_kept_as_lengths_alone(
+    config: Config, folder: Path
+) -> None:
+    read = folder / plan.residuals_file(config, "toy/cloth", "location_aware", "real")
+    unread = folder / plan.residuals_file(config, "toy/cloth", "patch_to_patch", "real")
+    with open_arrays(read) as file, open_arrays(unread) as other:
+        assert "residuals" not in other
+        expected = np.linalg.norm(file["residuals"][:].astype(np.float64), axis=3)
+        np.testing.assert_allclose(file["lengths"][:], expected, rtol=2e-3)
 
 
 def test_an_image_to_image_residual_is_the_most_alike_image_minus_the_image(
