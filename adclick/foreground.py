@@ -8,9 +8,11 @@ Source: CPR (arXiv 2308.06748), which the paper applies to object categories (Se
 textures.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -60,10 +62,12 @@ def fit_foreground(
         return EVERYWHERE
     classes = [np.sort(random.choice(part, count, replace=False)) for part in (background, centre)]
     weight, bias = _discriminant(*(pixels_at(layer1, part) for part in classes))
-    values = np.concatenate(
-        [_decision(layer1[index], weight, bias).ravel() for index in range(len(layer1))]
+    values = np.empty(layer1.shape[:3], np.float32)
+    for index in range(len(layer1)):
+        values[index] = _decision(layer1[index], weight, bias)
+    minimum, maximum = np.quantile(
+        values, [CLIPPED_SHARE, 1 - CLIPPED_SHARE], method="nearest", overwrite_input=True
     )
-    minimum, maximum = np.quantile(values, [CLIPPED_SHARE, 1 - CLIPPED_SHARE], method="nearest")
     if not minimum < maximum:
         return EVERYWHERE
     return Foreground(weight, bias, float(minimum), float(maximum))
@@ -77,6 +81,23 @@ def foreground_map(
         return np.ones(layer1.shape[:3], np.float32)
     maps = np.stack([_decision(image, foreground.weight, foreground.bias) for image in layer1])
     return np.clip((maps - foreground.minimum) / (foreground.maximum - foreground.minimum), 0, 1)
+
+
+def joined_map(
+    layer1: Float[np.ndarray, "height width channel"],
+    foreground: Foreground,
+    neighbours: Sequence[Float[np.ndarray, "height width"]],
+    grid: int,
+) -> Float[np.ndarray, "grid grid"]:
+    """The largest of an image's own foreground and its neighbours' maps, on a grid; float32.
+
+    So a defect that does not look like the object still lies on it. A map that is finer than the
+    grid is averaged, a coarser one interpolated.
+    """
+    maps = [foreground_map(layer1[None], foreground)[0], *neighbours]
+    largest = np.max(np.stack(maps).astype(np.float32), axis=0)
+    method = cv2.INTER_AREA if min(largest.shape) >= grid else cv2.INTER_LINEAR
+    return cv2.resize(largest, (grid, grid), interpolation=method)
 
 
 def _clusters(layer1: Any, count: int, seed: int) -> Float[np.ndarray, "2 channel"]:
@@ -122,6 +143,9 @@ def _discriminant(
     """Weight and bias of the linear discriminant, positive on the object's side."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+    if not np.ptp(background, axis=0).any() and not np.ptp(centre, axis=0).any():
+        weight = centre[0] - background[0]  # nothing varies within a class: only the means are left
+        return weight, -float(weight @ (centre[0] + background[0])) / 2
     features = np.concatenate([background, centre])
     labels = np.repeat([0, 1], [len(background), len(centre)])
     fitted = LinearDiscriminantAnalysis().fit(features, labels)

@@ -99,11 +99,14 @@ def block_histograms(
 
     Blocks are in raster order. The map is cut into `blocks` x `blocks` parts of as equal a size as
     whole pixels allow: part i covers rows i * height // blocks up to the next part's. Raises
-    ValueError for a map smaller than that, or unknown words.
+    InputError for a map smaller than that, ValueError for unknown words.
     """
     images, height, width = word_maps.shape
     if blocks > min(height, width):
-        raise ValueError(f"a {height} x {width} map cannot be cut into {blocks} x {blocks} blocks")
+        raise InputError(
+            f"a {height} x {width} map cannot be cut into {blocks} x {blocks} blocks;"
+            " raise features.input_px or lower retrieval.blocks"
+        )
     if word_maps.size and not 0 <= word_maps.min() <= word_maps.max() < words:
         raise ValueError(f"word maps must hold words 0 … {words - 1}")
     row, column = _block_of(height, blocks)[:, None], _block_of(width, blocks)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -11,7 +10,7 @@ from adclick.artifacts import ArraySpec, create_array, create_arrays, image_ids,
 from adclick.commands.backbone import open_backbone, stream_features
 from adclick.commands.entry import parse_job, run
 from adclick.config import ComputeResiduals
-from adclick.foreground import Foreground, foreground_map
+from adclick.foreground import Foreground, joined_map
 from adclick.matching import match_in_bank, residual, residual_length
 from adclick.parts import made_in_parts
 
@@ -107,11 +106,7 @@ def _foreground(layer1: np.ndarray, fitted: Any, found: np.ndarray, grid: int) -
     """The larger of the image's own and its neighbours' foreground at every patch."""
     bias, minimum, maximum = fitted["numbers"][:]
     classifier = Foreground(fitted["weight"][:], float(bias), float(minimum), float(maximum))
-    maps = [foreground_map(layer1[None], classifier)[0], *(fitted["maps"][row] for row in found)]
-    highest = np.max(np.stack(maps).astype(np.float32), axis=0)
-    finer = min(highest.shape) >= grid
-    method = cv2.INTER_AREA if finer else cv2.INTER_LINEAR
-    return cv2.resize(highest, (grid, grid), interpolation=method)
+    return joined_map(layer1, classifier, [fitted["maps"][row] for row in found], grid)
 
 
 if __name__ == "__main__":
