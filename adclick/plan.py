@@ -3,6 +3,7 @@
 Pure functions of the configuration, used by the Snakefile. Wildcards come as plain keywords.
 """
 
+import itertools
 import json
 import os
 import re
@@ -26,9 +27,11 @@ from adclick.config import (
     FitRetrieval,
     GeneratePrompts,
     LabelDefects,
-    MakeFigures,
+    MakeClickFigures,
     MakeManifest,
+    MakeMapFigures,
     MakeTable,
+    MakeTrainingFigure,
     PredictMaps,
     Section,
     SegVariant,
@@ -36,6 +39,7 @@ from adclick.config import (
     TrainAdclick,
     TrainAdclickSeg,
     Training,
+    TrainingFiles,
     pick,
 )
 from adclick.errors import InputError
@@ -43,8 +47,9 @@ from adclick.provenance import digest
 
 REAL, SIMULATED = "real", "simulated"
 SORTED_SPLIT = "sorted"
-FIGURE_NAMES = ("clicks", "maps", "curve")
-CLICK_TABLES, UNSUPERVISED_TABLES, SUPERVISED_TABLES = (1, 7), (2, 3), (4, 5, 6)
+NOTHING = "none"  # the method that a figure shows when the run has none
+NETWORK_TITLES = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
+CLICK_TABLES, UNSUPERVISED_TABLES = (1, 7), (2, 3)
 
 
 # --- places -------------------------------------------------------------------------------------
@@ -225,23 +230,19 @@ def map_methods(config: Config) -> dict[str, list[int]]:
 
 
 def table_methods(config: Config, number: int) -> list[str]:
-    """The methods that a table shows, peers first."""
+    """The methods that a table shows, peers first; of an ablation (7, 8) also those not run."""
     variants = config.adclick_seg_variants
-    if number in CLICK_TABLES:
-        shown = [
-            name
-            for name in config.run_adclick
-            if config.adclick_variants[name].residual or number == 1
-        ]
-        return [*config.run_click_peers, *shown] if number == 1 else shown
+    if number == 1:
+        return [*config.run_click_peers, *config.run_adclick]
+    if number == 7:
+        return [name for name, variant in config.adclick_variants.items() if variant.residual]
+    if number == 8:
+        return [name for name, variant in variants.items() if variant.supervision == "weak"]
     free = [name for name in config.run_adclick_seg if variants[name].supervision == "unsupervised"]
     if number in UNSUPERVISED_TABLES:
         return [*config.run_map_peers, *free]
     supervised = [name for name in config.run_adclick_seg if name not in free]
-    if number in SUPERVISED_TABLES:
-        named = [name for name in supervised if variants[name].abandon]
-        return [*config.run_map_peers, *named]
-    return [name for name in supervised if variants[name].supervision == "weak"]
+    return [*config.run_map_peers, *(name for name in supervised if variants[name].abandon)]
 
 
 def table_metrics(config: Config, number: int) -> list[str]:
@@ -254,53 +255,104 @@ def table_metrics(config: Config, number: int) -> list[str]:
         for dataset in config.tables.get(number, [])
         for category in config.datasets[dataset].categories
         for method in table_methods(config, number)
-        for seed in seeds[method]
+        for seed in seeds.get(method, [])
     ]
 
 
-def figure_inputs(config: Config, place: str) -> dict[str, list[str]]:
-    """What a category's figures show: metrics of every seed, maps of every method's first seed."""
-    folder = category_folder(config, place)
-
-    def files(stage: str, methods: Mapping[str, list[int]], name: str, *, every: bool) -> list[str]:
-        return [
-            f"{folder}/{stage}/{method}/seed{seed}/{name}"
-            for method, seeds in methods.items()
-            for seed in (seeds if every else seeds[:1])
-        ]
-
+def click_figure_inputs(config: Config, place: str) -> dict[str, Any]:
+    """Metrics of every click method and seed, and the maps whose best and worst cases are shown."""
+    folder, methods = f"{category_folder(config, place)}/evaluate_clicks", click_methods(config)
+    shown = shown_click_method(config)
     return {
-        "click_metrics": files(
-            "evaluate_clicks", click_methods(config), "metrics.json", every=True
-        ),
-        "click_maps": files("evaluate_clicks", click_methods(config), "maps.h5", every=False),
-        "maps": files("predict_maps", map_methods(config), "maps.h5", every=False),
+        "metrics": _seed_files(folder, methods, "metrics.json"),
+        "maps": f"{folder}/{shown}/seed{methods[shown][0]}/maps.h5",
     }
 
 
-def table_targets(config: Config) -> dict[int, list[str]]:
-    """What each of the paper's eight tables is made of here: its file, or nothing where the run has
-    none.
+def map_figure_inputs(config: Config, place: str) -> dict[str, list[str]]:
+    """Curves of every detection method and seed, and the first seed's maps of those compared."""
+    folder, methods = category_folder(config, place), map_methods(config)
+    first = {name: methods[name][:1] for name in compared_map_methods(config)}
+    return {
+        "maps": _seed_files(f"{folder}/predict_maps", first, "maps.h5"),
+        "curves": _seed_files(f"{folder}/evaluate_maps", methods, "curves.json"),
+    }
+
+
+def _seed_files(folder: str, methods: Mapping[str, list[int]], name: str) -> list[str]:
+    return [
+        f"{folder}/{method}/seed{seed}/{name}"
+        for method, seeds in methods.items()
+        for seed in seeds
+    ]
+
+
+def shown_click_method(config: Config) -> str:
+    """The click method whose cases are shown: the one that labels, else the last one run."""
+    methods = list(click_methods(config))
+    return config.label_with if config.label_with in methods else [NOTHING, *methods][-1]
+
+
+def compared_map_methods(config: Config) -> list[str]:
+    """The detection methods that stand side by side: those of tables 2 to 6, not the ablation's."""
+    named = [*table_methods(config, 2), *table_methods(config, 4)]
+    return list(dict.fromkeys(named)) or list(map_methods(config))
+
+
+def shown_map_method(config: Config) -> str:
+    """The detection method whose best and worst cases are shown: weakly supervised, else the last
+    of those compared.
     """
-    return {
-        number: [f"results/{config.run}/tables/table{number}.csv"]
-        if config.tables.get(number)
-        else []
-        for number in range(1, 9)
-    }
+    names = compared_map_methods(config)
+    variants = config.adclick_seg_variants
+    weak = [name for name in names if name in variants and variants[name].supervision == "weak"]
+    return [NOTHING, *names, *weak[:1]][-1]
+
+
+def trainings(config: Config, place: str) -> list[tuple[str, str, dict[str, str]]]:
+    """Network, method and records (by phase, of those it has) of every training behind a category's
+    results.
+    """
+    folder = category_folder(config, place)
+    names = [("adclick", name) for name in config.run_adclick]
+    names += [("adclick_seg", name) for name in config.run_adclick_seg]
+    found: list[tuple[str, str, dict[str, str]]] = []
+    for (network, name), seed in itertools.product(names, config.seeds):
+        own = f"{folder}/train_{network}/{name}/seed{seed}/weights.safetensors"
+        if network == "adclick":
+            own = adclick_weights(config, place, name, seed)
+        initial = initial_weights(config, place, network, name, seed).values()
+        files = [f"{Path(path).parent}/record.json" for path in (*initial, own)]
+        phases = {
+            "pretraining" if f"/pretrain_{network}/" in file else "training": file for file in files
+        }
+        found.append((network, name, phases))
+    return found
+
+
+def training_records(config: Config, place: str) -> list[str]:
+    """The records of all trainings behind a category's results, each once."""
+    files = [file for _, _, phases in trainings(config, place) for file in phases.values()]
+    return list(dict.fromkeys(files))
+
+
+def table_file(config: Config, number: int) -> str:
+    """One of the paper's eight tables."""
+    return f"results/{config.run}/tables/table{number}.csv"
 
 
 def tables(config: Config) -> list[str]:
     """The tables of the run, in order."""
-    return [target for targets in table_targets(config).values() for target in targets]
+    return [table_file(config, number) for number in sorted(config.tables) if config.tables[number]]
 
 
 def figures(config: Config) -> list[str]:
-    """The figures of the run: three a category; none without a click method to choose cases by."""
-    if not click_methods(config):
-        return []
+    """The figures of the run, for each category those of which the run has anything to show."""
+    names = ["clicks", "miou"] if click_methods(config) else []
+    names += ["maps", "curves"] if map_methods(config) else []
+    names += ["losses"] if config.run_adclick or config.run_adclick_seg else []
     folders = [f"results/{config.run}/figures/{place}" for place in places(config)]
-    return [f"{folder}/{name}.png" for folder in folders for name in FIGURE_NAMES]
+    return [f"{folder}/{name}.png" for folder in folders for name in names]
 
 
 def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:
@@ -519,18 +571,72 @@ def _make_table(config: Config, wildcards: Mapping[str, str]) -> Section:
         datasets={name: config.datasets[name].categories for name in config.tables[number]},
         methods=methods,
         switches={name: variants[name].model_dump() for name in methods if name in variants},
+        scale=scale_facts(config),
     )
 
 
-def _make_figures(config: Config, wildcards: Mapping[str, str]) -> Section:
+def scale_facts(config: Config) -> dict[str, str]:
+    """The run's values of what sets scales apart, by their names in config/published/settings.csv
+    and in its words.
+    """
+    features, network, language = config.features, config.network, config.language
+    untrained = {True: ", untrained", False: ""}
+    loops = (config.adclick_training, config.adclick_seg_training)
+    steps = {count for loop in loops for count in (loop.pretrain_steps, loop.steps)}
+    seeded = language.weights.source == "seeded"
+    return {
+        "image size": f"{config.size_px} x {config.size_px} px",
+        "feature extractor": f"{features.backbone} of timm"
+        + untrained[features.weights.source == "seeded"],
+        "residual tensor": f"{config.grid} x {config.grid} x {features.dimension}",
+        "normal images retrieved (K)": str(config.retrieval.neighbours),
+        "matching radius (sigma)": f"{config.matching.radius} positions of the grid",
+        "trunk": f"one Swin stage: depth {network.depth}, width {network.dim},"
+        f" {network.heads} heads, window {network.window}",
+        "trained parts of the vision-language module": {
+            "pwam": "PWAM only; Swin frozen",
+            "all": "all",
+        }[config.vision_language.trainable],
+        "text encoder": "a small BERT, untrained" if seeded else language.encoder,
+        "prompts per defect type (U)": str(config.prompts.phrases),
+        "training steps": " to ".join(str(count) for count in sorted({min(steps), max(steps)})),
+    }
+
+
+def _make_click_figures(config: Config, wildcards: Mapping[str, str]) -> Section:
     return pick(
         config,
-        MakeFigures,
+        MakeClickFigures,
         **_named(wildcards),
-        cases=config.figure_cases,
-        click_methods=list(click_methods(config)),
-        map_methods=list(map_methods(config)),
+        methods=list(click_methods(config)),
+        shown=shown_click_method(config),
     )
+
+
+def _make_map_figures(config: Config, wildcards: Mapping[str, str]) -> Section:
+    return pick(
+        config,
+        MakeMapFigures,
+        **_named(wildcards),
+        columns=compared_map_methods(config),
+        methods=list(map_methods(config)),
+        shown=shown_map_method(config),
+    )
+
+
+def _make_training_figure(config: Config, wildcards: Mapping[str, str]) -> Section:
+    place = _place(wildcards)
+    order = {file: number for number, file in enumerate(training_records(config, place))}
+    files = [
+        TrainingFiles(
+            network=NETWORK_TITLES[network],
+            method=name,
+            pretraining=order.get(phases.get("pretraining", "")),
+            training=order.get(phases.get("training", "")),
+        )
+        for network, name, phases in trainings(config, place)
+    ]
+    return pick(config, MakeTrainingFigure, **_named(wildcards), trainings=files)
 
 
 def _named(wildcards: Mapping[str, str]) -> dict[str, str]:
@@ -564,5 +670,7 @@ SETTINGS = {
     "predict_maps": _predict_maps,
     "evaluate_maps": _evaluate_maps,
     "make_table": _make_table,
-    "make_figures": _make_figures,
+    "make_click_figures": _make_click_figures,
+    "make_map_figures": _make_map_figures,
+    "make_training_figure": _make_training_figure,
 }
