@@ -116,5 +116,6 @@ def _area_up_to(places: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _region_weights(mask: Bool[np.ndarray, "height width"]) -> np.ndarray:
     """For each true pixel, 1 / the size of its 8-connected defect."""
     pixels = np.ascontiguousarray(mask).view(np.uint8)
-    regions = cv2.connectedComponents(pixels, connectivity=8, ltype=cv2.CV_32S)[1][mask]
-    return 1 / np.bincount(regions)[regions]
+    regions = cv2.connectedComponents(pixels, connectivity=8, ltype=cv2.CV_32S)[1]
+    numbers = regions[mask].astype(np.int64)
+    return 1 / np.bincount(numbers)[numbers]

@@ -590,7 +590,9 @@ def scale_facts(config: Config) -> dict[str, str]:
         + untrained[features.weights.source == "seeded"],
         "residual tensor": f"{config.grid} x {config.grid} x {features.dimension}",
         "normal images retrieved (K)": str(config.retrieval.neighbours),
-        "matching radius (sigma)": f"{config.matching.radius} positions of the grid",
+        "matching radius (sigma)": "none"
+        if config.matching.radius is None
+        else f"{config.matching.radius} positions of the grid",
         "trunk": f"one Swin stage: depth {network.depth}, width {network.dim},"
         f" {network.heads} heads, window {network.window}",
         "trained parts of the vision-language module": {

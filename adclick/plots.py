@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -30,6 +31,9 @@ TEST_SETS = {
     "supervised": "test images without the training defects",
 }
 SMOOTHED_PARTS = 10  # a loss is averaged over one part in so many of its phase
+
+# Lengths in a legend, in inches: a line with its gaps, a character.
+LEGEND_LINE, LEGEND_CHARACTER = 0.65, 0.065
 
 Record = Mapping[str, Any]
 Curve = dict[int, list[float]]  # clicks -> mIoU of each seed, as a fraction
@@ -68,9 +72,11 @@ def miou_curve(
         raise ValueError("no click records to draw")
     columns = min(4, len(panels))
     rows = math.ceil(len(panels) / columns)
-    legend_columns = max(2, min(len(chosen), int(1.5 * columns)))
+    width = max(2.7 * columns, 4.5)
+    entry = LEGEND_LINE + LEGEND_CHARACTER * max(len(names.get(name, name)) for name in chosen)
+    legend_columns = max(1, min(len(chosen), int(width / entry)))
     legend_rows = math.ceil(len(chosen) / legend_columns)
-    size = (max(2.7 * columns, 4.5), 2.3 * rows + 0.2 * legend_rows + 0.4)
+    size = (width, 2.3 * rows + 0.2 * legend_rows + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     for place, (label, curves) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
@@ -112,8 +118,8 @@ def detection_curves(
         raise ValueError("no curves to draw")
     shown = {name: _mean_curves(kept, methods, name) for name in sets}
     entries = max(len(lines) for lines in shown.values())
-    figure = Figure(figsize=(8.4, (2.9 + 0.17 * entries) * len(sets)), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.12)  # pyright: ignore[reportOptionalMemberAccess]
+    size = (8.4, (2.9 + 0.17 * entries) * len(sets))
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.12))
     figure.suptitle(title, fontsize=11, fontweight="bold")
     for row, name in enumerate(sets):
         for column, kind in enumerate(("precision", "overlap")):
@@ -339,7 +345,7 @@ def _finish(axes: Axes) -> None:
         once.values(),
         once.keys(),
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.17),
+        bbox_to_anchor=(0.5, -0.19),
         frameon=False,
         fontsize=8,
         handlelength=3.2,

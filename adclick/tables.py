@@ -7,6 +7,7 @@ bytes.
 
 import itertools
 import math
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -193,8 +194,7 @@ def scale_departures(facts: Mapping[str, str], settings: pd.DataFrame) -> list[s
     """What a run does at another scale than the paper: each fact beside the paper's value.
 
     `facts` are a run's values by their `setting` in config/published/settings.csv, whose column
-    `ours` has the values at full scale (a value may go on there after a comma). Raises ValueError
-    for a name that the file lacks.
+    `ours` begins with the value at full scale. Raises ValueError for a name that the file lacks.
     """
     lines = {line["setting"]: line for line in settings.to_dict("records")}
     unknown = [name for name in facts if name not in lines]
@@ -203,7 +203,7 @@ def scale_departures(facts: Mapping[str, str], settings: pd.DataFrame) -> list[s
     found: list[str] = []
     for name, value in facts.items():
         paper, full = str(lines[name]["paper"]), str(lines[name]["ours"])
-        if value != full and not full.startswith(f"{value},"):
+        if not re.match(rf"{re.escape(value)}(?![\w.-])", full):
             stated = f"full scale: {full}" if paper == "not stated" else f"paper: {paper}"
             found.append(f"{name} {value} ({stated})")
     return found
@@ -254,7 +254,8 @@ def build_table(
         for block in _blocks(layout, dataset, categories)
         for row in _block_rows(block, layout, index, lines, variants, titles or {})
     ]
-    marking = [MARKED + (APART if departures else "") + "."]
+    compared = any(row.source == PAPER for row in rows)
+    marking = [MARKED + (APART if departures and compared else "") + "."]
     table_notes = [
         *_run_notes(shown, layout, titles or {}),
         *(marking + _row_notes(rows, lines, layout)),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adclick.plan import SETTINGS
 from adclick.provenance import reachable_modules
 
 PACKAGE = Path(__file__).parents[1] / "adclick"
@@ -113,6 +114,29 @@ def test_packages_have_no_code_of_their_own() -> None:
 def test_evaluation_is_out_of_reach_of_training(command: str) -> None:
     reached = reachable_modules(f"adclick.commands.{command}")
     assert not reached & SCORING
+
+
+# What an edit of a module of results can make stale: stages whose code can reach it. Among them is
+# nothing that prepares, trains or predicts.
+FIGURES = {"make_click_figures", "make_map_figures", "make_training_figure"}
+STALE = {
+    "tables": {"make_table"},
+    "table_forms": {"make_table"},
+    "figures": FIGURES,
+    "plots": FIGURES,
+    "metrics": {"evaluate_clicks", "evaluate_maps"},
+    "curves": {"evaluate_maps", *FIGURES},
+}
+
+
+@pytest.mark.parametrize("module", STALE)
+def test_an_edit_of_results_reaches_no_other_stage(module: str) -> None:
+    reaching = {
+        stage
+        for stage in SETTINGS
+        if f"adclick.{module}" in reachable_modules(f"adclick.commands.{stage}")
+    }
+    assert reaching == STALE[module]
 
 
 def test_annotation_never_reaches_training() -> None:

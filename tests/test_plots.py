@@ -103,6 +103,8 @@ DETECTED = [
     curve_record("weak", sets=("supervised",), blind=0.0),
     curve_record("weak", sets=("supervised",), blind=0.0, seed=1),
 ]
+
+
 def falling(first, last, steps):
     return np.linspace(first, last, steps).tolist()
 
@@ -112,7 +114,7 @@ TRAINED = [
     Losses("ADClick", "finetuned", falling(1, 0.5, 40), falling(0.8, 0.2, 30)),
     Losses("ADClick-Seg", "unsupervised", (), falling(0.4, 0.1, 30)),
 ]
-MANY = [f"a method with a long name, {number}" for number in range(11)]
+MANY = [f"one of eleven methods with long names, {number}" for number in range(11)]
 
 
 def drawn(axes):
