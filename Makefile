@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 RUN ?= demo
 CORES ?= all
-SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --configfile config/$(RUN).yaml
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --configfile config/$(RUN).yaml --cores $(CORES)
 
 .PHONY: demo report test check bench setup $(foreach n,1 2 3 4 5 6 7 8,table$(n))
 

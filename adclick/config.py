@@ -298,6 +298,7 @@ class Config(Section):
     detection: Detection
     tables: dict[int, list[Name]]
     figure_cases: Positive
+    titles: dict[str, str]
 
     @field_validator("tables")
     @classmethod
@@ -578,20 +579,54 @@ class MakeTable(Section):
     number: int
     datasets: dict[str, list[str]]
     methods: list[str]
-    titles: dict[str, str]
     switches: dict[str, dict[str, Any]]
     scale_note: str
+    scale: dict[str, str]
+    titles: dict[str, str]
 
 
-class MakeFigures(Section):
-    """Settings of `make_figures`."""
+class MakeClickFigures(Section):
+    """Settings of `make_click_figures`; cases are those of the method `shown`."""
 
     dataset: str
     category: str
-    cases: int
+    figure_cases: int
     clicks: Clicks
-    click_methods: list[str]
-    map_methods: list[str]
+    methods: list[str]
+    shown: str
+    titles: dict[str, str]
+
+
+class MakeMapFigures(Section):
+    """Settings of `make_map_figures`: `columns` are the methods of the sheet, whose cases are those
+    of `shown`; `methods` those of the curves.
+    """
+
+    dataset: str
+    category: str
+    figure_cases: int
+    columns: list[str]
+    methods: list[str]
+    shown: str
+    titles: dict[str, str]
+
+
+class TrainingFiles(Section):
+    """A method's trainings as places in a list of records; None where it lacks the phase."""
+
+    network: str
+    method: str
+    pretraining: int | None
+    training: int | None
+
+
+class MakeTrainingFigure(Section):
+    """Settings of `make_training_figure`."""
+
+    dataset: str
+    category: str
+    trainings: list[TrainingFiles]
+    titles: dict[str, str]
 
 
 StageT = TypeVar("StageT", bound=Section)

@@ -1,17 +1,14 @@
-"""Pictures of results: click sheets, map sheets, and mIoU against clicks.
+"""Sheets of cases: images with clicks and masks, or with anomaly maps, from the best to the worst.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart; clicks differ in shape too,
-and curves in marker and dash, so that a grey print still reads. Metrics come in as fractions and
-are written as percent. Nothing here touches pyplot or the user's matplotlib settings, so that
-equal input gives equal bytes.
+so that a grey print still reads. Metrics come in as fractions and are written as percent. Nothing
+here touches pyplot or the user's matplotlib settings, so that equal input gives equal bytes.
 """
 
 import math
-import os
-import statistics
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +23,24 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
+from adclick.artifacts import replacing, write_text
 from adclick.clicks import Click
+from adclick.provenance import canonical_json
 
 ORANGE, SKY_BLUE, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILLION, PURPLE, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"
 TRUTH_COLOUR, MASK_COLOUR = SKY_BLUE, VERMILLION
-CURVE_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
-CURVE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-CURVE_DASHES = ("-", "--", "-.", ":")
 MAP_COLOURS = "inferno"
 RESOLUTION_DPI = 150
 
 # Lengths on the page, in inches; angles of a click's number around its mark, tried in this order.
 PANEL_WIDTH, PANEL_GAP, PAGE_MARGIN = 1.75, 0.08, 0.12
-LINE_HEIGHT, LABEL_HEIGHT, ROW_GAP, FOOT_HEIGHT = 0.165, 0.19, 0.2, 0.42
-CHARACTER_WIDTH = 0.085
+LINE_HEIGHT, LABEL_HEIGHT, LABEL_LINE, ROW_GAP, FOOT_HEIGHT = 0.165, 0.19, 0.14, 0.2, 0.42
+CHARACTER_WIDTH, LABEL_CHARACTERS = 0.085, 28
 NUMBER_ANGLES = (45, 135, 315, 225, 0, 180, 90, 270)
 NUMBER_DISTANCE = 0.13
 # A detail spans at least this share of the image; beyond DETAIL_MOST the whole image is shown.
 DETAIL_LEAST, DETAIL_MOST, DETAIL_MARGIN = 0.3, 0.8, 1.5
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +57,16 @@ class ClickCase:
 
 @dataclass(frozen=True, eq=False)
 class MapCase:
-    """One image with its anomaly maps, keyed by the method's printed name; `truth` may be empty."""
+    """One image with its anomaly maps and their AP, keyed by the method's printed name.
+
+    `truth` may be empty; a map without AP has none printed.
+    """
 
     image: UInt8[np.ndarray, "height width 3"]
     truth: Bool[np.ndarray, "height width"]
     maps: Mapping[str, Float[np.ndarray, "height width"]]
     title: str
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,12 @@ class Sheet:
     figure: Figure
     tops: tuple[float, ...]
     panel_height: float
+    label_height: float
 
     def panel(self, row: int, column: int, label: str) -> Axes:
         """An empty panel without ticks under its label."""
         left = PAGE_MARGIN + column * (PANEL_WIDTH + PANEL_GAP)
-        axes = self.box(left, self.tops[row] + LABEL_HEIGHT, PANEL_WIDTH, self.panel_height)
+        axes = self.box(left, self.tops[row] + self.label_height, PANEL_WIDTH, self.panel_height)
         axes.set_title(label, fontsize=8, pad=3)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -107,6 +106,20 @@ class Window:
     width: int
 
 
+def choose_cases(scores: Sequence[float], count: int) -> dict[int, str]:
+    """`count` places in `scores`, from the highest to the lowest score, and what each one is.
+
+    They are evenly spaced in rank, and named `best`, `median`, `worst`, or by their rank. One case
+    is the median. Of equal scores the first counts as the better; fewer scores give fewer cases.
+    """
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist()
+    last, wanted = len(order) - 1, min(count, len(order))
+    steps = max(1, wanted - 1)
+    ranks = [last // 2] if wanted == 1 else [place * last // steps for place in range(wanted)]
+    names = {last // 2: "median", last: "worst", 0: "best"}
+    return {order[rank]: names.get(rank, f"rank {rank + 1} of {last + 1}") for rank in ranks}
+
+
 @style.context("default")
 def click_sheet(cases: Sequence[ClickCase], *, title: str = "") -> Figure:
     """A row per case: image, true outline, numbered clicks, and the mask after so many clicks.
@@ -127,12 +140,13 @@ def click_sheet(cases: Sequence[ClickCase], *, title: str = "") -> Figure:
 def map_sheet(cases: Sequence[MapCase], *, title: str = "") -> Figure:
     """A row per case: image, true outline, and each method's anomaly map.
 
-    A method has one colour scale for all rows, given below its column, so that its maps can be
-    compared between images; scales differ between methods. A case may lack a method's map; that
-    panel says so. Raises ValueError without cases.
+    A map is labelled with its AP in percent. A method has one colour scale for all rows, given
+    below its column, so that its maps can be compared between images; scales differ between
+    methods. A case may lack a method's map; that panel says so. Raises ValueError without cases.
     """
     methods = list(dict.fromkeys(method for case in cases for method in case.maps))
-    sheet = _sheet([case.title for case in cases], _aspect(cases), 2 + len(methods), title)
+    titles = [case.title for case in cases]
+    sheet = _sheet(titles, _aspect(cases), 2 + len(methods), title, label_lines=2)
     scales = {
         method: _scale([case.maps[method] for case in cases if method in case.maps])
         for method in methods
@@ -141,74 +155,28 @@ def map_sheet(cases: Sequence[MapCase], *, title: str = "") -> Figure:
         _show_image(sheet.panel(row, 0, "image"), case.image)
         _show_truth(sheet.panel(row, 1, _truth_label(case.truth)), case.image, case.truth)
         for column, method in enumerate(methods, start=2):
-            _show_map(sheet.panel(row, column, method), case, method, scales[method])
+            panel = sheet.panel(row, column, _map_label(case, method))
+            _show_map(panel, case, method, scales[method])
     for column, method in enumerate(methods, start=2):
         _colour_bar(sheet, column, scales[method])
     return sheet.figure
 
 
-@style.context("default")
-def miou_curve(
-    records: Sequence[Record],
-    *,
-    methods: Sequence[str] | None = None,
-    titles: Mapping[str, str] | None = None,
-) -> Figure:
-    """mIoU in percent against the number of clicks: a panel per category, a curve per method.
-
-    `records` are metric records; those of kind `clicks` count. Data sets of several categories have
-    a first panel of their average, with the methods that every category has. Bars are one sample
-    standard deviation over seeds. `methods` chooses and orders the curves (default: all, by name);
-    panels are in the records' order; `titles` are printed names of data sets, categories and
-    methods. Raises ValueError without click records.
-    """
-    names = dict(titles or {})
-    clicks = [record for record in records if record["kind"] == "clicks"]
-    chosen = list(methods or sorted({record["method"] for record in clicks}))
-    panels = _curve_panels(clicks, chosen, names)
-    if not any(panels.values()):
-        raise ValueError("no click records to draw")
-    columns = min(4, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    legend_columns = max(2, min(len(chosen), int(1.5 * columns)))
-    legend_rows = math.ceil(len(chosen) / legend_columns)
-    size = (max(2.7 * columns, 4.5), 2.3 * rows + 0.2 * legend_rows + 0.4)
-    figure = Figure(figsize=size, layout="constrained")
-    for place, (label, curves) in enumerate(panels.items()):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        _show_curves(axes, label, curves, chosen)
-        axes.set_ylim(*_curve_limits(panels))
-        axes.set_xlabel("clicks" if place + columns >= len(panels) else "", fontsize=9)
-        axes.set_ylabel("mIoU (%)" if place % columns == 0 else "", fontsize=9)
-    handles = [
-        Line2D([], [], label=names.get(method, method), **_curve_style(place))
-        for place, method in enumerate(chosen)
-    ]
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=legend_columns,
-        frameon=False,
-        fontsize=8,
-    )
-    return figure
+def place_title(dataset: str, category: str, titles: Mapping[str, str]) -> str:
+    """The printed names of a data set and its category, as the title of a figure."""
+    return ", ".join(titles.get(name, name) for name in (dataset, category))
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG at 150 dpi: at once or not at all, without date or version in it.
+def save(figure: Figure, path: Path, *, stamp: Mapping[str, Any]) -> None:
+    """Write the figure as PNG at 150 dpi, without date or version in it, and its stamp beside it.
 
-    Raises ValueError for another ending than `.png`.
+    At once or not at all. Raises ValueError for another ending than `.png`.
     """
     if path.suffix != ".png":
         raise ValueError(f"{path}: figures are saved as .png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with style.context("default"):
-            figure.savefig(partial, format="png", dpi=RESOLUTION_DPI, metadata={"Software": None})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, style.context("default"):
+        figure.savefig(partial, format="png", dpi=RESOLUTION_DPI, metadata={"Software": None})
+    write_text(path.with_name(f"{path.name}.stamp.json"), canonical_json(stamp) + "\n")
 
 
 def _aspect(cases: Sequence[ClickCase] | Sequence[MapCase]) -> float:
@@ -218,8 +186,11 @@ def _aspect(cases: Sequence[ClickCase] | Sequence[MapCase]) -> float:
     return max(case.image.shape[0] / case.image.shape[1] for case in cases)
 
 
-def _sheet(row_titles: Sequence[str], aspect: float, columns: int, title: str) -> Sheet:
+def _sheet(
+    row_titles: Sequence[str], aspect: float, columns: int, title: str, *, label_lines: int = 1
+) -> Sheet:
     """A blank page with its title and row titles written."""
+    label_height = LABEL_HEIGHT + (label_lines - 1) * LABEL_LINE
     width = 2 * PAGE_MARGIN + columns * PANEL_WIDTH + (columns - 1) * PANEL_GAP
     panel_height = aspect * PANEL_WIDTH
     characters = int((width - 2 * PAGE_MARGIN) / CHARACTER_WIDTH)
@@ -230,7 +201,7 @@ def _sheet(row_titles: Sequence[str], aspect: float, columns: int, title: str) -
     for lines in texts[1:]:
         title_tops.append(top)
         panel_tops.append(top + len(lines) * LINE_HEIGHT)
-        top = panel_tops[-1] + LABEL_HEIGHT + panel_height + ROW_GAP
+        top = panel_tops[-1] + label_height + panel_height + ROW_GAP
     height = top + FOOT_HEIGHT
     figure = Figure(figsize=(width, height))
     for lines, place, size in zip(
@@ -244,7 +215,7 @@ def _sheet(row_titles: Sequence[str], aspect: float, columns: int, title: str) -
             fontweight="bold",
             verticalalignment="top",
         )
-    return Sheet(figure, tuple(panel_tops), panel_height)
+    return Sheet(figure, tuple(panel_tops), panel_height, label_height)
 
 
 def _click_row(sheet: Sheet, row: int, case: ClickCase, counts: Sequence[int]) -> None:
@@ -437,6 +408,11 @@ def _scale(maps: Iterable[Float[np.ndarray, "height width"]]) -> Normalize:
     return Normalize(min(low for low, _ in values), max(high for _, high in values))
 
 
+def _map_label(case: MapCase, method: str) -> str:
+    name = textwrap.shorten(method, LABEL_CHARACTERS, placeholder=" …")
+    return f"{name}\nAP {100 * case.scores[method]:.1f} %" if method in case.scores else name
+
+
 def _show_map(axes: Axes, case: MapCase, method: str, scale: Normalize) -> None:
     if method not in case.maps:
         _say(axes, "not run")
@@ -447,7 +423,7 @@ def _show_map(axes: Axes, case: MapCase, method: str, scale: Normalize) -> None:
 
 def _colour_bar(sheet: Sheet, column: int, scale: Normalize) -> None:
     """A colour bar below a column, labelled at both ends."""
-    last = sheet.tops[-1] + LABEL_HEIGHT + sheet.panel_height
+    last = sheet.tops[-1] + sheet.label_height + sheet.panel_height
     left = PAGE_MARGIN + column * (PANEL_WIDTH + PANEL_GAP)
     axes = sheet.box(left + 0.15, last + 0.10, PANEL_WIDTH - 0.3, 0.10)
     ticks = sorted({float(scale.vmin or 0.0), float(scale.vmax or 0.0)})
@@ -466,86 +442,3 @@ def _click_legend(figure: Figure) -> None:
         _click_mark(Click(0, 0, positive=False), "negative click (no defect)"),
     ]
     figure.legend(handles=handles, loc="lower center", ncols=4, frameon=False, fontsize=8)
-
-
-Curve = dict[int, list[float]]  # clicks -> mIoU of each seed, as a fraction
-
-
-def _curve_panels(
-    records: Sequence[Record], methods: Sequence[str], names: Mapping[str, str]
-) -> dict[str, dict[str, Curve]]:
-    """Per panel title the curve of each method; averages over categories come first."""
-    runs: dict[str, dict[str, dict[str, dict[int, Record]]]] = {}
-    for record in records:
-        if record["method"] in methods:
-            categories = runs.setdefault(record["dataset"], {})
-            seeds = categories.setdefault(record["category"], {}).setdefault(record["method"], {})
-            seeds[int(record["seed"])] = record["counts"]
-    panels: dict[str, dict[str, Curve]] = {}
-    for dataset, categories in runs.items():
-        groups = {category: (category,) for category in categories}
-        if len(categories) > 1:
-            groups = {f"average of {len(categories)}": tuple(categories), **groups}
-        for group, members in groups.items():
-            label = f"{names.get(dataset, dataset)}: {names.get(group, group)}"
-            found = {
-                method: _mean_curve([categories[member].get(method, {}) for member in members])
-                for method in methods
-            }
-            panels[label] = {method: curve for method, curve in found.items() if curve}
-    return panels
-
-
-def _mean_curve(runs: Sequence[Mapping[int, Mapping[str, Mapping[str, float]]]]) -> Curve:
-    """mIoU averaged over categories, per number of clicks and per seed that all of them have."""
-    curve: Curve = {}
-    for seed in sorted(set(runs[0]).intersection(*runs[1:])):
-        counts = set(runs[0][seed]).intersection(*(run[seed] for run in runs[1:]))
-        for count in sorted(counts, key=int):
-            values = [run[seed][count]["miou"] for run in runs]
-            curve.setdefault(int(count), []).append(math.fsum(values) / len(values))
-    return dict(sorted(curve.items()))
-
-
-def _curve_style(place: int) -> dict[str, Any]:
-    return {
-        "color": CURVE_COLOURS[place % len(CURVE_COLOURS)],
-        "marker": CURVE_MARKERS[place % len(CURVE_MARKERS)],
-        "linestyle": CURVE_DASHES[place % len(CURVE_DASHES)],
-        "linewidth": 1.6,
-        "markersize": 5.0,
-    }
-
-
-def _curve_limits(panels: Mapping[str, Mapping[str, Curve]]) -> tuple[float, float]:
-    """Percent limits in tens that hold the values of every panel, for all panels alike."""
-    percents = [
-        100 * value
-        for curves in panels.values()
-        for curve in curves.values()
-        for values in curve.values()
-        for value in values
-    ]
-    low, high = math.floor((min(percents) - 3) / 10), math.ceil((max(percents) + 3) / 10)
-    return max(0.0, 10.0 * low), min(100.0, 10.0 * high) + 1.0
-
-
-def _show_curves(
-    axes: Axes, label: str, curves: Mapping[str, Curve], methods: Sequence[str]
-) -> None:
-    counts = sorted({count for curve in curves.values() for count in curve})
-    for place, method in enumerate(methods):
-        curve = curves.get(method, {})
-        means = [100 * statistics.fmean(values) for values in curve.values()]
-        axes.plot(list(curve), means, **_curve_style(place))
-        for count, mean in zip(curve, means, strict=True):
-            if len(curve[count]) > 1:
-                deviation = 100 * statistics.stdev(curve[count])
-                axes.errorbar(count, mean, deviation, color=_curve_style(place)["color"], capsize=3)
-    axes.set_title(label, fontsize=9)
-    axes.set_xticks(counts)
-    axes.margins(x=0.12)
-    axes.tick_params(labelsize=8)
-    axes.grid(axis="y", color="0.88", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -3,6 +3,7 @@
 Pure functions of the configuration, used by the Snakefile. Wildcards come as plain keywords.
 """
 
+import itertools
 import json
 import os
 import re
@@ -26,9 +27,11 @@ from adclick.config import (
     FitRetrieval,
     GeneratePrompts,
     LabelDefects,
-    MakeFigures,
+    MakeClickFigures,
     MakeManifest,
+    MakeMapFigures,
     MakeTable,
+    MakeTrainingFigure,
     PredictMaps,
     Section,
     SegTraining,
@@ -37,6 +40,7 @@ from adclick.config import (
     TrainAdclick,
     TrainAdclickSeg,
     Training,
+    TrainingFiles,
     pick,
 )
 from adclick.errors import InputError
@@ -45,8 +49,9 @@ from adclick.provenance import digest
 REAL, SIMULATED = "real", "simulated"
 TRUE_LABELS, CLICKED_LABELS = "full", "weak_"
 SORTED_SPLIT = "sorted"
-FIGURE_NAMES = ("clicks", "maps", "curve")
-CLICK_TABLES, UNSUPERVISED_TABLES, SUPERVISED_TABLES = (1, 7), (2, 3), (4, 5, 6)
+NOTHING = "none"  # the method that a figure shows when the run has none
+NETWORK_TITLES = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
+CLICK_TABLES, UNSUPERVISED_TABLES, ABLATIONS = (1, 7), (2, 3), (7, 8)
 
 
 # --- places -------------------------------------------------------------------------------------
@@ -355,32 +360,29 @@ def map_methods(config: Config) -> dict[str, list[int]]:
 
 
 def table_methods(config: Config, number: int) -> list[str]:
-    """The methods that a table shows, peers first; the ablations (7, 8) of the run's matching
-    alone.
+    """The methods that a table shows, peers first; an ablation (7, 8) those of the run's matching,
+    also those not run.
     """
     variants = config.adclick_seg_variants
     if number == 1:
         return [*config.run_click_peers, *config.run_adclick]
-    if number in CLICK_TABLES:
-        shown = [name for name in config.run_adclick if config.adclick_variants[name].residual]
-        return [name for name in shown if click_matching(config, name) == config.matching]
+    if number in ABLATIONS:
+        return _ablation(config, number)
     free = [name for name in config.run_adclick_seg if variants[name].supervision == "unsupervised"]
     if number in UNSUPERVISED_TABLES:
         return [*config.run_map_peers, *free]
     supervised = [name for name in config.run_adclick_seg if name not in free]
-    if number in SUPERVISED_TABLES:
-        named = [name for name in supervised if variants[name].abandon]
-        return [*config.run_map_peers, *named]
-    weak = [name for name in supervised if variants[name].supervision == "weak"]
-    return [name for name in weak if map_matching(config, name) == config.matching]
+    return [*config.run_map_peers, *(name for name in supervised if variants[name].abandon)]
 
 
-def method_titles(config: Config) -> dict[str, str]:
-    """Printed names of methods whose own names do not say enough."""
-    return {
-        name: f"training-free map, {matching.replace('_', '-')}"
-        for name, matching in config.map_peers.items()
-    }
+def _ablation(config: Config, number: int) -> list[str]:
+    click, detection = config.adclick_variants, config.adclick_seg_variants
+    shown = {
+        7: [name for name, variant in click.items() if variant.residual],
+        8: [name for name, variant in detection.items() if variant.supervision == "weak"],
+    }[number]
+    defined: Mapping[str, AdclickVariant | SegVariant] = {7: click, 8: detection}[number]
+    return [name for name in shown if matching_of(config, defined[name]) == config.matching]
 
 
 def table_metrics(config: Config, number: int) -> list[str]:
@@ -393,62 +395,117 @@ def table_metrics(config: Config, number: int) -> list[str]:
         for dataset in config.tables.get(number, [])
         for category in config.datasets[dataset].categories
         for method in table_methods(config, number)
-        for seed in seeds[method]
+        for seed in seeds.get(method, [])
     ]
 
 
-def drawn_methods(config: Config) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-    """The click and the detection methods in figures, and their seeds: the run's matching alone."""
-    clicks, maps = click_methods(config), map_methods(config)
-    return (
-        {name: clicks[name] for name in clicks if click_matching(config, name) == config.matching},
-        {name: maps[name] for name in maps if map_matching(config, name) == config.matching},
-    )
+def drawn_clicks(config: Config) -> dict[str, list[int]]:
+    """The click methods in figures and their seeds: those of the run's matching."""
+    found = click_methods(config).items()
+    return {name: seeds for name, seeds in found if click_matching(config, name) == config.matching}
 
 
-def figure_inputs(config: Config, place: str) -> dict[str, list[str]]:
-    """What a category's figures show: metrics of every seed, maps of every method's first seed."""
-    folder = category_folder(config, place)
-    clicks, maps = drawn_methods(config)
+def drawn_maps(config: Config) -> dict[str, list[int]]:
+    """The detection methods in figures and their seeds: those of the run's matching."""
+    found = map_methods(config).items()
+    return {name: seeds for name, seeds in found if map_matching(config, name) == config.matching}
 
-    def files(stage: str, methods: Mapping[str, list[int]], name: str, *, every: bool) -> list[str]:
-        return [
-            f"{folder}/{stage}/{method}/seed{seed}/{name}"
-            for method, seeds in methods.items()
-            for seed in (seeds if every else seeds[:1])
-        ]
 
+def click_figure_inputs(config: Config, place: str) -> dict[str, Any]:
+    """Metrics of every click method and seed, and the maps whose best and worst cases are shown."""
+    folder, methods = f"{category_folder(config, place)}/evaluate_clicks", drawn_clicks(config)
+    shown = shown_click_method(config)
     return {
-        "click_metrics": files("evaluate_clicks", clicks, "metrics.json", every=True),
-        "click_maps": files("evaluate_clicks", clicks, "maps.h5", every=False),
-        "maps": files("predict_maps", maps, "maps.h5", every=False),
+        "metrics": _seed_files(folder, methods, "metrics.json"),
+        "maps": f"{folder}/{shown}/seed{methods[shown][0]}/maps.h5",
     }
 
 
-def table_targets(config: Config) -> dict[int, list[str]]:
-    """What each of the paper's eight tables is made of here: its file, or nothing where the run has
-    none.
+def map_figure_inputs(config: Config, place: str) -> dict[str, list[str]]:
+    """Curves of every detection method and seed, and the first seed's maps of those compared."""
+    folder, methods = category_folder(config, place), drawn_maps(config)
+    first = {name: methods[name][:1] for name in compared_map_methods(config)}
+    return {
+        "maps": _seed_files(f"{folder}/predict_maps", first, "maps.h5"),
+        "curves": _seed_files(f"{folder}/evaluate_maps", methods, "curves.json"),
+    }
+
+
+def _seed_files(folder: str, methods: Mapping[str, list[int]], name: str) -> list[str]:
+    return [
+        f"{folder}/{method}/seed{seed}/{name}"
+        for method, seeds in methods.items()
+        for seed in seeds
+    ]
+
+
+def shown_click_method(config: Config) -> str:
+    """The click method whose cases are shown: the one that labels, else the last one run."""
+    methods = list(drawn_clicks(config))
+    return config.label_with if config.label_with in methods else [NOTHING, *methods][-1]
+
+
+def compared_map_methods(config: Config) -> list[str]:
+    """The detection methods that stand side by side: those of tables 2 to 6, not the ablation's."""
+    drawn = drawn_maps(config)
+    named = [*table_methods(config, 2), *table_methods(config, 4)]
+    return [name for name in dict.fromkeys(named) if name in drawn] or list(drawn)
+
+
+def shown_map_method(config: Config) -> str:
+    """The detection method whose best and worst cases are shown: weakly supervised, else the last
+    of those compared.
     """
-    return {
-        number: [f"results/{config.run}/tables/table{number}.csv"]
-        if config.tables.get(number)
-        else []
-        for number in range(1, 9)
-    }
+    names = compared_map_methods(config)
+    variants = config.adclick_seg_variants
+    weak = [name for name in names if name in variants and variants[name].supervision == "weak"]
+    return [NOTHING, *names, *weak[:1]][-1]
+
+
+def trainings(config: Config, place: str) -> list[tuple[str, str, dict[str, str]]]:
+    """Network, method and records (by phase, of those it has) of every training behind a category's
+    results.
+    """
+    folder = category_folder(config, place)
+    names = [("adclick", name) for name in config.run_adclick]
+    names += [("adclick_seg", name) for name in config.run_adclick_seg]
+    found: list[tuple[str, str, dict[str, str]]] = []
+    for (network, name), seed in itertools.product(names, config.seeds):
+        own = f"{folder}/train_{network}/{name}/seed{seed}/weights.safetensors"
+        if network == "adclick":
+            own = adclick_weights(config, place, name, seed)
+        initial = initial_weights(config, place, network, name, seed).values()
+        files = [f"{Path(path).parent}/record.json" for path in (*initial, own)]
+        phases = {
+            "pretraining" if f"/pretrain_{network}/" in file else "training": file for file in files
+        }
+        found.append((network, name, phases))
+    return found
+
+
+def training_records(config: Config, place: str) -> list[str]:
+    """The records of all trainings behind a category's results, each once."""
+    files = [file for _, _, phases in trainings(config, place) for file in phases.values()]
+    return list(dict.fromkeys(files))
+
+
+def table_file(config: Config, number: int) -> str:
+    """One of the paper's eight tables."""
+    return f"results/{config.run}/tables/table{number}.csv"
 
 
 def tables(config: Config) -> list[str]:
     """The tables of the run, in order."""
-    return [target for targets in table_targets(config).values() for target in targets]
+    return [table_file(config, number) for number in sorted(config.tables) if config.tables[number]]
 
 
 def figures(config: Config) -> list[str]:
-    """The figures of the run: three a category; none without a click method to choose cases by."""
-    clicks, _ = drawn_methods(config)
-    if not clicks:
-        return []
+    """The figures of the run, for each category those of which the run has anything to show."""
+    names = ["clicks", "miou"] if drawn_clicks(config) else []
+    names += ["maps", "curves"] if drawn_maps(config) else []
+    names += ["losses"] if config.run_adclick or config.run_adclick_seg else []
     folders = [f"results/{config.run}/figures/{place}" for place in places(config)]
-    return [f"{folder}/{name}.png" for folder in folders for name in FIGURE_NAMES]
+    return [f"{folder}/{name}.png" for folder in folders for name in names]
 
 
 def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:
@@ -667,28 +724,80 @@ def _make_table(config: Config, wildcards: Mapping[str, str]) -> Section:
         8: config.adclick_seg_variants,
     }.get(number, {})
     methods = table_methods(config, number)
-    titles = method_titles(config)
     return pick(
         config,
         MakeTable,
         number=number,
         datasets={name: config.datasets[name].categories for name in config.tables[number]},
         methods=methods,
-        titles={name: titles[name] for name in methods if name in titles},
         switches={name: variants[name].model_dump() for name in methods if name in variants},
+        scale=scale_facts(config),
     )
 
 
-def _make_figures(config: Config, wildcards: Mapping[str, str]) -> Section:
-    clicks, maps = drawn_methods(config)
+def scale_facts(config: Config) -> dict[str, str]:
+    """The run's values of what sets scales apart, by their names in config/published/settings.csv
+    and in its words.
+    """
+    features, network, language = config.features, config.network, config.language
+    untrained = {True: ", untrained", False: ""}
+    loops = (config.adclick_training, config.adclick_seg_training)
+    steps = {count for loop in loops for count in (loop.pretrain_steps, loop.steps)}
+    seeded = language.weights.source == "seeded"
+    radius = config.matchings[config.matching].radius
+    return {
+        "image size": f"{config.size_px} x {config.size_px} px",
+        "feature extractor": f"{features.backbone} of timm"
+        + untrained[features.weights.source == "seeded"],
+        "residual tensor": f"{config.grid} x {config.grid} x {features.dimension}",
+        "normal images retrieved (K)": str(config.retrieval.neighbours),
+        "matching radius (sigma)": "none" if radius is None else f"{radius} positions of the grid",
+        "trunk": f"one Swin stage: depth {network.depth}, width {network.dim},"
+        f" {network.heads} heads, window {network.window}",
+        "trained parts of the vision-language module": {
+            "pwam": "PWAM only; Swin frozen",
+            "all": "all",
+        }[config.vision_language.trainable],
+        "text encoder": "a small BERT, untrained" if seeded else language.encoder,
+        "prompts per defect type (U)": str(config.prompts.phrases),
+        "training steps": " to ".join(str(count) for count in sorted({min(steps), max(steps)})),
+    }
+
+
+def _make_click_figures(config: Config, wildcards: Mapping[str, str]) -> Section:
     return pick(
         config,
-        MakeFigures,
+        MakeClickFigures,
         **_named(wildcards),
-        cases=config.figure_cases,
-        click_methods=list(clicks),
-        map_methods=list(maps),
+        methods=list(drawn_clicks(config)),
+        shown=shown_click_method(config),
     )
+
+
+def _make_map_figures(config: Config, wildcards: Mapping[str, str]) -> Section:
+    return pick(
+        config,
+        MakeMapFigures,
+        **_named(wildcards),
+        columns=compared_map_methods(config),
+        methods=list(drawn_maps(config)),
+        shown=shown_map_method(config),
+    )
+
+
+def _make_training_figure(config: Config, wildcards: Mapping[str, str]) -> Section:
+    place = _place(wildcards)
+    order = {file: number for number, file in enumerate(training_records(config, place))}
+    files = [
+        TrainingFiles(
+            network=NETWORK_TITLES[network],
+            method=name,
+            pretraining=order.get(phases.get("pretraining", "")),
+            training=order.get(phases.get("training", "")),
+        )
+        for network, name, phases in trainings(config, place)
+    ]
+    return pick(config, MakeTrainingFigure, **_named(wildcards), trainings=files)
 
 
 def _named(wildcards: Mapping[str, str]) -> dict[str, str]:
@@ -722,5 +831,7 @@ SETTINGS = {
     "predict_maps": _predict_maps,
     "evaluate_maps": _evaluate_maps,
     "make_table": _make_table,
-    "make_figures": _make_figures,
+    "make_click_figures": _make_click_figures,
+    "make_map_figures": _make_map_figures,
+    "make_training_figure": _make_training_figure,
 }

@@ -5,26 +5,35 @@ from the start, so its CSV, Markdown and LaTeX forms cannot disagree, and equal 
 bytes.
 """
 
-import html
 import itertools
 import math
+import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from adclick.table_forms import DIFFERENCE, NOT_RUN, OURS, PAPER, Table
+
 Record = Mapping[str, Any]
 # Keys: data set, method, category, then seed; and row, data set, category, metric.
 Index = dict[tuple[str, str, str], dict[int, Record]]
 Published = dict[tuple[str, str, str, str], Mapping[str, str]]
 
-PAPER, OURS, DIFFERENCE = "paper", "this run", "difference"
-NOT_RUN = "not run"  # configured, and no record of it
 UNDEFINED = "n/a"  # measured, and the metric has no value (an AUROC of one class)
 ABSENT = "-"  # not in the paper
+MARKED = (
+    "Percent. Best in bold, second best underlined: per column, among the rows of one data set and"
+    " category, at the printed precision"
+)
+SOURCES = (
+    "The paper's numbers and settings as it states them, and where this implementation departs from"
+    " them: config/published."
+)
+APART = "; published rows and those of this run apart, since they differ in scale"
 
 MVTEC_TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 MVTEC_OBJECTS = (
@@ -45,25 +54,6 @@ METRICS = {
 }
 CLICK_METRICS = ("pixel_ap", "pixel_pro", "pixel_auroc", "miou")
 PIXEL_METRICS = ("pixel_ap", "pixel_pro", "pixel_auroc")
-PAGE_ROWS = 45  # a LaTeX page holds about this many rows
-HTML_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 14px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 0.2rem 0.7rem; text-align: left; }}
-th {{ border-bottom: 2px solid #222; }}
-td {{ border-bottom: 1px solid #ddd; }}
-.number {{ text-align: right; }}
-li {{ color: #555; }}
-</style>
-<h1 style="font-size: 1.1rem">{title}</h1>
-<table><thead><tr>{head}</tr></thead><tbody>
-{rows}
-</tbody></table>
-<ul>{notes}</ul>
-</html>
-"""
 
 
 @dataclass(frozen=True)
@@ -80,6 +70,7 @@ class Layout:
     test_set: str = ""
     clicks: tuple[int, ...] = ()
     per_category: bool = True
+    remark: str = ""
     counterparts: Mapping[str, str] = field(default_factory=dict[str, str])
     switches: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -97,6 +88,8 @@ LAYOUTS = {
         "clicks",
         CLICK_METRICS,
         clicks=(5, 3, 1),
+        remark="Published rows with * were finetuned on simulated defects and normal images of the"
+        " category.",
         counterparts={"finetuned_lang": "Ours*", "pretrained_lang": "Ours"},
     ),
     2: Layout(
@@ -160,23 +153,6 @@ LAYOUTS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """One finished table: everything in it is text.
-
-    `rows` has the columns `columns`; `marks`, of the same shape, says `best`, `second` or nothing.
-    `setting` is one line on what sets our numbers apart from the paper's (empty: nothing stated).
-    """
-
-    number: int
-    title: str
-    columns: tuple[str, ...]
-    rows: pd.DataFrame
-    marks: pd.DataFrame
-    setting: str
-    notes: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class Block:
     """Rows that may be compared: one category of one data set, or one average over `members`."""
@@ -214,6 +190,25 @@ def read_published(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
+def scale_departures(facts: Mapping[str, str], settings: pd.DataFrame) -> list[str]:
+    """What a run does at another scale than the paper: each fact beside the paper's value.
+
+    `facts` are a run's values by their `setting` in config/published/settings.csv, whose column
+    `ours` begins with the value at full scale. Raises ValueError for a name that the file lacks.
+    """
+    lines = {line["setting"]: line for line in settings.to_dict("records")}
+    unknown = [name for name in facts if name not in lines]
+    if unknown:
+        raise ValueError(f"no such setting: {', '.join(unknown)}")
+    found: list[str] = []
+    for name, value in facts.items():
+        paper, full = str(lines[name]["paper"]), str(lines[name]["ours"])
+        if not re.match(rf"{re.escape(value)}(?![\w.-])", full):
+            stated = f"full scale: {full}" if paper == "not stated" else f"paper: {paper}"
+            found.append(f"{name} {value} ({stated})")
+    return found
+
+
 def build_table(
     number: int,
     records: Sequence[Record],
@@ -222,6 +217,7 @@ def build_table(
     datasets: Mapping[str, Sequence[str]],
     methods: Sequence[str],
     titles: Mapping[str, str] | None = None,
+    setting: str = "",
     departures: Sequence[str] = (),
     switches: Mapping[str, Mapping[str, Any]] | None = None,
     counterparts: Mapping[str, str] | None = None,
@@ -233,12 +229,14 @@ def build_table(
     rows is one category or one average. It holds the published rows (when one of `methods` was run
     there), ours, and ours minus its counterpart. Ours is the mean over seeds, with the sample
     standard deviation when there are several; of an average, that of the seeds' averages. Best and
-    second best are marked per column within a block, at printed precision, ties included. An
-    average that lacks categories says how many it has, and is neither ranked nor subtracted.
+    second best are marked per column within a block, at printed precision, ties included; with
+    `departures` from the paper's scale, published rows and ours each among themselves. An average
+    that lacks categories says how many it has, and is neither ranked nor subtracted.
 
-    `titles` are printed names of data sets, categories and methods; `departures` go below the
-    table. `switches` (Tables 7 and 8) are the settings of each variant, which also find its
-    counterpart; elsewhere `counterparts` (our method -> published row) replaces the usual ones.
+    `titles` are printed names of data sets, categories and methods; `setting` (one line on the run)
+    and `departures` (from the paper's scale) go below the table. `switches` (Tables 7 and 8) are
+    the settings of each variant, which also find its counterpart; elsewhere `counterparts` (our
+    method -> published row) replaces the usual ones.
 
     Raises ValueError for an unknown number, two records of one run, or a variant without its
     switches.
@@ -256,74 +254,14 @@ def build_table(
         for block in _blocks(layout, dataset, categories)
         for row in _block_rows(block, layout, index, lines, variants, titles or {})
     ]
-    table_notes = [*_run_notes(shown, layout, titles or {}), *_row_notes(rows, lines, layout)]
-    return _assemble(number, layout, rows, titles or {}, _setting(shown, departures), table_notes)
-
-
-def to_csv(table: Table) -> str:
-    """Comma-separated text; a last column `Note` has the setting beside each row of this run."""
-    frame = table.rows.copy()
-    frame["Note"] = [table.setting if source == OURS else "" for source in _texts(frame, "Source")]
-    return frame.to_csv(index=False, lineterminator="\n")
-
-
-def to_markdown(table: Table) -> str:
-    """Markdown: best bold, second best underlined, a repeated data set or category left blank."""
-    header = [_markdown_text(name) for name in table.columns]
-    body = _marked_cells(table, _markdown_text, {"best": "**{}**", "second": "<u>{}</u>"})
-    widths = [max(map(len, cells)) for cells in zip(header, *body, strict=True)]
-    first_number = table.columns.index("Source") + 1
-    rule = ["-" * (width - 1) for width in widths]
-    rule = [dashes + (":" if place >= first_number else "-") for place, dashes in enumerate(rule)]
-    lines = [f"**Table {table.number}.** {_markdown_text(table.title)}.", ""]
-    for cells in [header, rule, *body]:
-        padded = [
-            cell.rjust(width) if place >= first_number else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        lines.append(f"| {' | '.join(padded)} |")
-    lines += ["", *(f"- {_markdown_text(note)}" for note in _all_notes(table))]
-    return "\n".join(lines) + "\n"
-
-
-def to_latex(table: Table) -> str:
-    """LaTeX with booktabs rules, a longtable when it exceeds a page; marks as in Markdown."""
-    body = _marked_cells(
-        table, _latex_text, {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
-    )
-    lines: list[str] = []
-    for key, before, cells in zip(_keys(table), [None, *_keys(table)], body, strict=False):
-        if before is not None and key != before:
-            lines.append(r"\midrule")
-        lines.append(" & ".join(cells) + r" \\")
-    head = " & ".join(map(_latex_text, table.columns)) + r" \\"
-    first_number = table.columns.index("Source") + 1
-    alignment = "l" * first_number + "r" * (len(table.columns) - first_number)
-    caption = rf"\caption{{{_latex_text(table.title)}.}}\label{{tab:table{table.number}}}"
-    wrap = _latex_pages if len(table.rows) > PAGE_ROWS else _latex_float
-    notes = [rf"{_latex_text(note)}\par" for note in _all_notes(table)]
-    return "\n".join(wrap(caption, alignment, head, lines, notes)) + "\n"
-
-
-def to_html(table: Table) -> str:
-    """A page of its own with the table and its notes, for the report; marks as in Markdown."""
-    body = _marked_cells(table, html.escape, {"best": "<b>{}</b>", "second": "<u>{}</u>"})
-    first_number = table.columns.index("Source") + 1
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
-    lines = [
-        "".join(
-            f"<td{' class=number' if place >= first_number else ''}>{cell}</td>"
-            for place, cell in enumerate(cells)
-        )
-        for cells in body
+    compared = any(row.source == PAPER for row in rows)
+    marking = [MARKED + (APART if departures and compared else "") + "."]
+    table_notes = [
+        *_run_notes(shown, layout, titles or {}),
+        *(marking + _row_notes(rows, lines, layout)),
     ]
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in _all_notes(table))
-    return HTML_PAGE.format(
-        title=html.escape(f"Table {table.number}. {table.title}."),
-        head=head,
-        rows="\n".join(f"<tr>{line}</tr>" for line in lines),
-        notes=notes,
-    )
+    said = (setting.rstrip(". "), tuple(departures))
+    return _assemble(number, layout, rows, titles or {}, said, table_notes)
 
 
 def _select(
@@ -555,15 +493,27 @@ def _signed(difference: float) -> str:
     return f"{rounded:+.1f}" if rounded else "0.0"
 
 
-def _block_marks(rows: Sequence[Row]) -> list[list[str]]:
-    """Per row and column `best`, `second` or nothing; a number without rival has no mark."""
+def _block_marks(rows: Sequence[Row], *, apart: bool) -> list[list[str]]:
+    """Per row and column `best`, `second` or nothing; `apart` ranks published and own rows each
+    among themselves.
+    """
+    groups = [row.source if apart else "" for row in rows]
     columns: list[list[str]] = []
     for numbers in zip(*(row.numbers for row in rows), strict=True):
-        ranked = [number for number in numbers if number is not None]
-        order = sorted(set(ranked), reverse=True) if len(ranked) > 1 else []
-        names = dict(zip(order, ("best", "second"), strict=False))
-        columns.append(["" if number is None else names.get(number, "") for number in numbers])
+        ranked: dict[str, list[float]] = {}
+        for group, number in zip(groups, numbers, strict=True):
+            ranked.setdefault(group, []).extend([] if number is None else [number])
+        pairs = zip(groups, numbers, strict=True)
+        columns.append([_mark(number, ranked[group]) for group, number in pairs])
     return [list(marks) for marks in zip(*columns, strict=True)]
+
+
+def _mark(number: float | None, ranked: Sequence[float]) -> str:
+    """A number's place among its rivals; without any it has none."""
+    if number is None or len(ranked) == 1:
+        return ""
+    place = sorted(set(ranked), reverse=True).index(number)
+    return ("best", "second", "")[min(place, 2)]
 
 
 def _assemble(
@@ -571,7 +521,7 @@ def _assemble(
     layout: Layout,
     rows: Sequence[Row],
     titles: Mapping[str, str],
-    setting: str,
+    said: tuple[str, tuple[str, ...]],
     notes: Sequence[str],
 ) -> Table:
     labels = [METRICS[column.partition("@")[0]] for column in layout.columns]
@@ -587,28 +537,13 @@ def _assemble(
             titles.get(block.dataset, block.dataset),
             names.get(block.category, block.category),
         ]
-        for row, row_marks in zip(members, _block_marks(members), strict=True):
+        for row, row_marks in zip(members, _block_marks(members, apart=bool(said[1])), strict=True):
             states = ["yes" if state else "no" for state in row.switches]
             texts.append([*place, row.method, *states, row.source, *row.cells])
             marks.append([""] * (len(columns) - len(row_marks)) + row_marks)
     frame = pd.DataFrame(texts, columns=list(columns), dtype=str)
     marked = pd.DataFrame(marks, columns=list(columns), dtype=str)
-    return Table(number, layout.title, columns, frame, marked, setting, tuple(notes))
-
-
-def _setting(records: Sequence[Record], departures: Sequence[str]) -> str:
-    """One line: the departures, then the facts of scale that the records state."""
-    places: dict[str, set[str]] = {}
-    for record in records:
-        facts: Mapping[str, Any] = record.get("scale") or {}
-        text = ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in sorted(facts))
-        if text:
-            places.setdefault(text, set()).add(f"{record['method']} on {record['dataset']}")
-    if len(places) == 1:
-        scales = list(places)
-    else:
-        scales = [f"scale of {', '.join(sorted(who))}: {text}" for text, who in places.items()]
-    return "; ".join([*(text.rstrip(". ") for text in departures), *scales])
+    return Table(number, layout.title, columns, frame, marked, *said, tuple(notes))
 
 
 def _image_count(record: Record, layout: Layout) -> int | None:
@@ -641,16 +576,13 @@ def _run_notes(records: Sequence[Record], layout: Layout, titles: Mapping[str, s
 
 
 def _row_notes(rows: Sequence[Row], lines: Published, layout: Layout) -> list[str]:
-    """What a reader has to know of the rows: marks, partial averages, published remarks."""
-    notes = [
-        "Percent. Best in bold, second best underlined: per column, among the rows of one data set"
-        " and category, at the printed precision."
-    ]
+    """What a reader has to know of the rows: partial averages, published remarks."""
+    notes = [layout.remark] if layout.remark and any(row.source == PAPER for row in rows) else []
     if any(row.partial for row in rows):
         notes.append(
             "An average that lacks categories is neither ranked nor compared with a published one."
         )
-    return notes + _published_remarks(rows, lines, layout)
+    return [*notes, *_published_remarks(rows, lines, layout), SOURCES]
 
 
 def _published_remarks(rows: Sequence[Row], lines: Published, layout: Layout) -> list[str]:
@@ -668,111 +600,3 @@ def _published_remarks(rows: Sequence[Row], lines: Published, layout: Layout) ->
         few = [name for names in places if len(names) <= 3 for name in sorted(names)]
         notes.append(f"{', '.join(['Published numbers', *few])}: {remark}.")
     return notes
-
-
-def _all_notes(table: Table) -> list[str]:
-    return [*([f"This run: {table.setting}."] if table.setting else []), *table.notes]
-
-
-def _keys(table: Table) -> list[tuple[str, str]]:
-    return list(zip(_texts(table.rows, "Data set"), _texts(table.rows, "Category"), strict=True))
-
-
-def _texts(frame: pd.DataFrame, column: str) -> list[str]:
-    return [str(text) for text in frame[column]]
-
-
-def _marked_cells(
-    table: Table, escape: Callable[[str], str], patterns: Mapping[str, str]
-) -> list[list[str]]:
-    """The cells to print: escaped, marked, blank where they repeat the place of the row above."""
-    cells: list[list[str]] = []
-    above: tuple[str, str] | None = None
-    for place, texts, marks in zip(
-        _keys(table), table.rows.to_numpy().tolist(), table.marks.to_numpy().tolist(), strict=True
-    ):
-        line = [
-            patterns.get(mark, "{}").format(escape(text))
-            for text, mark in zip(texts, marks, strict=True)
-        ]
-        if above is not None and place == above:
-            line[:2] = ["", ""]
-        elif above is not None and place[0] == above[0]:
-            line[0] = ""
-        cells.append(line)
-        above = place
-    return cells
-
-
-def _markdown_text(text: str) -> str:
-    for character in ("\\", "*", "|", "<"):
-        text = text.replace(character, f"\\{character}")
-    return text
-
-
-LATEX_CHARACTERS = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "±": r"$\pm$",
-    }
-)
-
-
-def _latex_text(text: str) -> str:
-    escaped = text.translate(LATEX_CHARACTERS)
-    return f"${escaped}$" if text[:1] in ("+", "-") and text[1:2].isdigit() else escaped
-
-
-def _latex_float(
-    caption: str, alignment: str, head: str, lines: Sequence[str], notes: Sequence[str]
-) -> list[str]:
-    return [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}[htbp]",
-        r"\centering",
-        caption,
-        _latex_size(alignment),
-        rf"\begin{{tabular}}{{{alignment}}}",
-        *(r"\toprule", head, r"\midrule"),
-        *lines,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\par\smallskip\footnotesize\raggedright",
-        *notes,
-        r"\end{table}",
-    ]
-
-
-def _latex_pages(
-    caption: str, alignment: str, head: str, lines: Sequence[str], notes: Sequence[str]
-) -> list[str]:
-    return [
-        r"% needs \usepackage{booktabs,longtable}",
-        r"\begingroup",
-        _latex_size(alignment),
-        rf"\begin{{longtable}}{{{alignment}}}",
-        caption + r" \\",
-        *(r"\toprule", head, r"\midrule", r"\endfirsthead"),
-        *(r"\toprule", head, r"\midrule", r"\endhead"),
-        *(r"\bottomrule", r"\endfoot"),
-        *lines,
-        r"\end{longtable}",
-        r"\footnotesize\raggedright",
-        *notes,
-        r"\endgroup",
-    ]
-
-
-def _latex_size(alignment: str) -> str:
-    return r"\scriptsize\setlength{\tabcolsep}{3pt}" if len(alignment) > 10 else r"\small"

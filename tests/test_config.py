@@ -131,7 +131,8 @@ def test_only_the_stages_that_may_open_a_true_mask() -> None:
         "evaluate_clicks",
         "label_defects",
         "evaluate_maps",
-        "make_figures",
+        "make_click_figures",
+        "make_map_figures",
     }
     text = "\n".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk")

@@ -1,6 +1,7 @@
 """Figures: same input, same bytes; other input, another picture; nothing overlaps."""
 
 import itertools
+import json
 
 import matplotlib
 import numpy as np
@@ -13,11 +14,12 @@ from adclick.figures import (
     Window,
     _detail,
     _number_places,
+    choose_cases,
     click_sheet,
     map_sheet,
-    miou_curve,
     save,
 )
+from tests.pictures import assert_texts_apart, labels, saved
 
 SIDE = 32
 
@@ -52,32 +54,9 @@ def map_case(**changes):
             "weak": disc(radius=2) * np.float32(0.5),
         },
         "title": "toy, cloth, test/scratch/000",
+        "scores": {"training-free": 0.5, "weak": 0.9876},
     }
     return MapCase(**{**values, **changes})
-
-
-def click_record(category, method, miou, *, seed=0, dataset="toy"):
-    return {
-        "kind": "clicks",
-        "dataset": dataset,
-        "category": category,
-        "method": method,
-        "seed": seed,
-        "counts": {str(count): {"miou": value} for count, value in miou.items()},
-    }
-
-
-CURVES = [
-    click_record(category, method, {1: start, 3: start + 0.2, 5: start + 0.3}, seed=seed)
-    for category in ("cloth", "washer")
-    for method, start in (("adclick", 0.5), ("random_walker", 0.3))
-    for seed in (0, 1)
-]
-
-
-def saved(figure, path):
-    save(figure, path)
-    return path.read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -90,40 +69,13 @@ def unchanged_maps(tmp_path_factory):
     return saved(map_sheet([map_case()]), tmp_path_factory.mktemp("maps") / "sheet.png")
 
 
-def labels(figure):
-    return [axes.get_title() for axes in figure.axes]
-
-
-def undrawn_ticks(figure):
-    """Labels of ticks that lie outside their axis: they exist, but are not drawn."""
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            for tick in axis.get_major_ticks():
-                if not low <= tick.get_loc() <= high:
-                    yield from (tick.label1, tick.label2)
-
-
-def text_boxes(figure):
-    """Where each drawn text stands on the page, in pixels."""
-    figure.draw_without_rendering()
-    hidden = set(undrawn_ticks(figure))
-    texts = [
-        text
-        for text in figure.findobj(matplotlib.text.Text)
-        if text.get_visible() and text.get_text()
-    ]
-    return {text: text.get_window_extent() for text in texts if text not in hidden}
-
-
 @pytest.mark.parametrize(
     "draw",
     [
         lambda: click_sheet([click_case()], title="one"),
         lambda: map_sheet([map_case()], title="one"),
-        lambda: miou_curve(CURVES),
     ],
-    ids=["clicks", "maps", "curve"],
+    ids=["clicks", "maps"],
 )
 def test_equal_input_gives_equal_bytes_whatever_the_users_settings(tmp_path, draw):
     once = saved(draw(), tmp_path / "once.png")
@@ -163,6 +115,7 @@ def test_a_click_sheet_shows_all_of_its_case(tmp_path, unchanged_clicks, changes
             }
         },
         {"title": "another"},
+        {"scores": {"training-free": 0.5, "weak": 0.9866}},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -181,9 +134,11 @@ def test_a_click_sheet_labels_its_panels():
 
 
 def test_a_map_sheet_labels_its_panels_and_says_what_is_missing():
-    figure = map_sheet([map_case(), map_case(maps={}, truth=np.zeros((SIDE, SIDE), bool))])
+    figure = map_sheet(
+        [map_case(), map_case(maps={}, truth=np.zeros((SIDE, SIDE), bool), scores={})]
+    )
     assert labels(figure)[:8] == [
-        *("image", "truth", "training-free", "weak"),
+        *("image", "truth", "training-free\nAP 50.0 %", "weak\nAP 98.8 %"),
         *("image", "truth: no defect", "training-free", "weak"),
     ]
     assert [axes.texts[0].get_text() for axes in figure.axes[6:8]] == ["not run", "not run"]
@@ -210,13 +165,13 @@ def test_one_method_has_one_colour_scale_in_all_rows():
     low = map_case(maps={"weak": np.full((SIDE, SIDE), -1.0)})
     high = map_case(maps={"weak": np.full((SIDE, SIDE), 2.0)})
     figure = map_sheet([low, high])
-    shown = [axes.get_images()[0] for axes in figure.axes if axes.get_title() == "weak"]
+    shown = [axes.get_images()[0] for axes in figure.axes if axes.get_title() == "weak\nAP 98.8 %"]
     assert [image.get_clim() for image in shown] == [(-1.0, 2.0)] * 2
 
 
 def test_a_map_of_one_value_can_be_shown(tmp_path):
     flat = map_case(maps={"weak": np.zeros((SIDE, SIDE), np.float32)})
-    save(map_sheet([flat]), tmp_path / "flat.png")
+    save(map_sheet([flat]), tmp_path / "flat.png", stamp={})
 
 
 def test_the_detail_is_the_middle_of_what_is_marked():
@@ -270,82 +225,43 @@ def test_no_text_overlaps_another_or_leaves_the_page(aspect):
     )
     none = np.zeros((side, SIDE), bool)
     clicks = [click_case(image=image, truth=none, masks={1: none}, ious={1: 1.0}, title=long)] * 2
-    names = ("training-free", "unsupervised")
-    maps = [
-        map_case(image=image, truth=none, maps=dict.fromkeys(names, none * 1.0), title=long)
-    ] * 2
-    for figure in (
-        click_sheet(clicks, title=long),
-        map_sheet(maps, title=long),
-        miou_curve(CURVES),
-    ):
-        boxes = text_boxes(figure)
-        page = figure.bbox
-        for text, box in boxes.items():
-            inside = (
-                page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
-            )
-            assert inside, text.get_text()
-        for (one, box), (other, second) in itertools.combinations(boxes.items(), 2):
-            assert not box.overlaps(second), (one.get_text(), other.get_text())
+    names = ("training-free", "a method whose name does not fit above its panel")
+    scored = {"maps": dict.fromkeys(names, none * 1.0), "scores": dict.fromkeys(names, 1.0)}
+    maps = [map_case(image=image, truth=none, title=long, **scored)] * 2
+    assert_texts_apart(click_sheet(clicks, title=long))
+    assert_texts_apart(map_sheet(maps, title=long))
 
 
-def test_a_curve_shows_mean_miou_in_percent():
-    figure = miou_curve(CURVES)
-    assert labels(figure) == ["toy: average of 2", "toy: cloth", "toy: washer"]
-    line = figure.axes[0].get_lines()[0]
-    assert list(line.get_xdata()) == [1, 3, 5]
-    assert line.get_ydata() == pytest.approx([50.0, 70.0, 80.0])
+def test_cases_are_the_best_the_median_and_the_worst():
+    scores = [0.3, 0.9, 0.1, 0.5, 0.7]
+    assert choose_cases(scores, 3) == {1: "best", 3: "median", 2: "worst"}
+    assert choose_cases(scores, 1) == {3: "median"}
+    assert choose_cases(scores, 2) == {1: "best", 2: "worst"}
+    assert list(choose_cases(scores, 3)) == [1, 3, 2]
 
 
-def test_a_curve_averages_what_every_category_has():
-    records = [
-        *(click_record("cloth", "a", {1: 0.2, 5: 0.4}), click_record("washer", "a", {1: 0.6})),
-        click_record("cloth", "b", {1: 0.9}),
-    ]
-    average, cloth, washer = miou_curve(records).axes
-    shown = [
-        [list(line.get_ydata()) for line in axes.get_lines()] for axes in (average, cloth, washer)
-    ]
-    assert shown == [[[40.0], []], [[20.0, 40.0], [90.0]], [[60.0], []]]
+def test_further_cases_are_evenly_spaced_and_say_their_rank():
+    scores = [place / 10 for place in range(10)]
+    names = ["best", "rank 4 of 10", "rank 7 of 10", "worst"]
+    assert choose_cases(scores, 4) == dict(zip([9, 6, 3, 0], names, strict=True))
 
 
-def test_a_curve_runs_from_few_clicks_to_many():
-    records = [
-        click_record("cloth", "a", {5: 0.5}),
-        click_record("cloth", "a", {1: 0.1, 5: 0.5}, seed=1),
-    ]
-    (axes,) = miou_curve(records).axes
-    assert list(axes.get_lines()[0].get_xdata()) == [1, 5]
+def test_fewer_scores_than_cases_are_shown_once_each():
+    assert choose_cases([0.2, 0.8], 3) == {1: "best", 0: "worst"}
+    assert choose_cases([0.2], 3) == {0: "best"}
+    assert choose_cases([], 3) == {}
+    assert choose_cases([0.5, 0.5, 0.5], 2) == {0: "best", 2: "worst"}
 
 
-def test_bars_are_the_seeds_standard_deviation():
-    records = [
-        click_record("cloth", "a", {1: miou}, seed=seed)
-        for seed, miou in enumerate((0.4, 0.5, 0.6))
-    ]
-    (axes,) = miou_curve(records).axes
-    (bar,) = axes.containers
-    ends = bar.lines[2][0].get_segments()[0][:, 1]
-    assert ends == pytest.approx([40.0, 60.0])
-
-
-def test_curves_follow_the_order_and_names_that_are_asked_for():
-    figure = miou_curve(CURVES, methods=["random_walker", "adclick"], titles={"adclick": "ADClick"})
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["random_walker", "ADClick"]
-    assert figure.axes[0].get_lines()[0].get_ydata() == pytest.approx([30.0, 50.0, 60.0])
-
-
-@pytest.mark.parametrize("draw", [click_sheet, map_sheet, miou_curve])
+@pytest.mark.parametrize("draw", [click_sheet, map_sheet])
 def test_nothing_to_draw_is_an_error(draw):
     with pytest.raises(ValueError, match="no "):
         draw([])
 
 
 def test_saving_replaces_the_file_whole_and_leaves_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "new" / "curve.png"
-    figure = miou_curve(CURVES[:1])
+    path = tmp_path / "new" / "sheet.png"
+    figure = map_sheet([map_case()])
     first = saved(figure, path)
 
     def fail(partial, **_):
@@ -354,18 +270,25 @@ def test_saving_replaces_the_file_whole_and_leaves_nothing_else(tmp_path, monkey
 
     monkeypatch.setattr(figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
-        save(figure, path)
+        save(figure, path, stamp={})
     assert path.read_bytes() == first
-    assert [file.name for file in path.parent.iterdir()] == ["curve.png"]
+    left = {file.name for file in path.parent.iterdir()}
+    assert left == {"sheet.png", "sheet.png.stamp.json"}
+
+
+def test_a_saved_figure_has_its_stamp_beside_it(tmp_path):
+    save(map_sheet([map_case()]), tmp_path / "sheet.png", stamp={"code": "abc"})
+    beside = tmp_path / "sheet.png.stamp.json"
+    assert json.loads(beside.read_text(encoding="utf-8")) == {"code": "abc"}
 
 
 def test_only_png_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"curve\.pdf"):
-        save(miou_curve(CURVES[:1]), tmp_path / "curve.pdf")
+        save(map_sheet([map_case()]), tmp_path / "curve.pdf", stamp={})
 
 
 def test_a_sheet_has_150_dots_an_inch(tmp_path):
     figure = click_sheet([click_case()])
-    save(figure, tmp_path / "sheet.png")
+    save(figure, tmp_path / "sheet.png", stamp={})
     height, width = matplotlib.image.imread(tmp_path / "sheet.png").shape[:2]
     assert (width, height) == pytest.approx(figure.get_size_inches() * 150, abs=1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adclick.plan import SETTINGS
 from adclick.provenance import reachable_modules
 
 PACKAGE = Path(__file__).parents[1] / "adclick"
@@ -23,6 +24,7 @@ LAYERS = {
     "losses": 1,
     "labels": 1,
     "robot": 1,
+    "curves": 1,
     "data.images": 1,
     "data.layouts": 1,
     "data.manifest": 1,
@@ -40,7 +42,9 @@ LAYERS = {
     "detection": 3,
     "peers": 3,
     "tables": 3,
+    "table_forms": 3,
     "figures": 3,
+    "plots": 3,
     "annotate": 4,
     "commands": 5,
     "cli": 5,
@@ -51,6 +55,9 @@ COMMANDS = sorted(
     if "COMMAND = " in path.read_text(encoding="utf-8")
 )
 TRAINING = ("train_adclick", "train_adclick_seg", "label_defects", "predict_maps")
+SCORING = {
+    f"adclick.{name}" for name in ("metrics", "curves", "tables", "table_forms", "figures", "plots")
+}
 HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai"}
 ALLOWED = {
     "draw_toy": set(),
@@ -61,7 +68,9 @@ ALLOWED = {
     "evaluate": set(),
     "evaluate_maps": set(),
     "make_table": set(),
-    "make_figures": {"matplotlib"},
+    "make_click_figures": {"matplotlib"},
+    "make_map_figures": {"matplotlib"},
+    "make_training_figure": {"matplotlib"},
     "fit_retrieval": {"sklearn"},
     "fit_foreground": {"sklearn"},
     "encode_prompts": {"torch", "transformers"},
@@ -107,7 +116,30 @@ def test_packages_have_no_code_of_their_own() -> None:
 @pytest.mark.parametrize("command", TRAINING)
 def test_evaluation_is_out_of_reach_of_training(command: str) -> None:
     reached = reachable_modules(f"adclick.commands.{command}")
-    assert not reached & {"adclick.metrics", "adclick.tables", "adclick.figures"}
+    assert not reached & SCORING
+
+
+# What an edit of a module of results can make stale: stages whose code can reach it. Among them is
+# nothing that prepares, trains or predicts.
+FIGURES = {"make_click_figures", "make_map_figures", "make_training_figure"}
+STALE = {
+    "tables": {"make_table"},
+    "table_forms": {"make_table"},
+    "figures": FIGURES,
+    "plots": FIGURES,
+    "metrics": {"evaluate_clicks", "evaluate_maps"},
+    "curves": {"evaluate_maps", *FIGURES},
+}
+
+
+@pytest.mark.parametrize("module", STALE)
+def test_an_edit_of_results_reaches_no_other_stage(module: str) -> None:
+    reaching = {
+        stage
+        for stage in SETTINGS
+        if f"adclick.{module}" in reachable_modules(f"adclick.commands.{stage}")
+    }
+    assert reaching == STALE[module]
 
 
 def test_annotation_never_reaches_training() -> None:

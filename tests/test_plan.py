@@ -8,7 +8,8 @@ import pytest
 from adclick import plan
 from adclick.config import Config, load_config
 from adclick.errors import InputError
-from tests.test_config import merged, read
+from adclick.tables import read_published, scale_departures
+from tests.test_config import OVERLAYS, ROOT, merged, read
 
 
 def config(**changes: object) -> Config:
@@ -172,17 +173,101 @@ def test_other_matchings_are_rows_of_result_tables_and_nothing_else() -> None:
         assert plan.table_methods(made, number) == [*peers, "unsupervised"]
     for number in (4, 5, 6):
         assert plan.table_methods(made, number) == [*peers, "weak", "weak_without_place"]
-    assert plan.table_methods(made, 7) == ["finetuned_lang"]
-    assert plan.table_methods(made, 8) == ["weak"]
-    clicks, maps = plan.drawn_methods(made)
+    assert "finetuned_lang" in plan.table_methods(made, 7)
+    assert "clicked_without_place" not in plan.table_methods(made, 7)
+    assert {"weak", "weak_pil"} <= {*plan.table_methods(made, 8)}
+    assert "weak_without_place" not in plan.table_methods(made, 8)
+    clicks, maps = plan.drawn_clicks(made), plan.drawn_maps(made)
     assert list(clicks) == ["threshold", "finetuned_lang"]
     assert list(maps) == ["training_free", "unsupervised", "weak"]
 
 
 def test_the_run_may_have_another_matching() -> None:
     made = config(matching="image_to_image")
-    assert plan.method_titles(made)["training_free"] == "training-free map, image-to-image"
+    assert plan.map_matching(made, "training_free") == "image_to_image"
     files = all_files(plan.detector_inputs(made, "mvtec/bottle", "weak", 0))
     assert not [path for path in files if "location_aware" in path]
     assert plan.click_matching(made, "threshold") == "image_to_image"
     assert plan.labeller(made, "image_to_image") == "finetuned_lang"
+
+
+@pytest.mark.parametrize("run", OVERLAYS)
+def test_the_papers_scale_has_no_departure_and_every_other_run_says_its_own(run: str) -> None:
+    made = load_config(read(*OVERLAYS[run]))
+    settings = read_published(ROOT / "config/published/settings.csv")
+    found = scale_departures(plan.scale_facts(made), settings)
+    assert bool(found) == (run != "paper")
+    assert any("untrained" in text for text in found) == (run in ("demo", "small", "micro"))
+    sizes = [text for text in found if text.startswith("image size")]
+    expected = f"image size {made.size_px} x {made.size_px} px (paper: 512 x 512 px)"
+    assert sizes == ([] if run == "paper" else [expected])
+
+
+def test_an_ablation_lists_its_rows_that_are_not_run() -> None:
+    made = config(run_adclick=["finetuned_lang"], run_adclick_seg=["unsupervised", "weak"])
+    assert plan.table_methods(made, 1) == ["threshold", "finetuned_lang"]
+    assert len(plan.table_methods(made, 7)) == 4
+    assert len(plan.table_methods(made, 8)) == 8
+    for number, stage, method in ((7, "evaluate_clicks", "finetuned_lang"), (8, "maps", "weak")):
+        files = plan.table_metrics(made, number)
+        assert len(files) == 15
+        assert all(stage in file and f"/{method}/seed0/" in file for file in files)
+
+
+def test_figures_are_those_that_a_run_has_something_for() -> None:
+    def names(**changes: object) -> set[str]:
+        return {Path(file).stem for file in plan.figures(config(**changes))}
+
+    clicks, maps = {"clicks", "miou"}, {"maps", "curves"}
+    assert names() == clicks | maps | {"losses"}
+    assert names(run_adclick=[], run_click_peers=[]) == maps | {"losses"}
+    assert names(run_adclick_seg=[], run_map_peers=[]) == clicks | {"losses"}
+    assert names(run_adclick=[], run_adclick_seg=[]) == clicks | maps
+
+
+def test_cases_are_those_of_the_method_that_labels_and_of_the_weakly_supervised() -> None:
+    assert plan.shown_click_method(config()) == "finetuned_lang"
+    assert plan.shown_click_method(config(run_adclick=["pretrained"])) == "pretrained"
+    assert plan.shown_map_method(config()) == "weak"
+    assert plan.shown_map_method(config(run_adclick_seg=["unsupervised"])) == "unsupervised"
+    # Side by side stand the methods of tables 2 to 6, not the ablation's.
+    assert plan.compared_map_methods(config()) == ["training_free", "unsupervised", "weak", "full"]
+
+
+def test_each_training_has_its_pretraining_and_a_shared_one_is_read_once() -> None:
+    made = config(run_adclick_seg=["unsupervised", "weak", "full"], seeds=[0, 1])
+    folder = "results/paper/mvtec/bottle"
+    records = plan.training_records(made, "mvtec/bottle")
+    assert len(records) == len(set(records))
+    files = json.loads(
+        plan.settings_json(made, "make_training_figure", dataset="mvtec", category="bottle")
+    )["trainings"]
+    found = {
+        (one["method"], records[one[phase]])
+        for one in files
+        for phase in ("pretraining", "training")
+        if one[phase] is not None
+    }
+    for seed in (0, 1):
+        shared = f"{folder}/pretrain_adclick_seg/location_aware/language_iis/seed{seed}/record.json"
+        assert {method for method, file in found if file == shared} == {"weak", "full"}
+        own = f"{folder}/train_adclick_seg/unsupervised/seed{seed}/record.json"
+        assert [pair for pair in found if pair[1] == own] == [("unsupervised", own)]
+    lonely = next(one for one in files if one["method"] == "unsupervised")
+    assert lonely["pretraining"] is None
+    as_pretrained = next(one for one in files if one["method"] == "pretrained_lang")
+    assert as_pretrained["training"] is None
+    assert as_pretrained["network"] == "ADClick"
+
+
+def test_a_figures_maps_stand_in_the_order_of_its_columns() -> None:
+    made = config(seeds=[3, 4])
+    maps = plan.map_figure_inputs(made, "mvtec/bottle")["maps"]
+    settings = json.loads(
+        plan.settings_json(made, "make_map_figures", dataset="mvtec", category="bottle")
+    )
+    assert [file.split("/")[5] for file in maps] == settings["columns"]
+    assert all("/seed3/" in file for file in maps)
+    clicks = plan.click_figure_inputs(made, "mvtec/bottle")
+    assert clicks["maps"].endswith("evaluate_clicks/finetuned_lang/seed3/maps.h5")
+    assert len(clicks["metrics"]) == 1 + 2 * 4

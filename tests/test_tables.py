@@ -8,15 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from adclick.table_forms import to_csv, to_html, to_latex, to_markdown
 from adclick.tables import (
     MVTEC_OBJECTS,
     MVTEC_TEXTURES,
     build_table,
     read_published,
-    to_csv,
-    to_html,
-    to_latex,
-    to_markdown,
+    scale_departures,
 )
 
 PUBLISHED = read_published(Path(__file__).parents[1] / "config" / "published" / "results.csv")
@@ -42,11 +40,10 @@ def map_record(
         "method": method,
         "seed": seed,
         "test_sets": {name: metrics for name in test_sets},
-        "scale": other.get("scale", {}),
     }
 
 
-def click_record(dataset, category, method, *, seed=0, miou=None, **other):
+def click_record(dataset, category, method, *, seed=0, miou=None):
     rest = {"pixel_ap": 0.5, "pixel_pro": 0.5, "pixel_auroc": 0.5}
     counts = {str(count): {"miou": value, **rest} for count, value in (miou or {5: 0.5}).items()}
     return {
@@ -57,7 +54,6 @@ def click_record(dataset, category, method, *, seed=0, miou=None, **other):
         "seed": seed,
         "images": 12,
         "counts": counts,
-        "scale": other.get("scale", {}),
     }
 
 
@@ -312,10 +308,9 @@ def test_equal_input_gives_equal_bytes_in_any_order_of_records(form):
             *("mvtec", category, method),
             seed=seed,
             ap=random.Random(f"{category}{seed}").random(),
-            scale={"steps": steps},
         )
         for category in MVTEC
-        for method, steps in (("weak", 400), ("full", 800))
+        for method in ("weak", "full")
         for seed in (0, 1, 2)
     ]
     place = {"datasets": {"mvtec": MVTEC}, "methods": ["weak", "full"]}
@@ -334,46 +329,72 @@ def test_a_changed_number_changes_every_form():
         assert form(before) != form(after)
 
 
-def test_departures_and_scale_are_said_with_every_form():
-    scale = {"image_px": 128, "backbone": "resnet18, untrained"}
+def test_setting_and_scale_are_said_with_every_form():
     table = build_table(
         4,
-        [map_record("toy", "cloth", "weak", scale=scale)],
+        [map_record("toy", "cloth", "weak")],
         NOTHING,
         datasets={"toy": ["cloth"]},
         methods=["weak"],
-        departures=["toy data: not comparable to the paper"],
+        setting="toy data: not comparable.",
+        departures=["image size 64 px (paper: 512 px)", "backbone untrained"],
     )
-    said = "toy data: not comparable to the paper; backbone resnet18, untrained, image px 128"
-    assert table.setting == said
-    for form in (to_csv, to_markdown, to_latex):
-        assert said in form(table)
+    for form in (to_csv, to_markdown, to_latex, to_html):
+        assert "toy data: not comparable" in form(table)
+        assert "image size 64 px (paper: 512 px); backbone untrained" in form(table)
+
+
+def test_a_departure_names_the_papers_value_or_that_of_full_scale():
+    settings = pd.DataFrame(
+        [
+            ("image size", "512 px", "512 px"),
+            ("encoder", "BERT with LAVT weights", "bert-base-uncased, or LAVT's"),
+            ("training steps", "not stated", "4000"),
+        ],
+        columns=["setting", "paper", "ours"],
+    )
+    full = {"image size": "512 px", "encoder": "bert-base-uncased", "training steps": "4000"}
+    assert scale_departures(full, settings) == []
+    small = {"image size": "64 px", "encoder": "bert", "training steps": "400"}
+    assert scale_departures(small, settings) == [
+        "image size 64 px (paper: 512 px)",
+        "encoder bert (paper: BERT with LAVT weights)",
+        "training steps 400 (full scale: 4000)",
+    ]
+    with pytest.raises(ValueError, match="no such setting: colour"):
+        scale_departures({"colour": "blue"}, settings)
+
+
+def test_rows_of_another_scale_are_ranked_apart():
+    records = [
+        map_record("mvtec", "bottle", method, ap=ap)
+        for method, ap in (("training_free", 0.1), ("unsupervised", 0.2))
+    ]
+    place = {"datasets": {"mvtec": ["bottle"]}, "methods": ["training_free", "unsupervised"]}
+    together = build_table(2, records, PUBLISHED, **place)
+    apart = build_table(2, records, PUBLISHED, **place, departures=["image size 64 px"])
+    assert mark(together, "AP", "unsupervised") == ""
+    assert mark(apart, "AP", "unsupervised") == "best"
+    assert mark(apart, "AP", "training_free") == "second"
+    ours = apart.rows["Source"] == "this run"
+    assert list(apart.marks["AP"][~ours]) == list(together.marks["AP"][~ours])
+    assert any("apart" in note for note in apart.notes)
+    assert not any("apart" in note for note in together.notes)
 
 
 def test_records_of_other_tables_leave_no_trace():
-    scale = {"steps": 7}
     record = map_record("toy", "cloth", "weak")
     others = [
-        map_record("toy", "cloth", "box", scale=scale),
-        map_record("toy", "washer", "weak", scale=scale),
-        map_record("mvtec", "bottle", "weak", scale=scale),
-        click_record("toy", "cloth", "weak", scale=scale),
+        map_record("toy", "cloth", "box"),
+        map_record("toy", "washer", "weak"),
+        map_record("mvtec", "bottle", "weak"),
+        click_record("toy", "cloth", "weak"),
     ]
     place = {"datasets": {"toy": ["cloth"]}, "methods": ["weak"]}
     alone, among = (
         build_table(4, records, NOTHING, **place) for records in ([record], [record, *others])
     )
     assert to_markdown(among) == to_markdown(alone)
-
-
-def test_differing_scales_are_told_apart():
-    records = [
-        map_record("toy", "cloth", "weak", scale={"steps": 400}),
-        map_record("toy", "cloth", "full", scale={"steps": 800}),
-    ]
-    table = build_table(4, records, NOTHING, datasets={"toy": ["cloth"]}, methods=["weak", "full"])
-    assert "scale of weak on toy: steps 400" in table.setting
-    assert "scale of full on toy: steps 800" in table.setting
 
 
 def test_csv_reads_back_as_the_same_rows():
@@ -438,7 +459,36 @@ def test_html_marks_escapes_and_carries_the_notes():
     assert "<b>90.0</b>" in text
     assert "<u>80.0</u>" in text
     assert "toy &amp; tiny" in text
-    assert text.count("<tr>") == 1 + len([line for line in text.splitlines() if "<td>" in line])
+    assert text.count("<tr class=ours>") == 2
+
+
+def test_a_row_that_was_not_run_says_so_once():
+    records = [click_record("toy", "cloth", "finetuned", miou={5: 0.8, 3: 0.7})]
+    methods = ["sam", "finetuned"]
+    table = build_table(1, records, NOTHING, datasets={"toy": ["cloth"]}, methods=methods)
+    # `finetuned` lacks its four numbers after one click, `sam` all of them.
+    assert to_markdown(table).count("not run") == 5
+    assert r"\multicolumn{12}{c}{not run}" in to_latex(table)
+    assert "colspan=12>not run" in to_html(table)
+    assert to_csv(table).count("not run") == 16
+
+
+def test_numbers_after_so_many_clicks_share_a_heading():
+    table = build_table(7, [], NOTHING, datasets={"toy": ["cloth"]}, methods=[])
+    assert r"\cmidrule(lr){7-10}\cmidrule(lr){11-14}" in to_latex(table)
+    assert "<th class=group colspan=4><span>5 clicks</span></th>" in to_html(table)
+    assert to_html(table).count("<th class=number>") == 8
+    assert "mIoU@5" in to_markdown(table)
+
+
+def test_a_wide_table_lies_on_its_side():
+    wide, narrow = (
+        to_latex(build_table(number, [], NOTHING, datasets={"toy": ["cloth"]}, methods=["a"]))
+        for number in (1, 4)
+    )
+    assert r"\begin{landscape}" in wide
+    assert r"\end{landscape}" in wide
+    assert "landscape}" not in narrow.split("\n", 1)[1]
 
 
 def test_a_table_longer_than_a_page_breaks_across_pages():
@@ -481,3 +531,63 @@ def test_a_table_without_any_record_is_still_a_table(number):
     assert set(table.rows["Source"]) == {"this run"}
     for form in (to_csv, to_markdown, to_latex):
         assert "not run" in form(table)
+
+
+GROUPS = ["Total average", "Texture average", "Object average"]
+LANGUAGE_ONLY = {"language": True, "finetune": False, "pretrain": False, "iis": False}
+# Number: data set, our method, the published row it repeats, the blocks of rows.
+EVERY_TABLE = {
+    1: ("mvtec", "pretrained_lang", "Ours", [*GROUPS, *MVTEC]),
+    2: ("mvtec", "unsupervised", "Ours", [*GROUPS, *MVTEC]),
+    3: ("mvtec", "unsupervised", "Ours", ["Total average"]),
+    4: ("mvtec", "weak", "Ours(weak)", [*GROUPS, *MVTEC]),
+    5: ("mvtec", "weak", "Ours(weak)", ["Total average"]),
+    6: ("ksdd2", "weak", "Ours (weak)", ["surface"]),
+    7: ("mvtec", "ours", "Language", ["Total average"]),
+    8: ("mvtec", "ours", "Lang.", ["Total average"]),
+}
+
+
+@pytest.mark.parametrize("number", EVERY_TABLE)
+def test_every_table_has_published_own_and_difference_rows(number):
+    """Our numbers are 50 % and 60 % over two seeds, so all cells are 55.0 ± 7.1."""
+    dataset, ours, repeated, blocks = EVERY_TABLE[number]
+    categories = MVTEC if dataset == "mvtec" else ["surface"]
+    metrics = dict.fromkeys(("miou", "pixel_ap", "pixel_pro", "pixel_auroc", "image_auroc"))
+    records = [
+        {
+            "kind": "clicks" if number in (1, 7) else "maps",
+            **{"dataset": dataset, "category": category, "method": ours, "seed": seed},
+            "counts": {str(count): dict.fromkeys(metrics, share) for count in (5, 3, 1)},
+            "test_sets": dict.fromkeys(
+                ("unsupervised", "supervised"), dict.fromkeys(metrics, share)
+            ),
+        }
+        for category in categories
+        for seed, share in ((0, 0.5), (1, 0.6))
+    ]
+    switches = {name: {**LANGUAGE_ONLY, "abandon": False} for name in (ours, "left_out")}
+    table = build_table(
+        number,
+        records,
+        PUBLISHED,
+        datasets={dataset: categories},
+        methods=[ours, "left_out"],
+        switches=switches,
+        counterparts=None if number > 6 else {ours: repeated},
+    )
+    assert list(dict.fromkeys(table.rows["Category"])) == blocks
+    numbers = table.columns[table.label_count :]
+    own = table.rows[table.rows["Method"] == ours]
+    assert len(own) == len(blocks)
+    assert set(own[list(numbers)].to_numpy().ravel()) == {"55.0 ± 7.1"}
+    left_out = table.rows[table.rows["Method"] == "left_out"]
+    assert set(left_out[list(numbers)].to_numpy().ravel()) == {"not run"}
+    lines = table.rows.set_index(["Category", "Method"])
+    first = (blocks[0], numbers[0])
+    published = float(lines.loc[(first[0], repeated), first[1]])
+    difference = lines.loc[(first[0], f"{ours} minus {repeated}"), first[1]]
+    assert difference == f"{55.0 - published:+.1f}"
+    ranked = table.marks[numbers[0]][table.rows["Category"] == blocks[0]]
+    assert "best" in set(ranked)
+    assert "second" in set(ranked)

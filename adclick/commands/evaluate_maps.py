@@ -1,6 +1,7 @@
 """Score anomaly maps on a category's test images: AP, PRO, pixel and image AUROC (Sec. 4.1)."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from adclick.artifacts import image_ids, open_arrays, read_csv, write_json
 from adclick.commands.entry import Job, parse_job, run
 from adclick.config import EvaluateMaps
+from adclick.curves import map_curves
 from adclick.errors import InputError
 from adclick.metrics import pixel_metrics
 
@@ -15,7 +17,7 @@ COMMAND = "adclick.commands.evaluate_maps"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the metrics on the two test sets of reference protocol.
+    """Write the metrics on the two test sets of reference protocol, and the curves behind them.
 
     `unsupervised`: the whole test split, training defects put back. `supervised`: without the
     training defects. A method that was trained on those is scored on the second alone.
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         doc=__doc__,
         inputs=["manifest", "masks", "maps"],
-        outputs=["metrics"],
+        outputs=["metrics", "curves"],
         seeded=True,
     )
     settings = job.settings
@@ -38,18 +40,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         sets["unsupervised"] = manifest.loc[
             in_test & (manifest["role"] != "train_normal"), "image_id"
         ].tolist()
-    payload = {
-        "kind": "maps",
+    scores: dict[str, Any] = {}
+    curves: dict[str, Any] = {}
+    for name, ids in sets.items():
+        maps, masks = _read(job, ids)
+        scores[name] = _score(maps, masks)
+        curves[name] = asdict(map_curves(maps, masks))
+    place = {
         "dataset": settings.dataset,
         "category": settings.category,
         "method": settings.method,
         "seed": job.seed,
-        "test_sets": {name: _score(job, ids) for name, ids in sets.items()},
     }
-    write_json(job.outputs["metrics"], payload, stamp=job.stamp)
+    for output, kind, found in (("metrics", "maps", scores), ("curves", "curves", curves)):
+        payload = {"kind": kind, **place, "test_sets": found}
+        write_json(job.outputs[output], payload, stamp=job.stamp)
 
 
-def _score(job: Job[EvaluateMaps], ids: list[str]) -> dict[str, Any]:
+def _read(job: Job[EvaluateMaps], ids: list[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Maps and masks of the given images; an image without a mask is normal."""
     with open_arrays(job.inputs["maps"]) as maps, open_arrays(job.inputs["masks"]) as masks:
         map_row = {image_id: row for row, image_id in enumerate(image_ids(maps))}
         mask_row = {image_id: row for row, image_id in enumerate(image_ids(masks))}
@@ -66,13 +75,17 @@ def _score(job: Job[EvaluateMaps], ids: list[str]) -> dict[str, Any]:
             else np.zeros(shape, bool)
             for image_id in ids
         ]
-    found = pixel_metrics(shown, truths)
+    return shown, truths
+
+
+def _score(maps: list[np.ndarray], masks: list[np.ndarray]) -> dict[str, Any]:
+    found = pixel_metrics(maps, masks)
     return {
         "pixel_ap": found.ap,
         "pixel_pro": found.pro,
         "pixel_auroc": found.auroc,
         "image_auroc": found.image_auroc,
-        "images": len(ids),
+        "images": len(maps),
     }
 
 

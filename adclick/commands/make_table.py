@@ -7,7 +7,8 @@ from adclick.artifacts import read_json, write_text
 from adclick.commands.entry import parse_job, run
 from adclick.config import MakeTable
 from adclick.provenance import canonical_json
-from adclick.tables import build_table, read_published, to_csv, to_html, to_latex, to_markdown
+from adclick.table_forms import to_csv, to_html, to_latex, to_markdown
+from adclick.tables import build_table, read_published, scale_departures
 
 COMMAND = "adclick.commands.make_table"
 
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         MakeTable,
         argv,
         doc=__doc__,
-        inputs=["published"],
+        inputs=["published", "paper_settings"],
         lists=["metrics"],
         outputs=["csv", "markdown", "latex", "html"],
     )
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         datasets=settings.datasets,
         methods=settings.methods,
         titles=settings.titles,
-        departures=[settings.scale_note] if settings.scale_note else [],
+        setting=settings.scale_note,
+        departures=scale_departures(settings.scale, read_published(job.inputs["paper_settings"])),
         switches=settings.switches or None,
     )
     forms = {"csv": to_csv, "markdown": to_markdown, "latex": to_latex, "html": to_html}

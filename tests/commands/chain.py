@@ -291,7 +291,10 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             "evaluate_maps",
             PLACE | {"method": method},
             {"manifest": f"{made}/manifest.csv", **masks, "maps": maps},
-            {"metrics": f"{folder}/evaluate_maps/{method}/seed{SEED}/metrics.json"},
+            {
+                name: f"{folder}/evaluate_maps/{method}/seed{SEED}/{name}.json"
+                for name in ("metrics", "curves")
+            },
             ["--seed", SEED],
         )
     return found

@@ -11,7 +11,15 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("adclick", "config", "workflow", "Snakefile", "environment.yml", "tests/config")
+COPIED = (
+    "adclick",
+    "config",
+    "workflow",
+    "Snakefile",
+    "Makefile",
+    "environment.yml",
+    "tests/config",
+)
 
 
 @dataclass(frozen=True)

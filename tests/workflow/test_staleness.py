@@ -2,7 +2,10 @@
 name.
 """
 
+import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -20,9 +23,12 @@ AFTER_SEG = {
     "predict_maps",
     "evaluate_maps",
     "make_table",
-    "make_figures",
+    "make_map_figures",
+    "make_training_figure",
     "everything",
 }
+
+TRAININGS = {"pretrain_adclick", "train_adclick", "pretrain_adclick_seg", "train_adclick_seg"}
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +59,71 @@ def test_a_second_run_has_nothing_to_do(project: Project) -> None:
 
 
 def test_every_table_and_figure_is_there(project: Project) -> None:
-    tables = project.results("micro/tables/*")
-    assert len([name for name in tables if name.endswith(".csv")]) == 5
-    assert b"not run" not in b"".join(tables.values())
-    assert len(project.results("micro/figures/toy/*/*.png")) == 6
+    tables = project.results("micro/tables/*.csv")
+    partly = {f"results/micro/tables/table{number}.csv" for number in (7, 8)}
+    assert len(tables) == 8
+    assert {name for name, text in tables.items() if b"not run" in text} == partly
+    assert len(project.results("micro/figures/toy/*/*.png")) == 2 * 5
+
+
+@pytest.mark.parametrize(
+    ("number", "trained"),
+    [
+        (1, {"pretrain_adclick", "train_adclick"}),
+        (2, {"train_adclick_seg"}),
+        (3, {"train_adclick_seg"}),
+        *((number, TRAININGS) for number in (4, 5, 6)),
+        (7, {"pretrain_adclick", "train_adclick"}),
+        (8, TRAININGS),
+    ],
+)
+def test_a_table_alone_needs_only_what_it_is_made_of(
+    project: Project, number: int, trained: set[str]
+) -> None:
+    found = rules(project.planned(f"table{number}", overlay={"run": "elsewhere"}))
+    assert "make_table" in found
+    assert found & TRAININGS == trained
+    assert not found & {"make_click_figures", "make_map_figures", "make_training_figure"}
+
+
+def test_a_lost_table_is_made_anew_from_what_is_there(project: Project) -> None:
+    before = project.results("micro/tables/table6.*")
+    for name in before:
+        (project.folder / name).unlink()
+    project.run("table6")
+    assert project.results("micro/tables/table6.*") == before
+    assert project.planned() == []
+
+
+def test_make_asks_for_one_table(project: Project) -> None:
+    def made(target: str) -> subprocess.CompletedProcess[str]:
+        options = ["--directory", str(project.folder), "--old-file", ".venv/.done", "RUN=demo"]
+        command = ["make", *options, f"BIN={Path(sys.executable).parent}", target]
+        shown = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
+        (line,) = [line for line in shown.stdout.splitlines() if "snakemake" in line]
+        environment = {**os.environ, "PYTHONPATH": str(project.folder)}
+        return subprocess.run(
+            f"{line} --dry-run",
+            shell=True,
+            cwd=project.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    table = made("table4")
+    assert table.returncode == 0, table.stderr
+    assert "rule table4:" in table.stdout + table.stderr
+    none = made("table6")
+    assert none.returncode == 2
+    assert [line for line in none.stderr.splitlines() if line.startswith("error")] == [
+        "error: table 6: this run makes none; name its data sets under tables.6"
+    ]
+
+
+def test_raw_maps_are_kept(project: Project) -> None:
+    kept = project.results("micro/toy/*/predict_maps/*/seed0/maps.h5")
+    assert len(kept) == 2 * 3
 
 
 def test_a_changed_learning_rate_reruns_its_training_and_what_follows(project: Project) -> None:
@@ -98,17 +165,26 @@ def test_labels_of_another_matching_are_made_by_an_adclick_with_it(project: Proj
 
 
 def test_an_edit_of_the_tables_reruns_tables_only(project: Project) -> None:
-    edit(project.folder / "adclick/tables.py", "PAGE_ROWS = 45", "PAGE_ROWS = 44")
+    edit(project.folder / "adclick/tables.py", "METRICS = {", "UNUSED = 1\nMETRICS = {")
     found = Counter(job.rule for job in project.planned())
-    edit(project.folder / "adclick/tables.py", "PAGE_ROWS = 44", "PAGE_ROWS = 45")
-    assert found == {"make_table": 5, "everything": 1}
+    edit(project.folder / "adclick/tables.py", "UNUSED = 1\nMETRICS = {", "METRICS = {")
+    assert found == {"make_table": 8, "everything": 1}
 
 
-def test_an_edit_of_the_metrics_never_retrains(project: Project) -> None:
+def test_an_edit_of_the_metrics_scores_again_without_predicting(project: Project) -> None:
     edit(project.folder / "adclick/metrics.py", "def iou(", "unused = 1\n\n\ndef iou(")
     found = rules(project.planned())
     edit(project.folder / "adclick/metrics.py", "unused = 1\n\n\ndef iou(", "def iou(")
-    assert found == {"evaluate_clicks", "evaluate_maps", "make_table", "make_figures", "everything"}
+    figures = {"make_click_figures", "make_map_figures"}
+    assert found == {"evaluate_clicks", "evaluate_maps", "make_table", "everything"} | figures
+
+
+def test_an_edit_of_a_figure_draws_it_again_and_nothing_else(project: Project) -> None:
+    edit(project.folder / "adclick/figures.py", "RESOLUTION_DPI = 150", "RESOLUTION_DPI = 151")
+    found = Counter(job.rule for job in project.planned())
+    edit(project.folder / "adclick/figures.py", "RESOLUTION_DPI = 151", "RESOLUTION_DPI = 150")
+    figures = ("make_click_figures", "make_map_figures", "make_training_figure")
+    assert found == {**dict.fromkeys(figures, 2), "everything": 1}
 
 
 def test_a_comment_reruns_nothing(project: Project) -> None:
@@ -141,7 +217,8 @@ def test_a_deleted_artifact_is_rebuilt_and_nothing_else(project: Project) -> Non
         (project.folder / "results/micro/toy/cloth").glob("evaluate_maps/weak/*/metrics.json")
     )
     victim.unlink()
-    assert rules(project.planned()) <= {"evaluate_maps", "make_table", "make_figures", "everything"}
+    after = {"evaluate_maps", "make_table", "make_map_figures", "everything"}
+    assert rules(project.planned()) <= after
     project.run()
     assert project.results("micro/tables/*") == before
     assert project.planned() == []

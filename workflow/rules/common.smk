@@ -165,5 +165,29 @@ def table_metrics(wildcards):
     return plan.table_metrics(CONFIG, int(wildcards.number))
 
 
-def figure_inputs(wildcards):
-    return plan.figure_inputs(CONFIG, place(wildcards))
+def table_file(number):
+    """A function that gives a table's file, or ends a run that asks for a table which it does not make."""
+
+    def file_of(wildcards):
+        if not CONFIG.tables.get(number):
+            refuse(f"table {number}: this run makes none; name its data sets under tables.{number}")
+        return plan.table_file(CONFIG, number)
+
+    return file_of
+
+
+def figure_labels(figure, method="all"):
+    names = {"data set": "{dataset}", "category": "{category}"}
+    return names | {"figure": figure, "method": CONFIG.titles.get(method, method)}
+
+
+def click_figure_inputs(wildcards):
+    return plan.click_figure_inputs(CONFIG, place(wildcards))
+
+
+def map_figure_inputs(wildcards):
+    return plan.map_figure_inputs(CONFIG, place(wildcards))
+
+
+def training_records(wildcards):
+    return plan.training_records(CONFIG, place(wildcards))

@@ -102,6 +102,7 @@ rule evaluate_maps:
         maps="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/maps.h5",
     output:
         metrics="results/{run}/{dataset}/{category}/evaluate_maps/{method}/seed{seed}/metrics.json",
+        curves="results/{run}/{dataset}/{category}/evaluate_maps/{method}/seed{seed}/curves.json",
     log:
         "results/{run}/logs/evaluate_maps/{dataset}-{category}-{method}-{seed}.log",
     benchmark:
@@ -114,4 +115,4 @@ rule evaluate_maps:
     shell:
         "python -m adclick.commands.evaluate_maps --settings {params.settings:q}"
         " --seed {wildcards.seed} --manifest {input.manifest:q} --masks {input.masks:q}"
-        " --maps {input.maps:q} --metrics {output.metrics:q} > {log:q} 2>&1"
+        " --maps {input.maps:q} --metrics {output.metrics:q} --curves {output.curves:q} > {log:q} 2>&1"

@@ -1,0 +1,307 @@
+"""A finished table as CSV, Markdown, LaTeX and HTML; all four say the same, mark by mark."""
+
+import html
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import pandas as pd
+
+PAPER, OURS, DIFFERENCE = "paper", "this run", "difference"
+NOT_RUN = "not run"  # configured, and no record of it
+PAGE_ROWS = 45  # a LaTeX page holds about this many rows
+WIDE_COLUMNS = 10  # a LaTeX table of more columns lies on its side
+
+HTML_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 14px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff; }}
+h1 {{ font-size: 1.1rem; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+th, td {{ padding: 0.15rem 0.6rem; text-align: left; }}
+thead tr:first-child th {{ border-top: 2px solid #222; }}
+tbody, tbody:last-child {{ border-bottom: 1px solid #999; }}
+thead {{ border-bottom: 1px solid #222; }}
+tbody:last-child {{ border-bottom: 2px solid #222; }}
+th.group {{ text-align: center; }}
+th.group span {{ display: block; border-bottom: 1px solid #222; }}
+th.number, td.number {{ text-align: right; }}
+.absent {{ text-align: center; color: #666; }}
+.ours {{ background: #eef4fa; }}
+.difference {{ color: #555; font-size: 0.9em; }}
+ul {{ padding-left: 1.1rem; max-width: 60rem; }}
+li {{ color: #555; }}
+</style>
+<h1>{title}</h1>
+<table>
+<thead>
+{head}
+</thead>
+{body}
+</table>
+<ul>{notes}</ul>
+</html>
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One finished table: everything in it is text.
+
+    `rows` has the columns `columns`; `marks`, of the same shape, says `best`, `second` or nothing.
+    Columns up to `Source` are labels, those after it numbers; `AP@5` is the AP after 5 clicks.
+    `setting` is one line on this run, `departures` are its differences in scale.
+    """
+
+    number: int
+    title: str
+    columns: tuple[str, ...]
+    rows: pd.DataFrame
+    marks: pd.DataFrame
+    setting: str
+    departures: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def label_count(self) -> int:
+        """How many columns are labels."""
+        return self.columns.index("Source") + 1
+
+    @property
+    def number_count(self) -> int:
+        """How many columns are numbers."""
+        return len(self.columns) - self.label_count
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row as printed: a data set or category that is that of the row above is blank."""
+
+    place: tuple[str, str]
+    source: str
+    labels: tuple[str, ...]
+    numbers: tuple[str, ...]
+
+    @property
+    def absent(self) -> bool:
+        """Whether nothing of the row was run, which is then said once."""
+        return set(self.numbers) == {NOT_RUN}
+
+
+def to_csv(table: Table) -> str:
+    """Comma-separated text; a last column `Note` has setting and scale beside each own row."""
+    frame = table.rows.copy()
+    note = "; ".join(filter(None, [table.setting, *table.departures]))
+    frame["Note"] = [note if source == OURS else "" for source in frame["Source"]]
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def to_markdown(table: Table) -> str:
+    """Markdown: best bold, second best underlined."""
+    lines = _lines(table, _markdown_text, {"best": "**{}**", "second": "<u>{}</u>"})
+    once = (NOT_RUN, *[""] * (table.number_count - 1))
+    body = [[*line.labels, *(once if line.absent else line.numbers)] for line in lines]
+    header = [_markdown_text(name) for name in table.columns]
+    widths = [max(map(len, cells)) for cells in zip(header, *body, strict=True)]
+    ends = ["-"] * table.label_count + [":"] * table.number_count
+    rule = ["-" * (width - 1) + end for width, end in zip(widths, ends, strict=True)]
+    text = [f"**Table {table.number}.** {_markdown_text(table.title)}.", ""]
+    for cells in [header, rule, *body]:
+        padded = [
+            cell.rjust(width) if end == ":" else cell.ljust(width)
+            for cell, width, end in zip(cells, widths, ends, strict=True)
+        ]
+        text.append(f"| {' | '.join(padded)} |")
+    text += ["", *(f"- {_markdown_text(note)}" for note in _all_notes(table))]
+    return "\n".join(text) + "\n"
+
+
+def to_html(table: Table) -> str:
+    """A page of its own with the table and its notes, for the report; marks as in Markdown."""
+    lines = _lines(table, html.escape, {"best": "<b>{}</b>", "second": "<u>{}</u>"})
+    blocks = [list(block) for _, block in groupby(lines, key=lambda line: line.place)]
+    body = ["\n".join(_html_row(line) for line in block) for block in blocks]
+    return HTML_PAGE.format(
+        title=html.escape(f"Table {table.number}. {table.title}."),
+        head="\n".join(_html_head(table)),
+        body="\n".join(f"<tbody>\n{rows}\n</tbody>" for rows in body),
+        notes="".join(f"<li>{html.escape(note)}</li>" for note in _all_notes(table)),
+    )
+
+
+def to_latex(table: Table) -> str:
+    """LaTeX with booktabs rules; longer than a page it is a longtable, a wide one lies on its side.
+
+    Marks as in Markdown.
+    """
+    marks = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+    once = rf"\multicolumn{{{table.number_count}}}{{c}}{{{NOT_RUN}}}"
+    rows: list[str] = []
+    for _, block in groupby(_lines(table, _latex_text, marks), key=lambda line: line.place):
+        rows += [r"\midrule"] if rows else []
+        cells = [[*line.labels, *([once] if line.absent else line.numbers)] for line in block]
+        rows += [" & ".join(line) + r" \\" for line in cells]
+    notes = [rf"{_latex_text(note)}\par" for note in _all_notes(table)]
+    wrap = _latex_pages if len(table.rows) > PAGE_ROWS else _latex_float
+    text = wrap(table, _latex_head(table), rows, notes)
+    if len(table.columns) > WIDE_COLUMNS:
+        text = [r"\begin{landscape}", *text, r"\end{landscape}"]
+    return "\n".join([r"% needs \usepackage{booktabs,longtable,pdflscape}", *text]) + "\n"
+
+
+def _lines(
+    table: Table, escape: Callable[[str], str], patterns: Mapping[str, str]
+) -> Iterator[Line]:
+    above = ("", "")
+    rows = zip(table.rows.to_numpy().tolist(), table.marks.to_numpy().tolist(), strict=True)
+    for texts, marks in rows:
+        cells = [
+            patterns.get(mark, "{}").format(escape(text))
+            for text, mark in zip(texts, marks, strict=True)
+        ]
+        place = (texts[0], texts[1])
+        if place == above:
+            cells[:2] = ["", ""]
+        elif place[0] == above[0]:
+            cells[0] = ""
+        above, split = place, table.label_count
+        yield Line(place, texts[split - 1], tuple(cells[:split]), tuple(cells[split:]))
+
+
+def _all_notes(table: Table) -> list[str]:
+    said = {"This run": table.setting, "Not at the paper's scale": "; ".join(table.departures)}
+    return [*(f"{name}: {text}." for name, text in said.items() if text), *table.notes]
+
+
+def _groups(table: Table) -> list[tuple[str, list[str]]]:
+    """The number columns by their common heading: `5 clicks`, or nothing."""
+    parts = [name.partition("@") for name in table.columns[table.label_count :]]
+    return [
+        (f"{count} click{'s' * (count != '1')}" if count else "", [name for name, _, _ in group])
+        for count, group in groupby(parts, key=lambda part: part[2])
+    ]
+
+
+def _markdown_text(text: str) -> str:
+    for character in ("\\", "*", "|", "<"):
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def _html_head(table: Table) -> list[str]:
+    labels, groups = table.columns[: table.label_count], _groups(table)
+    grouped = any(heading for heading, _ in groups)
+    first = [f"<th rowspan={1 + grouped}>{html.escape(name)}</th>" for name in labels]
+    names = [f"<th class=number>{html.escape(name)}</th>" for _, group in groups for name in group]
+    if not grouped:
+        return [f"<tr>{''.join([*first, *names])}</tr>"]
+    first += [
+        f"<th class=group colspan={len(group)}><span>{heading}</span></th>"
+        for heading, group in groups
+    ]
+    return [f"<tr>{''.join(first)}</tr>", f"<tr>{''.join(names)}</tr>"]
+
+
+def _html_row(line: Line) -> str:
+    looks = {OURS: " class=ours", DIFFERENCE: " class=difference"}.get(line.source, "")
+    cells = [f"<td>{cell}</td>" for cell in line.labels]
+    if line.absent:
+        cells.append(f"<td class=absent colspan={len(line.numbers)}>{NOT_RUN}</td>")
+    else:
+        cells += [f"<td class=number>{cell}</td>" for cell in line.numbers]
+    return f"<tr{looks}>{''.join(cells)}</tr>"
+
+
+LATEX_CHARACTERS = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "±": r"$\pm$",
+    }
+)
+
+
+def _latex_text(text: str) -> str:
+    escaped = text.translate(LATEX_CHARACTERS)
+    return f"${escaped}$" if text[:1] in ("+", "-") and text[1:2].isdigit() else escaped
+
+
+def _latex_head(table: Table) -> list[str]:
+    labels, groups = table.columns[: table.label_count], _groups(table)
+    names = [_latex_text(name) for name in labels]
+    names += [_latex_text(name) for _, group in groups for name in group]
+    head = [" & ".join(names) + r" \\"]
+    if any(heading for heading, _ in groups):
+        spans = [rf"\multicolumn{{{len(group)}}}{{c}}{{{heading}}}" for heading, group in groups]
+        rules, column = "", table.label_count
+        for _, group in groups:
+            rules += rf"\cmidrule(lr){{{column + 1}-{column + len(group)}}}"
+            column += len(group)
+        head = [" & ".join([*[""] * len(labels), *spans]) + r" \\", rules, *head]
+    return [r"\toprule", *head, r"\midrule"]
+
+
+def _latex_columns(table: Table) -> str:
+    return "l" * table.label_count + "r" * table.number_count
+
+
+def _latex_caption(table: Table) -> str:
+    return rf"\caption{{{_latex_text(table.title)}.}}\label{{tab:table{table.number}}}"
+
+
+def _latex_size(table: Table) -> str:
+    if len(table.columns) <= WIDE_COLUMNS:
+        return r"\small"
+    spread = table.number_count > WIDE_COLUMNS and "±" in "".join(table.rows.to_numpy().ravel())
+    return rf"\{'tiny' if spread else 'scriptsize'}\setlength{{\tabcolsep}}{{3pt}}"
+
+
+def _latex_float(
+    table: Table, head: Sequence[str], rows: Sequence[str], notes: Sequence[str]
+) -> list[str]:
+    return [
+        r"\begin{table}[htbp]",
+        r"\centering",
+        _latex_caption(table),
+        _latex_size(table),
+        rf"\begin{{tabular}}{{{_latex_columns(table)}}}",
+        *head,
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\par\smallskip\footnotesize\raggedright",
+        *notes,
+        r"\end{table}",
+    ]
+
+
+def _latex_pages(
+    table: Table, head: Sequence[str], rows: Sequence[str], notes: Sequence[str]
+) -> list[str]:
+    return [
+        r"\begingroup",
+        _latex_size(table),
+        rf"\begin{{longtable}}{{{_latex_columns(table)}}}",
+        _latex_caption(table) + r" \\",
+        *head,
+        r"\endfirsthead",
+        *head,
+        r"\endhead",
+        r"\bottomrule",
+        r"\endfoot",
+        *rows,
+        r"\end{longtable}",
+        r"\footnotesize\raggedright",
+        *notes,
+        r"\endgroup",
+    ]
