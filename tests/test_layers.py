@@ -29,6 +29,7 @@ LAYERS = {
     "features": 2,
     "retrieval": 2,
     "matching": 2,
+    "matching_kernel": 2,
     "foreground": 2,
     "language": 2,
     "models": 2,
@@ -49,7 +50,7 @@ COMMANDS = sorted(
     if "COMMAND = " in path.read_text(encoding="utf-8")
 )
 TRAINING = ("train_adclick", "train_adclick_seg", "label_defects", "predict_maps")
-HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai"}
+HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai", "numba"}
 ALLOWED = {
     "draw_toy": set(),
     "make_manifest": set(),
