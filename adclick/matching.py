@@ -1,17 +1,20 @@
-"""Location-aware nearest patches (Eq. 3): exact, deterministic, and bound by matrix products.
+"""Location-aware nearest patches (Eq. 3): exact and deterministic.
 
 For every patch of a query, the most similar patch (least squared Euclidean distance) among all
-patches of K reference images whose grid position is near the query's own. A first pass computes all
-distances approximately with matrix products, one row of references against a tile of queries at a
-time, features shifted to near zero so that float32 suffices. Each approximation has a proven error
-bound; whatever the bounds cannot rule out is compared again by float64 differences. So the answer
-is that of float64 brute force over the stored values.
+patches of K reference images whose grid position is near the query's own. Distances are computed in
+float32 first, with a proven error bound; whatever the bounds cannot rule out is compared again by
+float64 differences. So the answer is that of float64 brute force over the stored values.
+
+On the CPU a compiled loop does it (`matching_kernel`). On a GPU, and where numba is missing, matrix
+products do: one row of references against a tile of queries at a time, features shifted to near
+zero so that float32 suffices.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -66,16 +69,17 @@ def match_in_bank(
     same position, None is everywhere. Ties go to the smallest rank in `image_ids`, then to the
     first position in raster order. The bank may be an array, a tensor on any device or an HDF5
     dataset, of half or single precision. It is read in place, except an HDF5 dataset, whose K
-    images are held in memory; beyond the K images nothing grows with K but a strip of one grid row.
-    The work is done on the query's device. Where very many candidates are equal within rounding
-    (constant features), a query is compared with all of them, which is slow but exact.
+    images are held in memory; beyond the K images nothing grows with K but, without the compiled
+    loop, a strip of one grid row. The work is done on the query's device, on the CPU in as many
+    threads as torch has. Where very many candidates are equal within rounding (constant features),
+    it is slow but exact.
 
     Raises ValueError for shapes that do not agree, ids that the bank lacks, a negative radius, and
     features that are not finite.
 
     Source: paper Eq. 3 (K = 50 images, radius 3.2 on a 64 x 64 grid).
     """
-    queries = _as_tensor(query).float()
+    queries = _as_tensor(query).float().contiguous()
     references = _chosen_images(bank, image_ids)
     if radius is not None and not radius >= 0:
         raise ValueError(f"radius {radius} must not be negative (None: everywhere)")
@@ -203,10 +207,11 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 def _match(query: Tensor, references: list[Tensor], radius: int | float | None) -> Matches:
     height, width, _ = query.shape
-    candidates, undecided = _shortlist(query, references, radius)
-    distance, key = _nearest(query, references, candidates)
-    for position in undecided.flatten().nonzero().flatten().tolist():
-        distance[position], key[position] = _nearest_of_all(query, references, radius, position)
+    kernel = _kernel() if all(map(_suits_kernel, (query, *references))) else None
+    if kernel is None:
+        distance, key = _nearest_by_products(query, references, radius)
+    else:
+        distance, key = kernel(query, references, _half_widths(height, width, radius))
     grid = (height, width)
     place = key % (height * width)
     return Matches(
@@ -215,6 +220,38 @@ def _match(query: Tensor, references: list[Tensor], radius: int | float | None) 
         (place // width).reshape(grid),
         (place % width).reshape(grid),
     )
+
+
+@cache
+def _kernel() -> Any:
+    """The compiled search, or None where numba cannot be imported."""
+    try:
+        from adclick.matching_kernel import nearest_patches
+    except ImportError:
+        return None
+    return nearest_patches
+
+
+def _suits_kernel(features: Tensor) -> bool:
+    plain = features.device.type == "cpu" and features.is_contiguous()
+    return plain and features.dtype in (torch.float32, torch.float16)
+
+
+def _half_widths(height: int, width: int, radius: int | float | None) -> Int[Tensor, " row"]:
+    """How many columns to either side are candidates 0 … height rows away; -1: none at all."""
+    within = _within(torch.arange(height + 1)[:, None], torch.arange(width), radius)
+    return within.sum(dim=1) - 1
+
+
+def _nearest_by_products(
+    query: Tensor, references: list[Tensor], radius: int | float | None
+) -> tuple[Float[Tensor, " position"], Int[Tensor, " position"]]:
+    """Each query's least exact distance and the least key with it, by matrix products."""
+    candidates, undecided = _shortlist(query, references, radius)
+    distance, key = _nearest(query, references, candidates)
+    for position in undecided.flatten().nonzero().flatten().tolist():
+        distance[position], key[position] = _nearest_of_all(query, references, radius, position)
+    return distance, key
 
 
 def _shortlist(

@@ -33,6 +33,7 @@ LAYERS = {
     "folding": 1,
     "retrieval": 2,
     "matching": 2,
+    "matching_kernel": 2,
     "foreground": 2,
     "language": 2,
     "models": 2,
@@ -58,7 +59,7 @@ TRAINING = ("train_adclick", "train_adclick_seg", "label_defects", "predict_maps
 SCORING = {
     f"adclick.{name}" for name in ("metrics", "curves", "tables", "table_forms", "figures", "plots")
 }
-HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai"}
+HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai", "numba"}
 ALLOWED = {
     "draw_toy": set(),
     "make_manifest": set(),

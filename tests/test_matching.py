@@ -1,3 +1,7 @@
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -5,39 +9,77 @@ import numpy as np
 import pytest
 import torch
 
-from adclick import matching
+from adclick import matching, matching_kernel
 from adclick.matching import Matches, match_in_bank, match_patches, residual
 from tests.reference.matching import nearest_patches
 
 RADII = (0, 1, 1.6, 2, 3.2, 4, 5, None)
+FIELDS = ("squared_distance", "neighbour", "row", "column")
 
 
-def features(kind: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A query and references of a random small shape, ordinary or awkward in some way."""
-    height, width, channels = random.integers(1, (4, 10, 6))
-    query = random.normal(size=(height, width, channels))
-    references = random.normal(size=(random.integers(1, 4), height, width, channels))
+@pytest.fixture(params=["compiled", "products"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of matching: the compiled loop, and the matrix products that do without numba."""
+    if request.param == "products":
+        monkeypatch.setattr(matching, "_kernel", lambda: None)
+
+
+both_ways = pytest.mark.usefixtures("way")
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def drawn(
+    grid: tuple[int, int], channels: int, neighbours: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A query and references of normally distributed features."""
+    random = np.random.default_rng(seed)
+    query = random.normal(size=(*grid, channels))
+    references = random.normal(size=(neighbours, *grid, channels))
+    return query.astype(np.float32), references.astype(np.float32)
+
+
+def case(number: int) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """A query, references and a radius, random and small, awkward in one of several ways."""
+    random = np.random.default_rng(number)
+    grid = random.integers(1, 13, 2)
+    channels, neighbours = random.choice([1, 2, 5, 16, 33, 70]), random.integers(1, 4)
+    query = random.normal(size=(*grid, channels))
+    references = random.normal(size=(neighbours, *grid, channels))
+    kind, kept = number % 8, np.float16 if number // 8 % 2 else np.float32
     if kind == 1:  # whole numbers: many exact ties
         query, references = np.round(query), np.round(references)
     if kind == 2:  # constant features: everything ties
         query, references = np.ones_like(query), np.full_like(references, 3)
     if kind == 3:  # a huge common offset
-        query, references = query + 1e5, references + 1e5
+        offset = 1e5 if kept == np.float32 else 1e3
+        query, references = query + offset, references + offset
     if kind == 4:  # copies of one reference
         references[:] = references[0]
     if kind == 5:  # candidates that differ in the last digits only
         references = query[0, 0] + 10 + 1e-5 * references
-    return query.astype(np.float32), references.astype(np.float32)
+    if kind == 6:  # the query itself, later than another image
+        references[-1] = query
+    return query.astype(np.float32), references.astype(kept), RADII[number // 16 % len(RADII)]
 
 
-def assert_equal_to_brute_force(
-    found: Matches, query: np.ndarray, references: np.ndarray, radius
-) -> None:
-    distance, neighbour, row, column = nearest_patches(query, references, radius)
-    np.testing.assert_array_equal(found.neighbour, neighbour)
-    np.testing.assert_array_equal(found.row, row)
-    np.testing.assert_array_equal(found.column, column)
-    np.testing.assert_allclose(found.squared_distance, distance, rtol=1e-6, atol=0)
+def assert_same(found: Matches, expected: Matches) -> None:
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field), field)
+
+
+def assert_equal(found: Matches, expected: tuple[np.ndarray, ...], message: str = "") -> None:
+    for field, values in zip(FIELDS[1:], expected[1:], strict=True):
+        np.testing.assert_array_equal(getattr(found, field), values, f"{message} {field}")
+    np.testing.assert_allclose(found.squared_distance, expected[0], 1e-6, err_msg=message)
 
 
 @pytest.fixture
@@ -49,6 +91,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "BLOCK_VALUES", 20)
 
 
+@both_ways
 def test_the_nearest_patch_within_the_radius_is_found_by_hand() -> None:
     query = np.array([[[0.0], [5.0], [9.0]]], np.float32)
     references = np.array([[[[4.0], [1.0], [0.0]]], [[[2.0], [8.0], [5.5]]]], np.float32)
@@ -61,26 +104,29 @@ def test_the_nearest_patch_within_the_radius_is_found_by_hand() -> None:
     assert match_patches(query, references, None).column.tolist() == [[2, 2, 1]]
 
 
-@pytest.mark.parametrize("radius", RADII)
-def test_matches_equal_float64_brute_force(radius: float | None, small_parts: None) -> None:
-    random = np.random.default_rng(0)
-    for case in range(26):
-        query, references = features(case % 6, random)
-        assert_equal_to_brute_force(
-            match_patches(query, references, radius), query, references, radius
-        )
+def test_matches_equal_float64_brute_force(
+    small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = matching._kernel
+    for number in range(200):
+        query, references, radius = case(number)
+        expected = nearest_patches(query, references, radius)
+        for way in (kernel, lambda: None):
+            monkeypatch.setattr(matching, "_kernel", way)
+            assert_equal(match_patches(query, references, radius), expected, f"case {number}")
 
 
+@both_ways
 @pytest.mark.parametrize(
     ("radius", "grid"), [(3.2, (9, 21)), (1.6, (5, 64)), (None, (6, 11)), (20, (4, 13))]
 )
 def test_larger_grids_equal_brute_force_too(radius: float | None, grid: tuple[int, int]) -> None:
-    random = np.random.default_rng(1)
-    query = random.normal(size=(*grid, 4)).astype(np.float32)
-    references = random.normal(size=(2, *grid, 4)).astype(np.float32)
-    assert_equal_to_brute_force(match_patches(query, references, radius), query, references, radius)
+    query, references = drawn(grid, 4, 2, seed=1)
+    expected = nearest_patches(query, references, radius)
+    assert_equal(match_patches(query, references, radius), expected)
 
 
+@both_ways
 def test_ties_go_to_the_first_neighbour_then_the_first_position() -> None:
     found = match_patches(np.ones((4, 4, 2), np.float32), np.zeros((3, 4, 4, 2), np.float32), 1)
     assert not found.neighbour.any()
@@ -88,29 +134,66 @@ def test_ties_go_to_the_first_neighbour_then_the_first_position() -> None:
     assert found.column.tolist() == [[0, 0, 1, 2], *[[0, 1, 2, 3]] * 3]
 
 
+@both_ways
 def test_a_common_shift_changes_no_match() -> None:
     random = np.random.default_rng(2)
     query = random.integers(-8, 9, (6, 12, 5)).astype(np.float32)
     references = random.integers(-8, 9, (3, 6, 12, 5)).astype(np.float32)
     one, other = (match_patches(query + shift, references + shift, 3.2) for shift in (0, 2**20))
-    for field in ("squared_distance", "neighbour", "row", "column"):
-        np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+    assert_same(one, other)
 
 
+@both_ways
 def test_a_wider_radius_never_finds_a_farther_patch() -> None:
-    random = np.random.default_rng(3)
-    query, references = random.normal(size=(8, 8, 3)), random.normal(size=(2, 8, 8, 3))
-    distances = [
-        match_patches(
-            query.astype(np.float32), references.astype(np.float32), radius
-        ).squared_distance
-        for radius in RADII
-    ]
+    query, references = drawn((8, 8), 3, 2, seed=3)
+    distances = [match_patches(query, references, radius).squared_distance for radius in RADII]
     assert all(
         (nearer <= farther).all() for farther, nearer in zip(distances, distances[1:], strict=False)
     )
 
 
+@both_ways
+@pytest.mark.parametrize("radius", RADII)
+def test_no_match_is_farther_than_the_radius(radius: float | None) -> None:
+    grid = (9, 14)
+    query, references = drawn(grid, 2, 4, seed=10)
+    found = match_patches(query, references, radius)
+    rows, columns = np.indices(grid)
+    farthest = ((found.row - rows) ** 2 + (found.column - columns) ** 2).max()
+    assert farthest <= (np.inf if radius is None else radius**2)
+    assert farthest > 0 or radius == 0
+
+
+@both_ways
+def test_the_order_of_references_changes_their_ranks_only() -> None:
+    query, references = drawn((10, 7), 5, 6, seed=11)
+    order = np.random.default_rng(11).permutation(6)
+    found = match_patches(query, references, 3.2)
+    other = match_patches(query, references[order], 3.2)
+    assert_same(replace(other, neighbour=order[other.neighbour]), found)
+
+
+@both_ways
+def test_one_more_reference_increases_no_distance() -> None:
+    query, references = drawn((9, 9), 3, 6, seed=12)
+    counts = range(1, 7)
+    distances = [match_patches(query, references[:count], 2).squared_distance for count in counts]
+    assert (np.diff(distances, axis=0) <= 0).all()
+    assert (distances[-1] < distances[0]).any()
+
+
+@pytest.mark.parametrize("radius", [3.2, None])
+@pytest.mark.parametrize("rows", [1, 2, 13])
+def test_the_number_of_threads_changes_nothing(rows: int, radius: float | None) -> None:
+    query, references = (np.round(values) for values in drawn((rows, 9), 2, 5, seed=13))
+    with torch_threads(1):
+        expected = match_patches(query, references, radius)
+    for threads in (2, 3, 16):
+        with torch_threads(threads):
+            assert_same(match_patches(query, references, radius), expected)
+
+
+@both_ways
 def test_a_bank_gives_the_same_whatever_holds_it(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     bank = random.normal(size=(6, 7, 12, 5)).astype(np.float16)
@@ -120,11 +203,12 @@ def test_a_bank_gives_the_same_whatever_holds_it(tmp_path: Path) -> None:
     expected = match_patches(query, bank[ids].astype(np.float32), 3.2)
     with h5py.File(tmp_path / "bank.h5", "w") as file:
         stored = file.create_dataset("patches", data=bank)
-        for held in (bank, frozen, bank.astype(np.float64), stored, torch.from_numpy(bank)):
+        tensor = torch.from_numpy(bank)
+        channels_first = tensor.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+        for held in (bank, frozen, bank.astype(np.float64), stored, tensor, channels_first):
             found = match_in_bank(query, held, ids, 3.2)
             difference = residual(query, held, found, ids)
-            for field in ("squared_distance", "neighbour", "row", "column"):
-                np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+            assert_same(found, expected)
             np.testing.assert_array_equal(
                 difference, residual(query, bank[ids], expected, range(3))
             )
@@ -157,7 +241,86 @@ def test_the_squared_residual_adds_up_to_the_squared_distance() -> None:
     np.testing.assert_allclose(total, found.squared_distance, rtol=1e-5)
 
 
+def test_small_residuals_survive_half_precision_and_squaring() -> None:
+    query, _ = drawn((5, 6), 8, 1, seed=14)
+    bank = (query + np.float32(1e-4))[None]
+    found = match_in_bank(query, bank, [0], 0)
+    stored = residual(query, bank, found, [0]).astype(np.float16)
+    squares = np.square(stored.astype(np.float32))
+    assert squares.min() > 0
+    np.testing.assert_allclose(squares.sum(axis=2), found.squared_distance, rtol=2e-3)
+
+
+def test_the_compiled_loop_is_used_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(matching, "_nearest_by_products")
+    query, references = drawn((3, 4), 2, 2, seed=15)
+    for kept in (np.float16, np.float32):
+        assert match_patches(query, references.astype(kept), 1).row.shape == (3, 4)
+
+
+def test_without_numba_matrix_products_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, references = drawn((3, 4), 2, 2, seed=16)
+    expected = match_patches(query, references, 1)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "adclick.matching_kernel")
+    matching._kernel.cache_clear()
+    try:
+        assert matching._kernel() is None
+        assert_same(match_patches(query, references, 1), expected)
+    finally:
+        matching._kernel.cache_clear()
+
+
+def test_a_loop_that_cannot_be_kept_is_compiled_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def njit(function, cache=False, **_):
+        if cache:
+            raise RuntimeError("cannot cache function")
+        return function
+
+    monkeypatch.setattr(matching_kernel.numba, "njit", njit)
+    assert matching_kernel._compiled(len) is len
+
+
+def test_half_precision_is_read_exactly() -> None:
+    bits = np.arange(2**16, dtype=np.uint16).reshape(64, 1, 1024)
+    expected = bits.view(np.float16).astype(np.float32)
+    patches = np.zeros((1, 1024), np.float32)
+    for row, values in zip(bits, expected, strict=True):
+        finite = np.isfinite(values).all()
+        assert matching_kernel._read(row, patches) == finite
+        if finite:
+            np.testing.assert_array_equal(patches.view(np.uint32), values.view(np.uint32))
+
+
+@pytest.mark.parametrize("channels", [1, 15, 700])
+@pytest.mark.parametrize("scale", [1e-23, 1, 1e17])
+def test_no_float32_sum_is_above_the_limit_of_its_distance(channels: int, scale: float) -> None:
+    scaled = (np.float32(scale) * (30 + values) for values in drawn((2, 2), channels, 99, seed=17))
+    query, references = scaled
+    for reference in references[:, 0]:
+        squares = matching_kernel._squared_distances(query, reference, (0, 1, 0, 1, 0, 1))
+        difference = query.reshape(4, 1, channels).astype(float) - reference.astype(float)
+        exact = np.square(difference).sum(axis=2).ravel()
+        limits = np.array([matching_kernel._limit(distance, channels) for distance in exact])
+        assert (squares <= limits).all()
+        assert (limits <= exact * 1.0001 + 1e-34).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("radius", [3.2, None])
+def test_a_gpu_finds_the_same_as_the_cpu(radius: float | None) -> None:
+    query, references = (torch.from_numpy(values) for values in drawn((16, 20), 96, 6, seed=18))
+    for bank in (references, references.half(), references.round()):
+        found = match_patches(query.round(), bank, radius)
+        other = match_patches(query.round().cuda(), bank.cuda(), radius)
+        assert_same(Matches(*(getattr(other, field).cpu() for field in FIELDS)), found)
+
+
 def test_ordinary_features_need_no_comparison_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "_kernel", lambda: None)
     monkeypatch.delattr(matching, "_nearest_of_all")
     random = np.random.default_rng(6)
     query = 50 + random.normal(size=(16, 16, 64)).astype(np.float32)
@@ -165,19 +328,16 @@ def test_ordinary_features_need_no_comparison_with_all(monkeypatch: pytest.Monke
     assert match_patches(query, references, 3.2).squared_distance.max() < 128
 
 
+@both_ways
 @pytest.mark.parametrize("scale", [1e-25, 1e-3, 1, 1e20])
 def test_no_scale_of_features_loses_the_nearest(scale: float) -> None:
-    random = np.random.default_rng(7)
-    query = (scale * random.normal(size=(4, 11, 3))).astype(np.float32)
-    references = (scale * random.normal(size=(2, 4, 11, 3))).astype(np.float32)
+    query, references = (scale * values for values in drawn((4, 11), 3, 2, seed=7))
     found = match_patches(query, references, 1)
-    _, neighbour, row, column = nearest_patches(query, references, 1)
-    np.testing.assert_array_equal(
-        [found.neighbour, found.row, found.column], [neighbour, row, column]
-    )
+    for field, values in zip(FIELDS[1:], nearest_patches(query, references, 1)[1:], strict=True):
+        np.testing.assert_array_equal(getattr(found, field), values)
 
 
-def test_error_bounds_hold() -> None:
+def test_error_bounds_of_products_hold() -> None:
     generator = torch.Generator().manual_seed(8)
     query = 30 + torch.randn(3, 20, 700, generator=generator)
     references = list(30 + torch.randn(4, 3, 20, 700, generator=generator))
@@ -196,10 +356,9 @@ def test_error_bounds_hold() -> None:
     assert error.max() < 1e-3 * exact.max()
 
 
+@both_ways
 def test_shortcuts_of_training_are_off_while_matching_and_on_again_after() -> None:
-    random = np.random.default_rng(9)
-    query = random.normal(size=(12, 12, 2)).astype(np.float32)
-    references = random.normal(size=(9, 12, 12, 2)).astype(np.float32)
+    query, references = drawn((12, 12), 2, 9, seed=9)
     expected = match_patches(query, references, 3.2)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
@@ -209,10 +368,10 @@ def test_shortcuts_of_training_are_off_while_matching_and_on_again_after() -> No
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
-    np.testing.assert_array_equal(found.neighbour, expected.neighbour)
-    np.testing.assert_array_equal(found.squared_distance, expected.squared_distance)
+    assert_same(found, expected)
 
 
+@both_ways
 @pytest.mark.parametrize("place", ["query", "references"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_features_must_be_finite(place: str, value: float) -> None:
@@ -225,6 +384,7 @@ def test_features_must_be_finite(place: str, value: float) -> None:
         match_patches(arrays["query"], arrays["references"], 1)
 
 
+@both_ways
 def test_what_does_not_fit_is_refused() -> None:
     query, bank = np.zeros((2, 3, 1), np.float32), np.zeros((2, 2, 3, 1), np.float32)
     with pytest.raises(ValueError, match="image ids"):

@@ -10,6 +10,7 @@ def nearest_patches(
     tie.
     """
     height, width, _ = query.shape
+    query, references = query.astype(float), references.astype(float)
     distance = np.full((height, width), np.inf)
     place = np.zeros((3, height, width), int)
     for row, column in np.ndindex(height, width):
@@ -19,9 +20,7 @@ def nearest_patches(
                 and (other_row - row) ** 2 + (other_column - column) ** 2 > radius**2
             ):
                 continue
-            difference = query[row, column].astype(float) - references[
-                neighbour, other_row, other_column
-            ].astype(float)
+            difference = query[row, column] - references[neighbour, other_row, other_column]
             candidate = np.sum(difference**2)
             if candidate < distance[row, column]:
                 distance[row, column] = candidate
