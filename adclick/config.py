@@ -135,8 +135,8 @@ class Prompts(Section):
     requested: Positive
     base_url: str | None
     model: str
-    temperature: NonNegative
-    seed: int
+    temperature: NonNegative | None
+    seed: int | None
     key_variable: str
 
 
