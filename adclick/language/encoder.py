@@ -17,6 +17,8 @@ from adclick.errors import InputError
 TOKENS = 20  # Z: the paper's code truncates and pads every phrase to 20 tokens
 PAPER_ENCODER = "bert-base-uncased"  # Sec. 3.5, Q = 768
 
+BATCH = 16
+
 SEEDED_CHANNELS = 32
 SEEDED_LAYERS = 2
 SEEDED_HEADS = 2
@@ -268,42 +270,62 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def encode_phrases(
-    encoder: TextEncoder, phrases: Sequence[str], *, tokens: int = TOKENS, batch_size: int = 64
+    encoder: TextEncoder,
+    phrases: Sequence[str],
+    *,
+    tokens: int = TOKENS,
+    batch_size: int = BATCH,
 ) -> tuple[Float32[np.ndarray, "phrase channel token"], Float32[np.ndarray, "phrase token"]]:
     """BERT's last hidden state at each token of each phrase, and 1 where there is a token, else 0.
 
     A phrase is cut to `tokens` tokens, [CLS] first and [SEP] last; the rest of a shorter phrase is
-    padding, whose features are zero. A phrase's features do not depend on the phrases beside it;
-    another batch size moves them by rounding only. Source: Sec. 3.3; cutting and padding as in the
-    published code's text tokenizer.
+    padding, whose features are zero. Phrases of equal length are encoded together, without padding,
+    in batches that are always full: a phrase then has the same features, to the bit on the machines
+    tried, whatever phrases are beside it. Another batch size moves them by rounding.
+    Source: Sec. 3.3; cutting and padding as in the published code's text tokenizer.
     """
     if not phrases:
         raise ValueError("no phrases to encode")
+    rows = [cut_tokens(row, tokens) for row in token_rows(encoder, phrases, tokens)]
+    features = np.zeros((len(phrases), encoder.channels, tokens), np.float32)
+    masks = np.zeros((len(phrases), tokens), np.float32)
+    for length in sorted({len(row) for row in rows}):
+        alike = [index for index, row in enumerate(rows) if len(row) == length]
+        masks[alike, :length] = 1
+        for start in range(0, len(alike), batch_size):
+            part = alike[start : start + batch_size]
+            full = [*part, *part[:1] * (batch_size - len(part))]
+            states = _encode_rows(encoder, [rows[index] for index in full])
+            features[part, :, :length] = states[: len(part)]
+    return features, masks
+
+
+def token_rows(encoder: TextEncoder, phrases: Sequence[str], tokens: int) -> list[list[int]]:
+    """The vocabulary's row of every token of each phrase, [CLS] and [SEP] included, none cut yet.
+
+    InputError when the encoder cannot read `tokens` tokens.
+    """
     longest = getattr(getattr(encoder.model, "config", None), "max_position_embeddings", tokens)
     if not 2 <= tokens <= longest:
         raise InputError(
             f"text tokens: {tokens} is not from 2 to {longest}, what this encoder reads"
         )
-    parts = [
-        _encode_batch(encoder, list(phrases[start : start + batch_size]), tokens)
-        for start in range(0, len(phrases), batch_size)
-    ]
-    features, masks = zip(*parts, strict=True)
-    return np.concatenate(features), np.concatenate(masks)
+    return encoder.tokenizer(list(phrases))["input_ids"]
 
 
-def _encode_batch(
-    encoder: TextEncoder, phrases: list[str], tokens: int
-) -> tuple[Float32[np.ndarray, "phrase channel token"], Float32[np.ndarray, "phrase token"]]:
+def cut_tokens(row: list[int], tokens: int) -> list[int]:
+    """The first tokens of a phrase, with its last one, [SEP], at their end."""
+    return row if len(row) <= tokens else [*row[: tokens - 1], row[-1]]
+
+
+def _encode_rows(
+    encoder: TextEncoder, rows: list[list[int]]
+) -> Float32[np.ndarray, "phrase channel token"]:
+    """Features of phrases that have equally many tokens."""
     device = next(encoder.model.parameters()).device
-    batch = encoder.tokenizer(
-        phrases, padding="max_length", truncation=True, max_length=tokens, return_tensors="pt"
-    ).to(device)
     with torch.inference_mode():
-        states = encoder.model(**batch).last_hidden_state.float()  # [phrase token channel]
-    mask = batch["attention_mask"].to(torch.float32)
-    features = (states * mask[..., None]).transpose(1, 2)
-    return np.ascontiguousarray(features.cpu().numpy()), mask.cpu().numpy()
+        states = encoder.model(input_ids=torch.tensor(rows, device=device)).last_hidden_state
+    return states.float().transpose(1, 2).cpu().numpy()
 
 
 def average_features(
