@@ -182,7 +182,7 @@ class VisionLanguage(Section):
     depths: list[Positive]
     heads: list[Positive]
     window: Positive
-    trainable: Literal["pwam", "all"]
+    trainable: Literal["pwam", "language", "all"]
     weights: str | None
 
 

@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder=Path(weights.file) if weights.file else None,
         phrases=everything,
         channels=settings.channels,
+        sha256=weights.sha256,
         seed=weights.seed,
     )
     result = job.outputs["language"]

@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32
 from torch import nn
 
 from adclick.errors import InputError
+from adclick.provenance import file_sha256
 
 TOKENS = 20  # Z: the paper's code truncates and pads every phrase to 20 tokens
 PAPER_ENCODER = "bert-base-uncased"  # Sec. 3.5, Q = 768
@@ -49,6 +50,7 @@ def load_text_encoder(
     folder: Path | None = None,
     phrases: Sequence[str] | None = None,
     channels: int | None = None,
+    sha256: str | None = None,
     seed: int = 0,
 ) -> TextEncoder:
     """The text encoder, frozen and in evaluation mode, on the CPU in float32.
@@ -60,19 +62,20 @@ def load_text_encoder(
     `phrases`; it is there so that a demo needs no download, and its weights depend on seed,
     channels and vocabulary only.
 
-    `channels`, where given, is what the model must have. What cannot be loaded whole is an
-    `InputError` that says what to do; no other model and no fresh weights ever take its place.
+    `channels`, where given, is what the model must have, and `sha256` the checksum of its weights'
+    file. What cannot be loaded whole is an `InputError` that says what to do; no other model and no
+    fresh weights ever take its place.
     """
     if source == "seeded":
         if not phrases:
             raise ValueError("a seeded encoder needs the phrases that its vocabulary is made of")
         return _seeded_encoder(phrases, SEEDED_CHANNELS if channels is None else channels, seed)
     if source == "hub":
-        encoder = _read_folder(_hub_folder(name or PAPER_ENCODER))
+        encoder = _read_folder(_hub_folder(name or PAPER_ENCODER), sha256)
     elif source == "folder":
         if folder is None:
             raise ValueError("source 'folder' needs a folder")
-        encoder = _read_folder(folder)
+        encoder = _read_folder(folder, sha256)
     else:
         raise ValueError(f"source must be 'hub', 'folder' or 'seeded', not {source!r}")
     if channels not in (None, encoder.channels):
@@ -207,7 +210,7 @@ def _missing_files(folder: Path) -> list[str]:
     return missing
 
 
-def _read_folder(folder: Path) -> TextEncoder:
+def _read_folder(folder: Path, sha256: str | None) -> TextEncoder:
     """The BERT in a folder, whole: transformers would fill gaps with random weights."""
     from transformers import BertModel, BertTokenizer
 
@@ -217,6 +220,9 @@ def _read_folder(folder: Path) -> TextEncoder:
     missing = _missing_files(folder)
     if missing:
         raise InputError(f"{where} has no {', no '.join(missing)}: it needs {FOLDER_NEEDS}")
+    found = sha256 and file_sha256(folder / WEIGHTS_FILE)
+    if found != sha256:
+        raise InputError(f"{where}: {WEIGHTS_FILE} has sha256 {found}, the settings say {sha256}")
     try:
         with _quiet_transformers():
             tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
