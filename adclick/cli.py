@@ -1,6 +1,7 @@
 """The commands that a person types: `adclick <verb>`, each implemented in `adclick.commands`.
 
-A verb's options and help are here, its code is imported when it is run, so that help is quick.
+Only options and help are loaded here; a verb's code is imported when it is run, so that help is
+quick.
 """
 
 import sys
@@ -9,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from adclick.commands import prompts
+from adclick.commands.convert_weights import convert_weights
 from adclick.commands.entry import run
 from adclick.errors import InputError
 
@@ -91,6 +94,10 @@ def evaluate(
         stream=stream,
         as_json=as_json,
     )
+
+
+app.add_typer(prompts.app, name="prompts")
+app.command()(convert_weights)
 
 
 if __name__ == "__main__":

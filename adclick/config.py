@@ -141,8 +141,8 @@ class Prompts(Section):
     requested: Positive
     base_url: str | None
     model: str
-    temperature: NonNegative
-    seed: int
+    temperature: NonNegative | None
+    seed: int | None
     key_variable: str
 
 
@@ -188,7 +188,7 @@ class VisionLanguage(Section):
     depths: list[Positive]
     heads: list[Positive]
     window: Positive
-    trainable: Literal["pwam", "all"]
+    trainable: Literal["pwam", "language", "all"]
     weights: str | None
 
 

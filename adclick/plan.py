@@ -327,7 +327,7 @@ def missing_weights(config: Config) -> bool:
     detectors = [config.adclick_seg_variants[name] for name in config.run_adclick_seg]
     language = any(variant.language for variant in [*variants, *detectors])
     branch = config.vision_language
-    return language and branch.trainable == "pwam" and branch.weights is None
+    return language and branch.trainable != "all" and branch.weights is None
 
 
 def _click_networks(config: Config) -> list[str]:

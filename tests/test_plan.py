@@ -81,6 +81,7 @@ def test_a_lonely_category_cannot_be_pretrained() -> None:
 
 def test_a_frozen_language_branch_without_weights_is_noticed_before_the_run() -> None:
     assert plan.missing_weights(config())
+    assert plan.missing_weights(config(vision_language={"trainable": "language"}))
     assert not plan.missing_weights(config(vision_language={"trainable": "all"}))
     assert not plan.missing_weights(config(vision_language={"weights": "lavt.safetensors"}))
 

@@ -3,16 +3,24 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from adclick.artifacts import create_array, create_arrays, read_json
+import numpy as np
+
+from adclick.artifacts import ArrayFile, create_array, create_arrays, read_json
 from adclick.commands.entry import parse_job, run
 from adclick.config import EncodePrompts
-from adclick.language.encoder import average_features, encode_phrases, load_text_encoder
+from adclick.language.encoder import average_features, load_text_encoder
+from adclick.language.kept import Encoded, encode_or_find, keep, write_keys
+from adclick.provenance import digest
 
 COMMAND = "adclick.commands.encode_prompts"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write per category and type: `phrases`, `phrase_masks`, `average`, `average_mask`."""
+    """Write per category and type: `phrases`, `phrase_masks`, `average`, `average_mask`.
+
+    Beside them lie the keys by which the next run finds the features of phrases that did not
+    change: the result lives on as `language.kept.h5`, which no rule knows.
+    """
     job = parse_job(
         COMMAND, EncodePrompts, argv, doc=__doc__, inputs=["prompts"], outputs=["language"]
     )
@@ -28,22 +36,39 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder=Path(weights.file) if weights.file else None,
         phrases=everything,
         channels=settings.channels,
+        sha256=weights.sha256,
         seed=weights.seed,
     )
-    with create_arrays(job.outputs["language"], image_ids=[], specs={}, stamp=job.stamp) as file:
+    result = job.outputs["language"]
+    kept = result.with_name(f"{result.stem}.kept.h5")
+    encoded = encode_or_find(encoder, everything, tokens=settings.tokens, kept=kept)
+    print(f"encoded {len(encoded.fresh)} of {len(encoded.keys)} phrases; the others were kept")
+    for phrase in encoded.cut:
+        print(f"cut to {settings.tokens} tokens: {phrase}")
+    stamp = {**job.stamp, "phrases": digest(sorted(encoded.keys.values()))}
+    with create_arrays(result, image_ids=[], specs={}, stamp=stamp) as file:
         for category, types in sorted(phrases.items()):
             for name, listed in sorted(types.items()):
-                features, masks = encode_phrases(encoder, listed, tokens=settings.tokens)
-                average, average_mask = average_features(features, masks, mode=settings.average)
                 group = file.create_group(f"{category}/{name}")
-                arrays = {
-                    "phrases": features,
-                    "phrase_masks": masks,
-                    "average": average,
-                    "average_mask": average_mask,
-                }
-                for key, array in arrays.items():
-                    create_array(group, key, array.shape, "float32")[:] = array
+                _write_type(group, listed, encoded, average=settings.average)
+    keep(result, kept)
+
+
+def _write_type(
+    group: ArrayFile, phrases: Sequence[str], encoded: Encoded, *, average: str
+) -> None:
+    features = np.stack([encoded.features[phrase] for phrase in phrases])
+    masks = np.stack([encoded.masks[phrase] for phrase in phrases])
+    mean, mean_mask = average_features(features, masks, mode=average)
+    arrays = {
+        "phrases": features,
+        "phrase_masks": masks,
+        "average": mean,
+        "average_mask": mean_mask,
+    }
+    for key, array in arrays.items():
+        create_array(group, key, array.shape, "float32")[:] = array
+    write_keys(group, encoded, phrases)
 
 
 if __name__ == "__main__":

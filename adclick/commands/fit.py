@@ -23,6 +23,7 @@ from adclick.data.samples import Augmentation, Pool, draw_batch
 from adclick.device import compute_device
 from adclick.errors import InputError
 from adclick.models.checkpoints import load_weights_into, save_model, seeded
+from adclick.models.vision_language import language_parts
 from adclick.network_input import ResidualForm
 from adclick.training import Plan, train
 
@@ -142,9 +143,17 @@ def fit_network(
 
 
 def _load_language_branch(model: Any, settings: VisionLanguage) -> None:
+    branch = model.vision_language
     if settings.weights is not None:
-        load_weights_into(model.vision_language, Path(settings.weights), allow_unused=True)
-    elif settings.trainable == "pwam":
+        load_weights_into(
+            branch,
+            Path(settings.weights),
+            allow_unused=True,
+            may_lack=() if settings.trainable == "pwam" else language_parts(branch.state_dict()),
+            advice="give a LAVT checkpoint's weights (adclick convert-weights), or with those of"
+            " a Swin alone set vision_language.trainable to language; sizes must be equal",
+        )
+    elif settings.trainable != "all":
         raise InputError(
             "vision_language.weights: a branch whose Swin is frozen needs pretrained weights;"
             " give a safetensors file, or set vision_language.trainable to all"

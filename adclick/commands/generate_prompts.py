@@ -5,10 +5,12 @@
 from collections.abc import Sequence
 
 from adclick.artifacts import write_json
+from adclick.commands.asking import ask_types
 from adclick.commands.entry import parse_job, run
 from adclick.config import GeneratePrompts, Prompts
 from adclick.errors import InputError
-from adclick.language.prompts import generate_phrases, read_bank, select_phrases
+from adclick.language.answers import shortage
+from adclick.language.prompts import read_bank, select_phrases
 
 COMMAND = "adclick.commands.generate_prompts"
 
@@ -28,26 +30,24 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
         types = sorted(bank[category])
         if settings.source == "llm":
-            chosen[category] = {name: _ask(settings, name, category) for name in types}
+            chosen[category] = _ask(settings, category, types)
         else:
             found = select_phrases(bank, category, types, settings.phrases)
             chosen[category] = {name: list(found[name]) for name in types}
     write_json(job.outputs["prompts"], {"phrases": chosen}, stamp=job.stamp)
 
 
-def _ask(settings: Prompts, defect_type: str, category: str) -> list[str]:
-    phrases = generate_phrases(
-        defect_type=defect_type,
-        object_name=category,
-        count=settings.requested,
-        needed=settings.phrases,
-        model=settings.model,
-        temperature=settings.temperature,
-        seed=settings.seed,
-        base_url=settings.base_url,
-        key_variable=settings.key_variable,
-    )
-    return list(phrases)[: settings.phrases]
+def _ask(settings: Prompts, category: str, types: Sequence[str]) -> dict[str, list[str]]:
+    """The first usable phrases of every type, as the model gave them: nobody has read them."""
+    harvests = ask_types(settings, category, types)
+    short = [
+        shortage(harvest, needed=settings.phrases, what=f"{category} / {kind}")
+        for kind, harvest in harvests.items()
+        if len(harvest.usable) < settings.phrases
+    ]
+    if short:
+        raise InputError(f"{'; '.join(short)}: change prompts.seed, or raise prompts.requested")
+    return {kind: list(harvest.usable[: settings.phrases]) for kind, harvest in harvests.items()}
 
 
 if __name__ == "__main__":

@@ -13,9 +13,12 @@ from jaxtyping import Float, Float32
 from torch import nn
 
 from adclick.errors import InputError
+from adclick.provenance import file_sha256
 
 TOKENS = 20  # Z: the paper's code truncates and pads every phrase to 20 tokens
 PAPER_ENCODER = "bert-base-uncased"  # Sec. 3.5, Q = 768
+
+BATCH = 16
 
 SEEDED_CHANNELS = 32
 SEEDED_LAYERS = 2
@@ -47,6 +50,7 @@ def load_text_encoder(
     folder: Path | None = None,
     phrases: Sequence[str] | None = None,
     channels: int | None = None,
+    sha256: str | None = None,
     seed: int = 0,
 ) -> TextEncoder:
     """The text encoder, frozen and in evaluation mode, on the CPU in float32.
@@ -58,19 +62,20 @@ def load_text_encoder(
     `phrases`; it is there so that a demo needs no download, and its weights depend on seed,
     channels and vocabulary only.
 
-    `channels`, where given, is what the model must have. What cannot be loaded whole is an
-    `InputError` that says what to do; no other model and no fresh weights ever take its place.
+    `channels`, where given, is what the model must have, and `sha256` the checksum of its weights'
+    file. What cannot be loaded whole is an `InputError` that says what to do; no other model and no
+    fresh weights ever take its place.
     """
     if source == "seeded":
         if not phrases:
             raise ValueError("a seeded encoder needs the phrases that its vocabulary is made of")
         return _seeded_encoder(phrases, SEEDED_CHANNELS if channels is None else channels, seed)
     if source == "hub":
-        encoder = _read_folder(_hub_folder(name or PAPER_ENCODER))
+        encoder = _read_folder(_hub_folder(name or PAPER_ENCODER), sha256)
     elif source == "folder":
         if folder is None:
             raise ValueError("source 'folder' needs a folder")
-        encoder = _read_folder(folder)
+        encoder = _read_folder(folder, sha256)
     else:
         raise ValueError(f"source must be 'hub', 'folder' or 'seeded', not {source!r}")
     if channels not in (None, encoder.channels):
@@ -205,7 +210,7 @@ def _missing_files(folder: Path) -> list[str]:
     return missing
 
 
-def _read_folder(folder: Path) -> TextEncoder:
+def _read_folder(folder: Path, sha256: str | None) -> TextEncoder:
     """The BERT in a folder, whole: transformers would fill gaps with random weights."""
     from transformers import BertModel, BertTokenizer
 
@@ -215,6 +220,9 @@ def _read_folder(folder: Path) -> TextEncoder:
     missing = _missing_files(folder)
     if missing:
         raise InputError(f"{where} has no {', no '.join(missing)}: it needs {FOLDER_NEEDS}")
+    found = sha256 and file_sha256(folder / WEIGHTS_FILE)
+    if found != sha256:
+        raise InputError(f"{where}: {WEIGHTS_FILE} has sha256 {found}, the settings say {sha256}")
     try:
         with _quiet_transformers():
             tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
@@ -268,42 +276,62 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def encode_phrases(
-    encoder: TextEncoder, phrases: Sequence[str], *, tokens: int = TOKENS, batch_size: int = 64
+    encoder: TextEncoder,
+    phrases: Sequence[str],
+    *,
+    tokens: int = TOKENS,
+    batch_size: int = BATCH,
 ) -> tuple[Float32[np.ndarray, "phrase channel token"], Float32[np.ndarray, "phrase token"]]:
     """BERT's last hidden state at each token of each phrase, and 1 where there is a token, else 0.
 
     A phrase is cut to `tokens` tokens, [CLS] first and [SEP] last; the rest of a shorter phrase is
-    padding, whose features are zero. A phrase's features do not depend on the phrases beside it;
-    another batch size moves them by rounding only. Source: Sec. 3.3; cutting and padding as in the
-    published code's text tokenizer.
+    padding, whose features are zero. Phrases of equal length are encoded together, without padding,
+    in batches that are always full: a phrase then has the same features, to the bit on the machines
+    tried, whatever phrases are beside it. Another batch size moves them by rounding.
+    Source: Sec. 3.3; cutting and padding as in the published code's text tokenizer.
     """
     if not phrases:
         raise ValueError("no phrases to encode")
+    rows = [cut_tokens(row, tokens) for row in token_rows(encoder, phrases, tokens)]
+    features = np.zeros((len(phrases), encoder.channels, tokens), np.float32)
+    masks = np.zeros((len(phrases), tokens), np.float32)
+    for length in sorted({len(row) for row in rows}):
+        alike = [index for index, row in enumerate(rows) if len(row) == length]
+        masks[alike, :length] = 1
+        for start in range(0, len(alike), batch_size):
+            part = alike[start : start + batch_size]
+            full = [*part, *part[:1] * (batch_size - len(part))]
+            states = _encode_rows(encoder, [rows[index] for index in full])
+            features[part, :, :length] = states[: len(part)]
+    return features, masks
+
+
+def token_rows(encoder: TextEncoder, phrases: Sequence[str], tokens: int) -> list[list[int]]:
+    """The vocabulary's row of every token of each phrase, [CLS] and [SEP] included, none cut yet.
+
+    InputError when the encoder cannot read `tokens` tokens.
+    """
     longest = getattr(getattr(encoder.model, "config", None), "max_position_embeddings", tokens)
     if not 2 <= tokens <= longest:
         raise InputError(
             f"text tokens: {tokens} is not from 2 to {longest}, what this encoder reads"
         )
-    parts = [
-        _encode_batch(encoder, list(phrases[start : start + batch_size]), tokens)
-        for start in range(0, len(phrases), batch_size)
-    ]
-    features, masks = zip(*parts, strict=True)
-    return np.concatenate(features), np.concatenate(masks)
+    return encoder.tokenizer(list(phrases))["input_ids"]
 
 
-def _encode_batch(
-    encoder: TextEncoder, phrases: list[str], tokens: int
-) -> tuple[Float32[np.ndarray, "phrase channel token"], Float32[np.ndarray, "phrase token"]]:
+def cut_tokens(row: list[int], tokens: int) -> list[int]:
+    """The first tokens of a phrase, with its last one, [SEP], at their end."""
+    return row if len(row) <= tokens else [*row[: tokens - 1], row[-1]]
+
+
+def _encode_rows(
+    encoder: TextEncoder, rows: list[list[int]]
+) -> Float32[np.ndarray, "phrase channel token"]:
+    """Features of phrases that have equally many tokens."""
     device = next(encoder.model.parameters()).device
-    batch = encoder.tokenizer(
-        phrases, padding="max_length", truncation=True, max_length=tokens, return_tensors="pt"
-    ).to(device)
     with torch.inference_mode():
-        states = encoder.model(**batch).last_hidden_state.float()  # [phrase token channel]
-    mask = batch["attention_mask"].to(torch.float32)
-    features = (states * mask[..., None]).transpose(1, 2)
-    return np.ascontiguousarray(features.cpu().numpy()), mask.cpu().numpy()
+        states = encoder.model(input_ids=torch.tensor(rows, device=device)).last_hidden_state
+    return states.float().transpose(1, 2).cpu().numpy()
 
 
 def average_features(

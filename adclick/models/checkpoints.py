@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,11 +50,14 @@ def save_model(
         raise ValueError(f"model kind is {kind!r}; choose from {KINDS}")
     fields = {**extra, "kind": kind, "sizes": sizes}
     metadata = {key: canonical_json(value) for key, value in fields.items()}
-    tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
+    save_tensors(path, model.state_dict(), metadata)
+
+
+def save_tensors(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors by name whole or not at all; equal ones give equal bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        save_file(tensors, temporary, metadata=dict(metadata))
         _sort_header(temporary)
 
 
@@ -74,19 +77,30 @@ def read_metadata(path: Path) -> ModelMetadata:
     return ModelMetadata(kind=kind, sizes=sizes, extra=fields)
 
 
-def load_weights_into(model: nn.Module, path: Path, *, allow_unused: bool = False) -> None:
+def load_weights_into(
+    model: nn.Module,
+    path: Path,
+    *,
+    allow_unused: bool = False,
+    may_lack: Collection[str] = (),
+    advice: str = "give weights of a model of equal sizes",
+) -> None:
     """Copy the weights of a file into a model of equal sizes: pretrained to fine-tuned, or a part.
 
     Every parameter must be in the file with its shape; weights that the model lacks are an error
-    too, unless `allow_unused` (a four-stage language branch for a model that uses two). InputError
-    names the first key, in the model's order, that does not fit; the model is then left as it was.
+    too, unless `allow_unused` (a four-stage language branch for a model that uses two). A file may
+    be without all of `may_lack` together, which then stay as they are. InputError names the first
+    key, in the model's order, that does not fit, and ends in `advice`; the model is then left as it
+    was.
     """
     with _opened(path) as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        _check_fit(path, expected, found, allow_unused)
+        if not any(name in found for name in may_lack):
+            expected = {name: shape for name, shape in expected.items() if name not in may_lack}
+        _check_fit(path, expected, found, allow_unused, advice)
         weights: dict[str, Tensor] = {name: file.get_tensor(name) for name in expected}
-    model.load_state_dict(weights)
+    model.load_state_dict(model.state_dict() | weights)
 
 
 def _check_fit(
@@ -94,8 +108,8 @@ def _check_fit(
     expected: Mapping[str, tuple[int, ...]],
     found: Mapping[str, tuple[int, ...]],
     allow_unused: bool,
+    advice: str,
 ) -> None:
-    advice = "give weights of a model of equal sizes"
     for name, shape in expected.items():
         if name not in found:
             raise InputError(f"{path}: no weights for {name}; {advice}")

@@ -1,6 +1,7 @@
 """Images seen in the light of a text: a Swin transformer with pixel-word attention a stage."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Literal, NotRequired, TypedDict, cast
 
 import torch
@@ -11,10 +12,11 @@ from torch.nn import functional
 
 from adclick.models.trunk import rising_rates, swin_blocks
 
-Trainable = Literal["pwam", "all"]
+Trainable = Literal["pwam", "language", "all"]
 
 IMAGE_PATCH = 4
 PADDING_LOGIT = 1e4
+LANGUAGE_PART = r"stages\.\d+\.(fusion|gate|norm)\..+"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -171,8 +173,8 @@ class VisionLanguageSwin(nn.Module):
 
     Only the first `stages` stages are built and computed. `trainable="pwam"` freezes all but the
     pixel-word attentions (gates and norms too): frozen parts stay in evaluation mode, and gradients
-    pass through them. `"all"` trains everything, for a branch that starts from no pretrained
-    weights.
+    pass through them. `"language"` trains gates and output norms as well, for pretrained weights of
+    a Swin alone; `"all"` trains everything, for a branch that starts from no weights.
 
     Source: section 3.3, figure 4, LAVT (arXiv 2112.02244). At the paper's scale a pretrained Swin-B
     with window 12, PWAM alone trained.
@@ -211,8 +213,8 @@ class VisionLanguageSwin(nn.Module):
             )
             for index in range(stages)
         )
-        if trainable == "pwam":
-            self._freeze_all_but_fusion()
+        if trainable != "all":
+            self._freeze_the_rest()
 
     def forward(
         self,
@@ -238,21 +240,27 @@ class VisionLanguageSwin(nn.Module):
         """Training mode, except that frozen parts stay in evaluation mode."""
         return super().train(mode and self.trainable == "all")
 
-    def _freeze_all_but_fusion(self) -> None:
-        self.requires_grad_(False)
-        for stage in self._each_stage():
-            stage.fusion.requires_grad_(True)
+    def _freeze_the_rest(self) -> None:
+        language = language_parts(name for name, _ in self.named_parameters())
+        for name, parameter in self.named_parameters():
+            fusion = ".fusion." in name
+            parameter.requires_grad_(fusion if self.trainable == "pwam" else name in language)
         self.train()
 
     def _each_stage(self) -> list[LanguageStage]:
         return cast("list[LanguageStage]", list(self.stages))
 
 
+def language_parts(names: Iterable[str]) -> frozenset[str]:
+    """Those of a branch's parameter names that a Swin without language does not have."""
+    return frozenset(name for name in names if re.fullmatch(LANGUAGE_PART, name))
+
+
 def _check_stages(
     image_px: int, depths: Sequence[int], heads: Sequence[int], stages: int, trainable: str
 ) -> None:
-    if trainable not in ("pwam", "all"):
-        raise ValueError(f"trainable is {trainable!r}; choose pwam or all")
+    if trainable not in ("pwam", "language", "all"):
+        raise ValueError(f"trainable is {trainable!r}; choose pwam, language or all")
     if not 1 <= stages <= min(len(depths), len(heads)):
         raise ValueError(
             f"{stages} language stages asked for, {len(depths)} depths and {len(heads)} heads given"

@@ -9,11 +9,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+from timm.models.swin_transformer import SwinTransformer
 
 from adclick import plan
-from adclick.artifacts import image_ids, open_arrays
+from adclick.artifacts import image_ids, input_digest, open_arrays, read_stamp
 from adclick.commands import train_adclick_seg
 from adclick.config import Config
+from adclick.errors import InputError
+from adclick.models.checkpoints import save_tensors, seeded
+from adclick.models.foreign import plain_swin
 from tests.commands.chain import Step, micro_config, steps
 
 
@@ -179,8 +184,6 @@ def content(path: Path) -> object:
             if key != "stamp"
         }
     if path.suffix == ".safetensors":
-        from safetensors.numpy import load_file
-
         return {name: array.tobytes() for name, array in load_file(path).items()}
     arrays: dict[str, bytes] = {}
     with open_arrays(path) as file:
@@ -220,6 +223,36 @@ def test_a_seed_changes_a_training(config: Config, folder: Path, tmp_path: Path)
     assert content(first_output(step, folder, tmp_path)) != content(
         first_output(step, folder, None)
     )
+
+
+def test_a_frozen_swin_keeps_its_published_weights(
+    config: Config, folder: Path, tmp_path: Path
+) -> None:
+    network = seeded(
+        SwinTransformer, 0, img_size=128, window_size=4, embed_dim=8, depths=(1,) * 4,
+        num_heads=(1, 1, 2, 2),
+    )  # fmt: skip
+    swin = tmp_path / "swin.safetensors"
+    save_tensors(swin, plain_swin(network.state_dict()), {})
+    branch = {"window": 4, "trainable": "language", "weights": str(swin)}
+    changed = config.model_copy(
+        update={"vision_language": config.vision_language.model_copy(update=branch)}
+    )
+    step = steps(changed)["pretrain_adclick"]
+    step.run(changed, folder, into=tmp_path / "out")
+    trained = first_output(step, folder, tmp_path / "out")
+    assert read_stamp(trained)["inputs"]["branch"] == [input_digest(swin)]
+    given, made = load_file(swin), load_file(trained)
+    kept = [name for name in given if f"vision_language.{name}" in made]
+    assert any(".blocks." in name for name in kept)
+    for name in kept:
+        np.testing.assert_array_equal(made[f"vision_language.{name}"], given[name])
+    pwam = branch | {"trainable": "pwam"}
+    changed = config.model_copy(
+        update={"vision_language": config.vision_language.model_copy(update=pwam)}
+    )
+    with pytest.raises(InputError, match=r"no weights for stages\.0\.fusion.*set vision_language"):
+        step.run(changed, folder, into=tmp_path / "other")
 
 
 def test_a_simulated_image_is_never_matched_with_its_own_origin(

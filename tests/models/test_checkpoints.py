@@ -200,3 +200,19 @@ def test_files_that_are_no_models_are_one_line_errors(tmp_path: Path) -> None:
             load_model(path)
         assert "\n" not in str(caught.value)
         assert str(path) in str(caught.value)
+
+
+def test_a_file_may_lack_a_named_part_as_a_whole(tmp_path: Path) -> None:
+    model, other = _seg(0), _seg(1)
+    part = {name for name in model.state_dict() if name.startswith("click_stem.")}
+    rest = {name: value for name, value in other.state_dict().items() if name not in part}
+    save_file(rest, tmp_path / "rest.safetensors")
+    load_weights_into(model, tmp_path / "rest.safetensors", may_lack=part)
+    expected = _seg(0).state_dict() | rest
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    with pytest.raises(InputError, match=r"no weights for click_stem\..*; ask"):
+        load_weights_into(model, tmp_path / "rest.safetensors", advice="ask")
+    first, *_ = sorted(part)
+    save_file(rest | {first: expected[first]}, tmp_path / "half.safetensors")
+    with pytest.raises(InputError, match="no weights for click_stem"):
+        load_weights_into(model, tmp_path / "half.safetensors", may_lack=part)

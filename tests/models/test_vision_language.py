@@ -8,6 +8,7 @@ from adclick.models.vision_language import (
     LanguageGate,
     PixelWordAttention,
     VisionLanguageSwin,
+    language_parts,
     normalise_image,
 )
 
@@ -102,6 +103,16 @@ def test_padding_changes_nothing() -> None:
     assert torch.allclose(module(pixels, text[..., :3], mask[:, :3]), expected, atol=1e-6)
 
 
+def test_gradients_reach_words_and_pixels_but_no_padding() -> None:
+    module, pixels, (text, mask) = _attention(), _draw(2, 9, 8), _text()
+    pixels.requires_grad_()
+    text.requires_grad_()
+    (module(pixels, text, mask) * _draw(2, 9, 8, seed=3)).sum().backward()
+    assert (text.grad[..., :3].abs().amax(dim=1) > 0).all()
+    assert not text.grad[..., 3:].any()
+    assert (pixels.grad.abs().amax(dim=2) > 0).all()
+
+
 @torch.no_grad()
 def test_order_of_words_changes_nothing() -> None:
     module, pixels, (text, mask) = _attention(), _draw(2, 9, 8), _text()
@@ -192,12 +203,26 @@ def test_frozen_branch_trains_its_fusions_alone_and_gradients_pass_through() -> 
     assert first.abs().sum() > 0
 
 
+def test_a_frozen_swin_may_train_all_that_language_adds() -> None:
+    swin = _swin(trainable="language")
+    swin(_draw(2, 3, 64, 64), *_text())[-1].square().sum().backward()
+    trained = {name for name, parameter in swin.named_parameters() if parameter.grad is not None}
+    added = language_parts(swin.state_dict())
+    assert trained == added - {
+        f"stages.{stage}.norm.{part}" for stage in range(3) for part in ("weight", "bias")
+    }
+    assert {name.split(".")[2] for name in added} == {"fusion", "gate", "norm"}
+    assert not any(".blocks." in name or ".merge." in name for name in added)
+
+
 def test_frozen_branch_stays_in_evaluation_mode() -> None:
     image, (text, mask) = _draw(2, 3, 64, 64), _text()
-    frozen, free = (_swin(trainable=t, drop_path=0.5).train() for t in ("pwam", "all"))
+    modes = ("pwam", "language", "all")
+    *frozen, free = (_swin(trainable=t, drop_path=0.5).train() for t in modes)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        assert torch.equal(frozen(image, text, mask)[-1], frozen(image, text, mask)[-1])
+        for one in frozen:
+            assert torch.equal(one(image, text, mask)[-1], one(image, text, mask)[-1])
         assert not torch.equal(free(image, text, mask)[-1], free(image, text, mask)[-1])
 
 
