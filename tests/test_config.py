@@ -56,6 +56,9 @@ def test_every_configuration_is_valid(run: str) -> None:
         ({"run_datasets": ["mvtek"]}, "mvtek"),
         ({"tables": {9: ["mvtec"]}}, "no such table"),
         ({"features": {"dimension": 9999}}, "never pooled up"),
+        ({"features": {"layers": [1, 3, 2]}}, "in ascending order"),
+        ({"features": {"layers": [1, 1, 2]}}, "each once"),
+        ({"features": {"input_px": 0}}, "features.input_px = 0"),
         ({"size_px": 500}, "multiple of features.stride"),
         ({"features": {"weights": {"source": "file"}}}, "`file` must be given"),
         ({"pretrain_on": {"mvtec/nothing": []}}, "nothing"),
@@ -89,6 +92,15 @@ def test_every_key_is_explained_and_nothing_else() -> None:
     text = (ROOT / "config/README.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"^\| `([a-z_.0-9]+)` \|", text, re.MULTILINE))
     assert explained == set(sections(Config))
+
+
+def test_the_overlay_for_a_transformer_is_valid_over_every_run() -> None:
+    text = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    overlay = yaml.safe_load(block)
+    for names in OVERLAYS.values():
+        features = load_config(merged(read(*names), overlay)).features
+        assert features.model_dump(include=overlay["features"].keys()) == overlay["features"]
 
 
 def test_the_schema_is_in_step_with_the_models() -> None:
