@@ -59,6 +59,7 @@ def test_every_configuration_is_valid(run: str) -> None:
         ({"size_px": 500}, "multiple of features.stride"),
         ({"features": {"weights": {"source": "file"}}}, "`file` must be given"),
         ({"pretrain_on": {"mvtec/nothing": []}}, "nothing"),
+        ({"titles": {"weak": "ours", "full": "ours"}}, "printed names of more than one: ['ours']"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], words: str) -> None:
