@@ -308,6 +308,14 @@ class Config(Section):
             raise ValueError(f"no such table: {unknown}; tables are 1 to 8")
         return tables
 
+    @field_validator("titles")
+    @classmethod
+    def _titles_differ(cls, titles: dict[str, str]) -> dict[str, str]:
+        alike = sorted({title for title in titles.values() if [*titles.values()].count(title) > 1})
+        if alike:
+            raise ValueError(f"printed names of more than one: {alike}")
+        return titles
+
     @model_validator(mode="after")
     def _names_are_defined(self) -> "Config":
         _require("run_datasets", self.run_datasets, self.datasets)

@@ -20,7 +20,7 @@ h1 {{ font-size: 1.1rem; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }}
 th, td {{ padding: 0.15rem 0.6rem; text-align: left; }}
 thead tr:first-child th {{ border-top: 2px solid #222; }}
-tbody, tbody:last-child {{ border-bottom: 1px solid #999; }}
+tbody {{ border-bottom: 1px solid #999; }}
 thead {{ border-bottom: 1px solid #222; }}
 tbody:last-child {{ border-bottom: 2px solid #222; }}
 th.group {{ text-align: center; }}

@@ -1,8 +1,8 @@
 """The paper's result tables: published numbers, ours, and the difference, in percent.
 
-Metrics come in as fractions in [0, 1]; here and in `figures` they become percent. A table is text
-from the start, so its CSV, Markdown and LaTeX forms cannot disagree, and equal input gives equal
-bytes.
+Metrics come in as fractions in [0, 1]; here, in `figures` and in `plots` they become percent. A
+table is text from the start, so that its forms (`table_forms`) cannot disagree, and equal input
+gives equal bytes.
 """
 
 import itertools

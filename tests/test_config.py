@@ -69,6 +69,7 @@ def test_every_configuration_is_valid(run: str) -> None:
             {"matchings": {"image_to_image": {"neighbours": 51}}},
             "image_to_image.neighbours exceeds",
         ),
+        ({"titles": {"weak": "ours", "full": "ours"}}, "printed names of more than one: ['ours']"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], words: str) -> None:
