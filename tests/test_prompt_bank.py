@@ -3,13 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from math import log
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from adclick.data.toy import DEFECT_TYPES
+from adclick.language.curation import WORD_PIECES, suspicions, type_likeness
+from adclick.language.wordpiece import most_pieces
 
 FOLDER = Path(__file__).parents[1] / "config" / "prompts"
 MVTEC_TYPES = {
@@ -109,29 +111,38 @@ def test_every_phrase_names_its_object(types: Category, category: str) -> None:
 
 
 @pytest.mark.parametrize(("dataset", "category"), CATEGORIES)
-def test_words_tell_the_types_of_a_category_apart(types: Category) -> None:
-    """Each half of the phrases makes a centroid for each type, and the other half is sorted by
-    them.
-    """
-    halves = [{name: phrases[start::2] for name, phrases in types.items()} for start in (0, 1)]
-    guesses = [
-        guess == name
-        for known, asked in (halves, halves[::-1])
-        for name, phrases in asked.items()
-        for guess in nearest_types(phrases, known)
+def test_no_phrase_is_longer_than_the_encoder_reads(types: Category) -> None:
+    long = [phrase for phrase in all_phrases(types) if most_pieces(phrase) > WORD_PIECES]
+    assert long == []
+
+
+@pytest.mark.parametrize(("dataset", "category"), CATEGORIES)
+def test_no_phrase_nearly_repeats_another_or_is_filler(types: Category, category: str) -> None:
+    """As `adclick prompts curate` would mark it, the likeness to other types aside."""
+    said = suspicions(types, {}, object_name=category)
+    found = [
+        f"{phrase}: {reason}"
+        for kind, phrases in types.items()
+        for phrase, reason in zip(phrases, said[kind], strict=True)
+        if "repeats" in reason or "filler" in reason
     ]
-    assert sum(guesses) / len(guesses) > max(0.5, 2.5 / len(types))
+    assert found == []
 
 
-def test_nearest_types_by_hand() -> None:
-    known = {"hole": ["dark hole in cloth", "round hole in cloth"], "stain": ["red stain in cloth"]}
-    weights = word_weights(known)
-    assert weights["cloth"] == 0  # stands in every phrase
-    assert weights["hole"] == pytest.approx(0.2877, abs=1e-4)  # log(4 / 3)
-    assert weights["red"] == pytest.approx(0.6931, abs=1e-4)  # log(4 / 2)
-    # The dark stain: dark has 0.69 * 0.5 * 0.69 of a hole centroid 0.57 long, which is 0.42;
-    # stain has 0.69 * 0.69 of a stain centroid 0.98 long, which is 0.49.
-    assert nearest_types(["small hole", "dark stain in cloth"], known) == ["hole", "stain"]
+@pytest.mark.parametrize(("dataset", "category"), CATEGORIES)
+def test_words_tell_the_types_of_a_category_apart(types: Category) -> None:
+    """Each phrase is sorted to the type whose other phrases it is most alike; chance is one in as
+    many as there are types, and three standard deviations of it are asked of every defect type.
+    """
+    likeness = type_likeness(types)
+    truth = np.repeat(np.arange(len(types)), [len(phrases) for phrases in types.values()])
+    right = likeness.argmax(axis=1) == truth
+    chance = 1 / len(types)
+    assert right.mean() > max(0.5, 2.5 * chance)
+    for index, (name, phrases) in enumerate(types.items()):
+        spread = (chance * (1 - chance) / len(phrases)) ** 0.5
+        if name not in TEXT_ONLY_TYPES:
+            assert right[truth == index].mean() > chance + 3 * spread, name
 
 
 def all_phrases(types: Category) -> Iterator[str]:
@@ -151,27 +162,3 @@ def is_plain(phrase: object) -> bool:
 
 def words(phrase: str) -> set[str]:
     return set(re.findall(r"[a-z]+", phrase))
-
-
-def word_weights(known: Category) -> dict[str, float]:
-    """How much a word says: log((1 + phrases) / (1 + phrases that contain it)); 0 when all do."""
-    phrases = list(all_phrases(known))
-    counts = Counter(word for phrase in phrases for word in words(phrase))
-    return {word: log((1 + len(phrases)) / (1 + count)) for word, count in counts.items()}
-
-
-def nearest_types(phrases: list[str], known: Category) -> list[str]:
-    """For each phrase the type whose mean bag of weighted words has the largest cosine with it."""
-    weights = word_weights(known)
-    centroids = {}
-    for name, examples in known.items():
-        counts = Counter(word for phrase in examples for word in words(phrase))
-        mean = {word: weights[word] * count / len(examples) for word, count in counts.items()}
-        length = sum(value**2 for value in mean.values()) ** 0.5
-        centroids[name] = {word: value / length for word, value in mean.items()}
-
-    def likeness(phrase: str, name: str) -> float:  # the cosine, up to the phrase's own length
-        bag = sorted(words(phrase) & centroids[name].keys())
-        return sum(weights[word] * centroids[name][word] for word in bag)
-
-    return [max(centroids, key=lambda name: likeness(phrase, name)) for phrase in phrases]

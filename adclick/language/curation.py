@@ -25,7 +25,7 @@ WORD_PIECES = 18  # of the 20 tokens that the encoder reads, two are [CLS] and [
 NEAR_DUPLICATE = 0.75  # shared words of two phrases, as a part of all their words
 ARTICLES = {"a", "an", "the"}
 CLEARLY = 2.0  # how much more alike another type must be
-FILLER = {"ai", "answer", "certainly", "description", "example", "image", "json", "phrase", "sorry"}
+FILLER = {"ai", "answer", "certainly", "description", "example", "json", "phrase", "sorry"}
 HEADER = (
     "# Phrases that a language model proposed. Delete a line, or give it `strike: true`, or reword"
     " it; then:\n# adclick prompts curate THIS_FILE --bank BANK --accept\n"
@@ -87,7 +87,7 @@ def suspicions(
     kinds = dict.fromkeys([*bank, *proposals])
     everything = {kind: [*bank.get(kind, ()), *proposals.get(kind, ())] for kind in kinds}
     types = other_types(everything)
-    earlier = [(kind, phrase) for kind, known in bank.items() for phrase in known]
+    earlier = [(kind, phrase, _content(phrase)) for kind, known in bank.items() for phrase in known]
     found: dict[str, list[str]] = {}
     for kind, phrases in proposals.items():
         guesses = types[kind][len(bank.get(kind, ())) :]
@@ -99,7 +99,7 @@ def suspicions(
                 *([f"reads like {guess}"] if guess else []),
             ]
             found[kind].append("; ".join(reasons))
-            earlier.append((kind, phrase))
+            earlier.append((kind, phrase, _content(phrase)))
     return found
 
 
@@ -126,10 +126,15 @@ def named_by(object_name: str) -> set[str]:
     return {last, f"{last}s", f"{last}es", last.removesuffix("s")}
 
 
-def _repetitions(phrase: str, kind: str, earlier: Sequence[tuple[str, str]]) -> Iterator[str]:
-    words = word_set(phrase) - ARTICLES
-    for other_kind, other in earlier:
-        others = word_set(other) - ARTICLES
+def _content(phrase: str) -> set[str]:
+    return word_set(phrase) - ARTICLES
+
+
+def _repetitions(
+    phrase: str, kind: str, earlier: Sequence[tuple[str, str, set[str]]]
+) -> Iterator[str]:
+    words = _content(phrase)
+    for other_kind, other, others in earlier:
         if len(words & others) >= NEAR_DUPLICATE * len(words | others):
             where = "" if other_kind == kind else f" of {other_kind}"
             yield f"nearly repeats {other!r}{where}"
