@@ -115,8 +115,12 @@ def load_backbone(
     sha256: str | None = None,
     seed: int = 0,
     input_px: int | None = None,
+    first_only: bool = False,
 ) -> Backbone:
     """A frozen timm network that answers with the maps of `layers`, given in ascending order.
+
+    With `first_only` it answers with the first of these maps alone, the same as otherwise, and
+    computes nothing beyond it.
 
     Layers are counted as timm does: a ResNet's layer1 is 1 (0 is its stem), a vision transformer's
     first block is 0. Pictures are standardised as timm says that the network's were.
@@ -146,9 +150,12 @@ def load_backbone(
         _draw_weights(maps, seed)
     sample = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     form = maps.network.pretrained_cfg
+    folded: Any = fold_batch_norms(maps.eval(), sample)
+    if first_only:
+        folded = LayerMaps(folded.network, folded.layers[:1])
     return Backbone(
-        fold_batch_norms(maps.eval(), sample),
-        channels=maps.channels,
+        folded,
+        channels=folded.channels,
         mean=form["mean"],
         std=form["std"],
         patch=patch,
@@ -198,6 +205,16 @@ def extract(
             )
     first = maps[0].permute(0, 2, 3, 1).contiguous()
     return _as_given(patches, images), _as_given(first, images)
+
+
+def first_map(
+    backbone: Backbone, images: UInt8[Array, "image height width 3"]
+) -> Float[Array, "image layer_row layer_column channel"]:
+    """The first layer's map, channels last: the second answer of `extract` alone."""
+    pixels = images if isinstance(images, Tensor) else torch.tensor(images)
+    with torch.no_grad():
+        first = backbone(pixels.to(backbone.scale.device))[0]
+    return _as_given(first.permute(0, 2, 3, 1).contiguous(), images)
 
 
 def _as_given(values: Tensor, given: Any) -> Any:

@@ -14,7 +14,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from adclick import features
 from adclick.data.images import read_image
 from adclick.errors import InputError
-from adclick.features import Backbone, LayerMaps, extract, load_backbone
+from adclick.features import Backbone, LayerMaps, extract, first_map, load_backbone
 from tests.conftest import SHARED
 
 TRANSFORMER = "vit_tiny_patch16_224"
@@ -385,3 +385,16 @@ def test_published_weights_load_and_their_maps_are_timms() -> None:
     maps = eager((torch.from_numpy(picture) / 255 - mean).div(std).permute(0, 3, 1, 2))
     for found, expected in zip(pretrained(torch.from_numpy(picture)), maps, strict=True):
         assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize("name", ["resnet18", TRANSFORMER])
+def test_a_backbone_cut_after_its_first_layer_answers_the_same_map(name: str) -> None:
+    layers = (1, 2) if name == "resnet18" else (0, 1)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    whole = load_backbone(name, layers=layers, source="seeded")
+    cut = load_backbone(name, layers=layers, source="seeded", first_only=True)
+    count = [sum(value.numel() for value in one.parameters()) for one in (whole, cut)]
+    assert count[1] < count[0]
+    assert np.array_equal(
+        first_map(cut, images), whole(torch.tensor(images))[0].permute(0, 2, 3, 1)
+    )

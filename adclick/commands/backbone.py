@@ -10,14 +10,16 @@ import numpy as np
 from adclick.config import Features
 from adclick.device import compute_device
 from adclick.errors import InputError
-from adclick.features import Backbone, extract, load_backbone
+from adclick.features import Backbone, extract, first_map, load_backbone
 
 LARGEST_HALF = 65504.0
 
 
 @contextmanager
-def open_backbone(settings: Features) -> Iterator[Backbone]:
-    """The backbone of the settings on this job's device, given back when the block ends."""
+def open_backbone(settings: Features, *, first_only: bool = False) -> Iterator[Backbone]:
+    """The backbone of the settings on this job's device, given back when the block ends; with
+    `first_only` cut after its first layer.
+    """
     weights = settings.weights
     with compute_device() as device:
         yield load_backbone(
@@ -28,6 +30,7 @@ def open_backbone(settings: Features) -> Iterator[Backbone]:
             sha256=weights.sha256,
             seed=weights.seed,
             input_px=settings.input_px,
+            first_only=first_only,
         ).to(device)
 
 
@@ -37,8 +40,7 @@ def stream_features(
     """`patches` and `layer1` (float32) of the given rows of an image array, in order, a batch at a
     time.
     """
-    for start in range(0, len(rows), settings.batch_size):
-        batch = np.stack([images[row] for row in rows[start : start + settings.batch_size]])
+    for batch in _batches(images, rows, settings.batch_size):
         patches, layer1 = extract(
             backbone,
             batch,
@@ -46,9 +48,26 @@ def stream_features(
             layer_dimensions=tuple(settings.layer_dimensions),
             dimension=settings.dimension,
         )
-        if not all(np.abs(array).max() <= LARGEST_HALF for array in (patches, layer1)):
-            raise InputError(
-                f"{settings.backbone}: features overflow half precision; check its weights"
-            )
+        _check_half(settings.backbone, patches, layer1)
         for patch, layer in zip(patches, layer1, strict=True):
             yield {"patches": patch, "layer1": layer}
+
+
+def stream_first_maps(
+    backbone: Backbone, images: Any, rows: Sequence[int], settings: Features
+) -> Iterator[np.ndarray]:
+    """`layer1` of `stream_features` alone, of a backbone that may be cut after its first layer."""
+    for batch in _batches(images, rows, settings.batch_size):
+        layer1 = first_map(backbone, batch)
+        _check_half(settings.backbone, layer1)
+        yield from layer1
+
+
+def _batches(images: Any, rows: Sequence[int], size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), size):
+        yield np.stack([images[row] for row in rows[start : start + size]])
+
+
+def _check_half(name: str, *features: np.ndarray) -> None:
+    if not all(np.abs(array).max() <= LARGEST_HALF for array in features):
+        raise InputError(f"{name}: features overflow half precision; check its weights")

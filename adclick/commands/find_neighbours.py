@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from adclick.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
-from adclick.commands.backbone import open_backbone, stream_features
+from adclick.commands.backbone import open_backbone, stream_first_maps
 from adclick.commands.entry import parse_job, run
 from adclick.config import FindNeighbours
 from adclick.parts import made_in_parts
@@ -37,13 +37,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         sources = [value.decode() for value in images["source_ids"][:]]
         target, features = job.outputs["neighbours"], job.settings.features
         counts = {"histograms": ArraySpec(references.shape[1:], "float32")}
-        with open_backbone(features) as backbone:
+        with open_backbone(features, first_only=True) as backbone:
 
             def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-                for arrays in stream_features(
+                for layer1 in stream_first_maps(
                     backbone, images["images"], range(start, stop), features
                 ):
-                    words = assign_words(arrays["layer1"][None], codebook)
+                    words = assign_words(layer1[None], codebook)
                     found = block_histograms(words, words=settings.words, blocks=settings.blocks)
                     yield {"histograms": found[0]}
 
