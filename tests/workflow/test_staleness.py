@@ -123,7 +123,7 @@ def test_make_asks_for_one_table(project: Project) -> None:
 
 def test_raw_maps_are_kept(project: Project) -> None:
     kept = project.results("micro/toy/*/predict_maps/*/seed0/maps.h5")
-    assert len(kept) == 2 * 3
+    assert len(kept) == 2 * 4
 
 
 def test_a_changed_learning_rate_reruns_its_training_and_what_follows(project: Project) -> None:
@@ -134,10 +134,9 @@ def test_a_changed_learning_rate_reruns_its_training_and_what_follows(project: P
 
 def test_a_changed_matching_reruns_what_reads_its_residuals(project: Project) -> None:
     found = project.planned(overlay={"matchings": {"image_to_image": {"radius": 1}}})
-    own = [job for job in found if job.rule not in ("make_table", "everything")]
-    assert {job.rule for job in own} == AFTER_SEG - {"make_table", "make_figures", "everything"} | {
-        "compute_residuals"
-    }
+    shared = {"make_table", "make_training_figure", "everything"}
+    own = [job for job in found if job.rule not in shared]
+    assert rules(found) == AFTER_SEG - {"make_map_figures"} | {"compute_residuals"}
     assert all("image_to_image" in job.outputs for job in own)
     assert len([job for job in found if job.rule == "make_table"]) == 4
 
@@ -153,12 +152,13 @@ def test_labels_of_another_matching_are_made_by_an_adclick_with_it(project: Proj
     }
     found = project.planned(overlay=overlay)
     planned = Counter(job.rule for job in found)
-    assert "evaluate_clicks" not in planned and "make_figures" not in planned
+    assert not {"evaluate_clicks", "make_click_figures", "make_map_figures"} & {*planned}
     # Per category: residuals of the real, the simulated and the expanded images.
     assert planned["compute_residuals"] == 6
     one_each = ("pretrain_adclick", "train_adclick", "label_defects", "expand_defects")
     assert [planned[rule] for rule in one_each] == [2] * 4
-    made = [job.outputs for job in found if job.rule not in ("make_table", "everything")]
+    shared = {"make_table", "make_training_figure", "everything"}
+    made = [job.outputs for job in found if job.rule not in shared]
     assert all(
         any(name in path for name in ("patch_to_patch", "/clicked/", "/detector/")) for path in made
     )
