@@ -31,9 +31,10 @@ class SharedAnswer(Maps):
         return [self.norm(answer) + answer]
 
 
-class SharedNorm(Maps):
+class UsedTwice(Maps):
     def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
-        return [self.norm(self.norm(self.convolution(pictures)))]
+        both = (pictures, pictures.flip(3))
+        return [self.norm(self.convolution(each)) for each in both]
 
 
 class BetweenThem(Maps):
@@ -69,11 +70,11 @@ def test_a_norm_after_a_convolution_is_folded(bias: bool, groups: int) -> None:
     "build",
     [
         lambda: SharedAnswer(nn.Conv2d(3, 5, 3)),
-        lambda: SharedNorm(nn.Conv2d(3, 5, 3)),
+        lambda: UsedTwice(nn.Conv2d(3, 5, 3)),
         lambda: BetweenThem(nn.Conv2d(3, 5, 3)),
         lambda: Maps(OwnWeight(3, 5, 3)),
     ],
-    ids=["answer used twice", "norm used twice", "something between", "weight of its own"],
+    ids=["answer used elsewhere", "both used twice", "something between", "weight of its own"],
 )
 def test_what_is_not_sure_is_left_alone(build: Callable[[], nn.Module]) -> None:
     network = build()
@@ -81,6 +82,13 @@ def test_what_is_not_sure_is_left_alone(build: Callable[[], nn.Module]) -> None:
     folded = fold_batch_norms(network, SAMPLE)
     assert norms(folded) == 1
     assert torch.equal(folded(SAMPLE)[0], before)
+
+
+def test_the_rest_is_folded_all_the_same() -> None:
+    network = Maps(nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), OwnWeight(5, 5, 3)))
+    folded = fold_batch_norms(network, SAMPLE)
+    assert (norms(network), norms(folded)) == (2, 1)
+    torch.testing.assert_close(folded(SAMPLE)[0], network(SAMPLE)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_without_batch_norms_nothing_is_run() -> None:
