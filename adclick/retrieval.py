@@ -10,7 +10,7 @@ Source: CPR (arXiv 2308.06748), cited by the paper in Sec. 3.2.
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -217,7 +217,7 @@ def _selection(count: int, least: int) -> tuple[list[Exchange], list[int]]:
 
     An exchange (a, b) leaves the smaller of two values at place a and the larger at b. Where only a
     sum is asked for, sorting does too much: whichever are fewer, the smallest or the others, are
-    picked by a knock-out, and exchanges that do not change who is picked are left out.
+    picked by merging lists of at most that many, and exchanges that change no pick are left out.
     """
     fewer = min(least, count - least)
     exchanges: list[Exchange] = []
@@ -241,29 +241,18 @@ def _largest(places: Sequence[int], count: int, exchanges: list[Exchange]) -> li
     middle = len(places) // 2
     one = _largest(places[:middle], count, exchanges)
     other = _largest(places[middle:], count, exchanges)
-    winners = _winners(one, other, min(count, len(one) + len(other)), exchanges)
-    distance = 1 << (len(winners) - 1).bit_length() >> 1
-    while distance:
-        exchanges += [
-            (winners[place], winners[place + distance])
-            for place in range(len(winners) - distance)
-            if not place & distance
-        ]
-        distance //= 2
-    return winners
+    return _merged(one, other, exchanges)[-count:]
 
 
-def _winners(one: list[int], other: list[int], count: int, exchanges: list[Exchange]) -> list[int]:
-    """Where the `count` largest of two ascending lists are: first falling, then rising values.
-
-    The best of one meets the worst of the other that could still be among them, and so on. What
-    falls and then rises is sorted by exchanges at halving distances (Batcher's bitonic merge).
-    """
-    falling = one[::-1] + [None] * (count - len(one))
-    rising = [None] * (count - len(other)) + other
-    winners = []
-    for loser, winner in zip(falling, rising, strict=True):
-        if loser is not None and winner is not None:
-            exchanges.append((loser, winner))
-        winners.append(loser if winner is None else winner)
-    return winners
+def _merged(one: list[int], other: list[int], exchanges: list[Exchange]) -> list[int]:
+    """Places of two ascending lists' values in ascending order (Batcher's odd-even merge)."""
+    if not one or not other:
+        return one + other
+    if len(one) == len(other) == 1:
+        exchanges.append((one[0], other[0]))
+        return one + other
+    first, *evens = _merged(one[::2], other[::2], exchanges)
+    odds = _merged(one[1::2], other[1::2], exchanges)
+    pairs = list(zip(odds, evens, strict=False))
+    exchanges += pairs
+    return [first, *chain.from_iterable(pairs), *odds[len(pairs) :], *evens[len(pairs) :]]
