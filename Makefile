@@ -1,4 +1,5 @@
-# demo: two commands' worth of everything; test, check: what CI runs; bench: the measured claims.
+# demo: two commands' worth of everything; test, check: what CI runs; bench: the measured claims
+# (PARTS="matching metrics": some of them).
 PYTHON ?= python3.11
 BIN := .venv/bin
 RUN ?= demo
@@ -38,4 +39,4 @@ check: setup
 	$(BIN)/python -m tests.lint_workflow
 
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json

@@ -30,8 +30,25 @@ class Click:
 
 
 @dataclass(frozen=True)
+class _ErrorKind:
+    """Missed defects or false alarms in their bounding box, and how deep in them pixels lie.
+
+    `chessboard` is the larger of the row and the column distance to the nearest pixel outside, 0
+    where nothing can be clicked; `deepest` is its maximum.
+    """
+
+    error: np.ndarray
+    taken: np.ndarray
+    chessboard: np.ndarray
+    deepest: float
+    row: int
+    column: int
+    positive: bool
+
+
+@dataclass(frozen=True)
 class _ErrorRegion:
-    """One kind of error in its bounding box: depths, 0 where nothing can be clicked.
+    """Depths in a part of an image, 0 where nothing can be clicked.
 
     Squared distances are whole numbers: comparing them, not the rounded roots, makes ties exact.
     """
@@ -69,7 +86,7 @@ def next_click(
 
     Source: robot-user protocol of RITM (arXiv 2102.06583); same order as its `clicker.py`.
     """
-    region = _larger_error(truth, prediction, taken)
+    region = _larger_error(truth, prediction, taken, least_share=1.0)
     if region.deepest_squared == 0:
         raise ValueError("there is no untaken error pixel to click")
     return region.click(int(region.at_least(region.deepest_squared).argmax()))
@@ -86,7 +103,7 @@ def next_jittered_click(
     Uniform over the untaken pixels of more than half the largest depth. Raises ValueError as
     `next_click` does.
     """
-    region = _larger_error(truth, prediction, taken)
+    region = _larger_error(truth, prediction, taken, least_share=0.5)
     if region.deepest_squared == 0:
         raise ValueError("there is no untaken error pixel to click")
     return _drawn_inside(region, generator)
@@ -108,7 +125,8 @@ def sample_next_click(
     use.
     """
     allowed = np.ones_like(truth) if ignore is None else ~ignore
-    region = _larger_error(truth & allowed, prediction & allowed, np.zeros_like(truth))
+    nothing = np.zeros_like(truth)
+    region = _larger_error(truth & allowed, prediction & allowed, nothing, least_share=0.5)
     return None if region.deepest_squared == 0 else _drawn_inside(region, generator)
 
 
@@ -190,22 +208,55 @@ def click_disks(
     return disks
 
 
-def _larger_error(truth: np.ndarray, prediction: np.ndarray, taken: np.ndarray) -> _ErrorRegion:
-    missed = _error_region(truth & ~prediction, taken, positive=True)
-    alarm = _error_region(prediction & ~truth, taken, positive=False)
-    return missed if missed.deepest_squared > alarm.deepest_squared else alarm
+def _larger_error(
+    truth: np.ndarray, prediction: np.ndarray, taken: np.ndarray, *, least_share: float
+) -> _ErrorRegion:
+    """The deeper kind of error; alarms where both are equally deep.
+
+    Its depths are exact from `least_share` of the largest upwards, and never too large below. A
+    pixel's depth is its chessboard depth, which costs a tenth to compute, up to √2 times that:
+    exact depths are computed only where these bounds leave anything open.
+    """
+    kinds = (
+        _error_kind(prediction > truth, taken, positive=False),
+        _error_kind(truth > prediction, taken, positive=True),
+    )
+    deepest = max(kind.deepest for kind in kinds)
+    possible = [kind for kind in kinds if kind.deepest * math.sqrt(2) >= deepest]
+    regions = [_deep_part(kind, least_share) for kind in possible]
+    return max(regions, key=lambda region: region.deepest_squared)
 
 
-def _error_region(error: np.ndarray, taken: np.ndarray, *, positive: bool) -> _ErrorRegion:
-    """Depths inside `error`, computed in its bounding box and a ring of zeros: exact, and fast."""
+def _error_kind(error: np.ndarray, taken: np.ndarray, *, positive: bool) -> _ErrorKind:
     left, top, width, height = cv2.boundingRect(_as_bytes(error))
-    if width == 0:
-        return _ErrorRegion(np.empty((0, 0), dtype=np.float32), 0, 0, 0, positive)
     box = np.s_[top : top + height, left : left + width]
-    ringed = cv2.copyMakeBorder(_as_bytes(error[box]), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    depth = cv2.distanceTransform(ringed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    depth = _depths(error[box], cv2.DIST_C, cv2.DIST_MASK_3)
     depth[taken[box]] = 0
-    return _ErrorRegion(depth, round(float(depth.max()) ** 2), top, left, positive)
+    return _ErrorKind(
+        error[box], taken[box], depth, float(depth.max(initial=0)), top, left, positive
+    )
+
+
+def _deep_part(kind: _ErrorKind, least_share: float) -> _ErrorRegion:
+    """Where an error is deep, with as much around as the nearest pixel outside it can be away."""
+    deep = kind.chessboard >= least_share * kind.deepest / math.sqrt(2)
+    left, top, width, height = cv2.boundingRect(_as_bytes(deep))
+    margin = math.ceil(math.sqrt(2) * kind.deepest)
+    top, bottom = max(0, top - margin), top + height + margin
+    left, right = max(0, left - margin), left + width + margin
+    box = np.s_[top:bottom, left:right]
+    depth = _depths(kind.error[box], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    depth[kind.taken[box]] = 0
+    squared = round(float(depth.max(initial=0)) ** 2)
+    return _ErrorRegion(depth, squared, kind.row + top, kind.column + left, kind.positive)
+
+
+def _depths(region: np.ndarray, metric: int, mask_size: int) -> np.ndarray:
+    """Distances to the nearest pixel outside a region, or its array."""
+    if region.size == 0:
+        return np.zeros(region.shape, np.float32)
+    ringed = cv2.copyMakeBorder(_as_bytes(region), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return cv2.distanceTransform(ringed, metric, mask_size)[1:-1, 1:-1]
 
 
 def _drawn_inside(region: _ErrorRegion, generator: np.random.Generator) -> Click:

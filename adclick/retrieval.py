@@ -9,6 +9,8 @@ Source: CPR (arXiv 2308.06748), cited by the paper in Sec. 3.2.
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,9 @@ BLOCKS = 5
 CODEBOOK_SEED = 66
 CODEBOOK_STARTS = 10
 EPSILON = 1e-8  # added to both histograms of a divergence, which are not normalised again
-CHUNK_VALUES = 2**22  # block divergences held at once: 32 MB in float64
+TILE = 128  # queries, and references, compared at once: their block divergences stay in the cache
+
+Exchange = tuple[int, int]  # two places; the smaller value goes to the first
 
 
 def sample_pixels(
@@ -84,7 +88,7 @@ def assign_words(
     middle = centres.mean(axis=0, dtype=np.float64)
     relative = centres - middle
     offset = (np.square(relative).sum(axis=1) + 2 * relative @ middle).astype(np.float32)
-    factors = (-2 * relative.T).astype(np.float32)
+    factors = np.ascontiguousarray(-2 * relative.T, np.float32)  # transposed, products are slow
     words = np.empty(layer1.shape[:3], np.int64)
     for index in range(len(words)):
         pixels = np.asarray(layer1[index], np.float32)
@@ -130,17 +134,15 @@ def histogram_distances(
     blocks = queries.shape[1]
     if not 1 <= kept_blocks <= blocks:
         raise ValueError(f"kept_blocks {kept_blocks} must be 1 … {blocks}")
-    shares = queries.astype(np.float64) + EPSILON
-    logs = np.log(references.astype(np.float64) + EPSILON).transpose(1, 2, 0)
-    own = (shares * np.log(shares)).sum(axis=2)
+    shares, logs = _divergence_factors(queries, references)
+    exchanges, least = _selection(blocks, kept_blocks)
     distances = np.empty((len(queries), len(references)), np.float32)
-    chunk = max(1, CHUNK_VALUES // max(1, len(references) * blocks))
-    for start in range(0, len(queries), chunk):
-        part = slice(start, start + chunk)
-        cross = shares[part].transpose(1, 0, 2) @ logs
-        divergences = (own[part].T[:, :, None] - cross).astype(np.float32)
-        ordered = np.sort(np.ascontiguousarray(divergences.transpose(1, 2, 0)), axis=2)
-        distances[part] = ordered[:, :, :kept_blocks].sum(axis=2)
+    room = np.empty(blocks * min(TILE, len(queries)) * min(TILE, len(references)), np.float32)
+    for top, left in product(range(0, len(queries), TILE), range(0, len(references), TILE)):
+        tile = distances[top : top + TILE, left : left + TILE]
+        divergences = room[: blocks * tile.size].reshape(blocks, *tile.shape)
+        np.matmul(shares[:, top : top + TILE], logs[:, :, left : left + TILE], out=divergences)
+        tile[:] = _sum_of_least(divergences, exchanges, least)
     return distances
 
 
@@ -172,3 +174,88 @@ def _block_of(length: int, blocks: int) -> Int[np.ndarray, " position"]:
     """Which of `blocks` nearly equal parts each position of a line belongs to."""
     edges = np.arange(1, blocks) * length // blocks
     return np.searchsorted(edges, np.arange(length), side="right")
+
+
+def _divergence_factors(
+    queries: Float[np.ndarray, "query block word"],
+    references: Float[np.ndarray, "reference block word"],
+) -> tuple[Float[np.ndarray, "block query factor"], Float[np.ndarray, "block factor reference"]]:
+    """Two float32 arrays whose matrix products are all block divergences.
+
+    sum p ln(p / t) is sum p (ln p - m) times 1, less sum p (ln t - m), for any m. With the mean
+    over the references as m both sums are small, which keeps float32 precise.
+    """
+    shares = queries.swapaxes(0, 1).astype(np.float64) + EPSILON
+    logs = references.transpose(1, 2, 0).astype(np.float64, order="C")
+    logs += EPSILON  # in place: new memory costs more than the logarithms
+    np.log(logs, out=logs)
+    middle = logs.mean(axis=2)
+    own = np.vecdot(shares, np.log(shares) - middle[:, None])
+    right = np.ones((logs.shape[0], logs.shape[1] + 1, logs.shape[2]), np.float32)
+    np.subtract(logs, middle[:, :, None], out=right[:, 1:], casting="same_kind")
+    return np.concatenate([own[:, :, None], -shares], axis=2, dtype=np.float32), right
+
+
+def _sum_of_least(
+    values: Float[np.ndarray, "block query reference"],
+    exchanges: Sequence[Exchange],
+    least: Sequence[int],
+) -> Float[np.ndarray, "query reference"]:
+    """The sum over the blocks that hold the least values after the exchanges; `values` is lost."""
+    rows = list(values)
+    spare = np.empty_like(rows[0])
+    for lower, upper in exchanges:
+        np.minimum(rows[lower], rows[upper], out=spare)
+        np.maximum(rows[lower], rows[upper], out=rows[upper])
+        rows[lower], spare = spare, rows[lower]
+    total = rows[least[0]]
+    for index in least[1:]:
+        total += rows[index]
+    return total
+
+
+@cache
+def _selection(count: int, least: int) -> tuple[list[Exchange], list[int]]:
+    """Exchanges that bring the `least` smallest of `count` values together, and where.
+
+    An exchange (a, b) leaves the smaller of two values at place a and the larger at b. Where only a
+    sum is asked for, sorting does too much: whichever are fewer, the smallest or the others, are
+    picked by merging lists of at most that many, and exchanges that change no pick are left out.
+    """
+    fewer = min(least, count - least)
+    exchanges: list[Exchange] = []
+    picked = _largest(range(count), fewer, exchanges) if fewer else []
+    if fewer == least:
+        exchanges = [(upper, lower) for lower, upper in exchanges]
+    needed: list[Exchange] = []
+    undecided: set[int] = set()
+    for pair in reversed(exchanges):
+        if not undecided.isdisjoint(pair) or (pair[0] in picked) != (pair[1] in picked):
+            needed.append(pair)
+            undecided.update(pair)
+    kept = picked if fewer == least else set(range(count)).difference(picked)
+    return needed[::-1], sorted(kept)
+
+
+def _largest(places: Sequence[int], count: int, exchanges: list[Exchange]) -> list[int]:
+    """Where the `count` largest values are, ascending, once the exchanges added here are done."""
+    if len(places) == 1:
+        return list(places)
+    middle = len(places) // 2
+    one = _largest(places[:middle], count, exchanges)
+    other = _largest(places[middle:], count, exchanges)
+    return _merged(one, other, exchanges)[-count:]
+
+
+def _merged(one: list[int], other: list[int], exchanges: list[Exchange]) -> list[int]:
+    """Places of two ascending lists' values in ascending order (Batcher's odd-even merge)."""
+    if not one or not other:
+        return one + other
+    if len(one) == len(other) == 1:
+        exchanges.append((one[0], other[0]))
+        return one + other
+    first, *evens = _merged(one[::2], other[::2], exchanges)
+    odds = _merged(one[1::2], other[1::2], exchanges)
+    pairs = list(zip(odds, evens, strict=False))
+    exchanges += pairs
+    return [first, *chain.from_iterable(pairs), *odds[len(pairs) :], *evens[len(pairs) :]]

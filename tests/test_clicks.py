@@ -31,7 +31,7 @@ def box(top, left, height, width, shape=(12, 15)):
 def blobs(generator, shape=(20, 24)):
     """A random mask of soft-edged blobs, or of noise, now and then empty."""
     noise = generator.random(shape).astype(np.float32)
-    smooth = cv2.GaussianBlur(noise, (0, 0), float(generator.choice([0.1, 1.0, 2.0])))
+    smooth = cv2.GaussianBlur(noise, (0, 0), float(generator.choice([0.1, 1.0, 2.0, 4.0])))
     return smooth > np.quantile(smooth, generator.choice([0.2, 0.5, 0.9, 1.0]))
 
 
@@ -39,13 +39,19 @@ def as_tuple(click):
     return (click.row, click.column, click.positive)
 
 
-@pytest.mark.parametrize("block", range(4))
+def messy_case(seed):
+    """Truth, prediction and taken pixels; soft shapes and noise, small images and larger ones."""
+    generator = np.random.default_rng(seed)
+    shape = ((20, 24), (44, 38))[seed % 2]
+    truth, prediction = blobs(generator, shape), blobs(generator, shape)
+    return truth, prediction, generator.random(shape) < generator.choice([0.0, 0.1, 0.6])
+
+
+@pytest.mark.parametrize("block", range(5))
 def test_next_click_is_the_one_that_an_exhaustive_search_finds(block):
     found = 0
-    for seed in range(50 * block, 50 * block + 50):
-        generator = np.random.default_rng(seed)
-        truth, prediction = blobs(generator), blobs(generator)
-        taken = generator.random(truth.shape) < generator.choice([0.0, 0.1, 0.6])
+    for seed in range(100 * block, 100 * block + 100):
+        truth, prediction, taken = messy_case(seed)
         expected = exhaustive_click(truth, prediction, taken)
         if expected is None:
             with pytest.raises(ValueError, match="no untaken error pixel"):
@@ -53,7 +59,7 @@ def test_next_click_is_the_one_that_an_exhaustive_search_finds(block):
         else:
             assert as_tuple(next_click(truth, prediction, taken)) == expected
             found += 1
-    assert found > 25
+    assert found > 50
 
 
 def test_depth_is_exact_in_a_large_region():
@@ -84,6 +90,12 @@ def test_ties_go_to_the_negative_click_and_to_the_first_pixel():
 def test_depth_decides_and_not_area():
     truth, prediction = box(0, 0, 2, 15), box(6, 6, 3, 3)
     assert next_click(truth, prediction, empty()) == Click(7, 7, False)
+
+
+def test_depth_is_euclidean_also_where_the_other_kind_is_deeper_by_rows_and_columns():
+    truth, prediction = box(1, 1, 9, 9, (12, 20)), box(2, 12, 7, 7, (12, 20))
+    truth[2:9:6, 2:9:6] = False  # four holes, 3 rows and 3 columns from the middle
+    assert next_click(truth, prediction, empty(12, 20)) == Click(5, 5, True)
 
 
 def test_a_taken_pixel_is_never_clicked_again_but_still_counts_as_error():
@@ -131,6 +143,21 @@ def test_a_jittered_click_stays_in_the_deeper_half_of_the_same_region():
     assert all(click.positive for click in clicks)
     with pytest.raises(ValueError, match="no untaken error pixel"):
         next_jittered_click(truth, truth, empty(), generator)
+
+
+def test_jittered_clicks_reach_all_of_the_deeper_half_and_nothing_else():
+    for seed in range(0, 12):
+        truth, prediction, taken = messy_case(seed)
+        row, column, positive = exhaustive_click(truth, prediction, taken)
+        region = truth & ~prediction if positive else prediction & ~truth
+        depth = np.where(taken, 0, squared_depths(region))
+        allowed = {(*place, positive) for place in np.argwhere(4 * depth > depth.max()).tolist()}
+        generator = np.random.default_rng(0)
+        draws = 15 * len(allowed) if len(allowed) < 20 else 50
+        drawn = {
+            as_tuple(next_jittered_click(truth, prediction, taken, generator)) for _ in range(draws)
+        }
+        assert drawn == allowed if draws > 50 else drawn <= allowed
 
 
 def test_a_sampled_click_is_uniform_over_the_deeper_half():

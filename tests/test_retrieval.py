@@ -17,9 +17,8 @@ from adclick.retrieval import (
 
 
 def random_histograms(count: int, blocks: int, words: int, seed: int) -> np.ndarray:
-    counts = np.random.default_rng(seed).integers(0, 5, (count, blocks, words)) + np.eye(
-        blocks, words
-    )
+    counts = np.random.default_rng(seed).integers(0, 5, (count, blocks, words))
+    counts += np.resize(np.eye(words, dtype=int), (blocks, words))
     return (counts / counts.sum(axis=2, keepdims=True)).astype(np.float32)
 
 
@@ -132,7 +131,7 @@ def test_distances_by_hand_leave_out_the_most_different_blocks() -> None:
 
 
 def test_distances_equal_a_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adclick.retrieval.CHUNK_VALUES", 2 * 6 * 9)  # two queries at once
+    monkeypatch.setattr("adclick.retrieval.TILE", 2)
     queries, references = random_histograms(5, 9, 4, seed=0), random_histograms(6, 9, 4, seed=1)
     expected = [
         [slow_distance(query, reference, 7) for reference in references] for query in queries
@@ -140,10 +139,21 @@ def test_distances_equal_a_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(histogram_distances(queries, references, 7), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("blocks", [1, 2, 7, 25, 64])
+def test_any_number_of_blocks_may_be_left_out(blocks: int) -> None:
+    queries, references = random_histograms(9, blocks, 5, 5), random_histograms(150, blocks, 5, 6)
+    shares = queries[:, None].astype(float) + 1e-8
+    divergences = (shares * np.log(shares / (references + 1e-8))).sum(axis=3)
+    ordered = np.cumsum(np.sort(divergences, axis=2), axis=2)
+    for kept in {1, 2, blocks // 2 + 1, blocks - 1, blocks} & set(range(1, blocks + 1)):
+        found = histogram_distances(queries, references, kept)
+        np.testing.assert_allclose(found, ordered[:, :, kept - 1], rtol=1e-5, atol=1e-5)
+
+
 def test_distances_are_zero_to_oneself_and_positive_otherwise() -> None:
     histograms = random_histograms(8, 9, 4, seed=3)
     distances = histogram_distances(histograms, histograms, 9)
-    np.testing.assert_allclose(np.diag(distances), 0, atol=1e-6)
+    np.testing.assert_allclose(np.diag(distances), 0, atol=1e-7 * distances.mean())
     assert (distances + np.eye(8) > 0).all()
     assert not np.allclose(distances, distances.T)
 

@@ -1,0 +1,153 @@
+"""Location-aware matching (Eq. 3) of one image with K references."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from adclick.matching import Matches, match_in_bank
+from benchmarks.measure import Check, Results, Task, Variant
+
+HALF = "ours, float16 bank"
+LOOP = "loop over offsets"
+PRODUCTS = "matrix products alone"
+NEAR_TIE = 1e-6  # of a distance: nearer than this two patches count as equally near
+
+
+@dataclass(frozen=True)
+class Size:
+    """Grid, references, channels and radius; all distances are computed to `part` references."""
+
+    grid: int
+    neighbours: int
+    channels: int
+    radius: float
+    part: int
+    goals: bool = False
+
+
+SIZES = {
+    "tiny": [Size(9, 4, 16, 1.6, 2)],
+    "quick": [Size(32, 30, 448, 1.6, 5)],
+    "normal": [Size(64, 50, 1024, 3.2, 5, goals=True), Size(32, 30, 448, 1.6, 30)],
+    "full": [Size(64, 50, 1024, 3.2, 50, goals=True), Size(32, 30, 448, 1.6, 30)],
+}
+
+
+def tasks(scale: str) -> Iterator[Task]:
+    """The paper's size (64 x 64 patches, 50 references, radius 3.2), and a quarter of it."""
+    return (_task(size) for size in SIZES[scale])
+
+
+def _task(size: Size) -> Task:
+    query, bank = _features(size)
+    half = bank.half()
+    everyone = range(size.neighbours)
+    some = size.neighbours // size.part
+    far = f"all distances, masked{f' (K = {size.part}, x {some})' if some > 1 else ''}"
+    ours = partial(match_in_bank, query, bank, everyone, size.radius)
+
+    def agreement(results: Results) -> list[Check]:
+        loop, found = results[LOOP], _keys(results["ours"])
+        part = _keys(match_in_bank(query, bank, range(size.part), size.radius))
+        return [
+            Check("as near as the loop's match", _same(query, bank, found, loop), least=1.0),
+            Check("as near as all distances' match", _same(query, bank, part, results[far]), 0.999),
+            Check(
+                "float16 bank: as near, within its rounding",
+                _same(query, bank, _keys(results[HALF]), loop, tie=2e-3),
+                least=1.0,
+            ),
+            Check("float16 bank: the same match", _share(_keys(results[HALF]) == loop)),
+        ]
+
+    return Task(
+        name=f"{size.grid} x {size.grid}, K = {size.neighbours}, D = {size.channels},"
+        f" radius {size.radius:g}",
+        variants=[
+            Variant("ours", ours),
+            Variant(HALF, partial(match_in_bank, query, half, everyone, size.radius)),
+            Variant(far, partial(_all_distances, query, bank[: size.part], size.radius), some),
+            Variant(LOOP, partial(_offset_loop, query, bank, size.radius)),
+            _products_alone(size),
+        ],
+        agreement=agreement,
+        goals={far: 25, LOOP: 5, PRODUCTS: 0.2} if size.goals else {},
+        memory=["ours", HALF, far, LOOP],
+        most_extra_mb=bank.nbytes / 1e6,
+    )
+
+
+def _features(size: Size) -> tuple[Tensor, Tensor]:
+    """A query and references that share an object, each with noise of its own."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (size.grid, size.grid, size.channels)
+    shared = torch.randn(shape, generator=generator)
+    bank = torch.randn((size.neighbours, *shape), generator=generator).mul_(0.7).add_(shared)
+    return torch.randn(shape, generator=generator).mul_(0.7).add_(shared), bank
+
+
+def _offsets(radius: float) -> list[tuple[int, int]]:
+    reach = range(-int(radius), int(radius) + 1)
+    return [(down, right) for down in reach for right in reach if down**2 + right**2 <= radius**2]
+
+
+def _all_distances(query: Tensor, bank: Tensor, radius: float) -> Tensor:
+    """Every patch against every patch; those too far away count as infinitely different."""
+    grid = query.shape[0]
+    places = torch.cartesian_prod(torch.arange(grid), torch.arange(grid)).float()
+    outside = torch.cdist(places, places) > radius
+    distances = torch.cdist(query.flatten(0, 1), bank.flatten(0, 2)) ** 2
+    return distances.masked_fill(outside.repeat(1, len(bank)), torch.inf).argmin(dim=1)
+
+
+def _offset_loop(query: Tensor, bank: Tensor, radius: float) -> Tensor:
+    """Differences of the query and each reference, shifted by each offset in turn."""
+    grid = query.shape[0]
+    raster = torch.arange(grid * grid).reshape(grid, grid)
+    least = torch.full((grid, grid), torch.inf)
+    match = torch.zeros((grid, grid), dtype=torch.int64)
+    for neighbour, image in enumerate(bank):
+        for down, right in _offsets(radius):
+            own = _overlap(grid, -down), _overlap(grid, -right)
+            other = _overlap(grid, down), _overlap(grid, right)
+            distance = (image[other] - query[own]).square().sum(dim=2)
+            nearer = distance < least[own]
+            least[own] = torch.where(nearer, distance, least[own])
+            match[own] = torch.where(nearer, raster[other] + neighbour * grid**2, match[own])
+    return match.flatten()
+
+
+def _overlap(length: int, shift: int) -> slice:
+    return slice(max(0, shift), length + min(0, shift))
+
+
+def _products_alone(size: Size) -> Variant:
+    """A large matrix product, multiplied to the inner products that no exact way can do without."""
+    rows = min(2048, size.grid**2)
+    one, other = torch.randn(rows, size.channels), torch.randn(size.channels, rows)
+    products = torch.empty(rows, rows)
+    wanted = size.grid**2 * len(_offsets(size.radius)) * size.neighbours
+    multiply = partial(torch.mm, one, other, out=products)
+    return Variant(PRODUCTS, multiply, wanted / rows**2)
+
+
+def _keys(found: Matches) -> Tensor:
+    """Matched patches as flat indices into the bank."""
+    height, width = found.row.shape
+    return ((found.neighbour * height + found.row) * width + found.column).flatten()
+
+
+def _same(query: Tensor, bank: Tensor, one: Tensor, other: Tensor, tie: float = NEAR_TIE) -> float:
+    """The share of queries whose two matches are equally near (float64), ties included."""
+    near, far = (
+        (query.flatten(0, 1).double() - bank.flatten(0, 2)[key].double()).square().sum(dim=1)
+        for key in (one, other)
+    )
+    return _share((near - far).abs() <= tie * torch.maximum(near, far))
+
+
+def _share(chosen: Tensor) -> float:
+    return float(chosen.double().mean())
