@@ -516,14 +516,20 @@ class TrainAdclick(Section):
     sources: list[str]
 
 
+class SimulateClicks(Section):
+    """Settings of `simulate_clicks`; `detection` for the thresholded training-free map alone."""
+
+    category: str
+    clicks: Clicks
+    detection: Detection | None
+
+
 class EvaluateClicks(Section):
     """Settings of `evaluate_clicks`."""
 
     dataset: str
     category: str
     method: str
-    clicks: Clicks
-    detection: Detection | None
 
 
 class LabelDefects(Section):

@@ -36,6 +36,7 @@ from adclick.config import (
     Section,
     SegTraining,
     SegVariant,
+    SimulateClicks,
     SimulateDefects,
     TrainAdclick,
     TrainAdclickSeg,
@@ -413,11 +414,11 @@ def drawn_maps(config: Config) -> dict[str, list[int]]:
 
 def click_figure_inputs(config: Config, place: str) -> dict[str, Any]:
     """Metrics of every click method and seed, and the maps whose best and worst cases are shown."""
-    folder, methods = f"{category_folder(config, place)}/evaluate_clicks", drawn_clicks(config)
+    folder, methods = category_folder(config, place), drawn_clicks(config)
     shown = shown_click_method(config)
     return {
-        "metrics": _seed_files(folder, methods, "metrics.json"),
-        "maps": f"{folder}/{shown}/seed{methods[shown][0]}/maps.h5",
+        "metrics": _seed_files(f"{folder}/evaluate_clicks", methods, "metrics.json"),
+        "maps": f"{folder}/simulate_clicks/{shown}/seed{methods[shown][0]}/maps.h5",
     }
 
 
@@ -685,10 +686,13 @@ def _training(config: Config, place: str, pretraining: str | None) -> dict[str, 
     }
 
 
+def _simulate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
+    detection = config.detection if wildcards["method"] in config.run_click_peers else None
+    return pick(config, SimulateClicks, category=wildcards["category"], detection=detection)
+
+
 def _evaluate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
-    method = wildcards["method"]
-    detection = config.detection if method in config.run_click_peers else None
-    return pick(config, EvaluateClicks, **_named(wildcards), method=method, detection=detection)
+    return pick(config, EvaluateClicks, **_named(wildcards), method=wildcards["method"])
 
 
 def _label_defects(config: Config, wildcards: Mapping[str, str]) -> Section:
@@ -825,6 +829,7 @@ SETTINGS = {
     "encode_prompts": _plain(EncodePrompts),
     "train_adclick": _train_adclick,
     "train_adclick_seg": _train_adclick_seg,
+    "simulate_clicks": _simulate_clicks,
     "evaluate_clicks": _evaluate_clicks,
     "label_defects": _label_defects,
     "expand_defects": _expand_defects,

@@ -141,6 +141,7 @@ def test_only_the_stages_that_may_open_a_true_mask() -> None:
         "make_manifest",
         "pretrain_adclick",
         "pretrain_adclick_seg",
+        "simulate_clicks",
         "evaluate_clicks",
         "label_defects",
         "evaluate_maps",

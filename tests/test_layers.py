@@ -67,6 +67,7 @@ ALLOWED = {
     "expand_defects": set(),
     "generate_prompts": set(),
     "evaluate": set(),
+    "evaluate_clicks": set(),
     "evaluate_maps": set(),
     "make_table": set(),
     "make_click_figures": {"matplotlib"},

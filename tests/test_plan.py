@@ -270,5 +270,5 @@ def test_a_figures_maps_stand_in_the_order_of_its_columns() -> None:
     assert [file.split("/")[5] for file in maps] == settings["columns"]
     assert all("/seed3/" in file for file in maps)
     clicks = plan.click_figure_inputs(made, "mvtec/bottle")
-    assert clicks["maps"].endswith("evaluate_clicks/finetuned_lang/seed3/maps.h5")
+    assert clicks["maps"].endswith("simulate_clicks/finetuned_lang/seed3/maps.h5")
     assert len(clicks["metrics"]) == 1 + 2 * 4

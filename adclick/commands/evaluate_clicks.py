@@ -1,167 +1,70 @@
-"""Score a click method with the robot user on all real defects of a category (Sec. 4.2)."""
+"""Score a click method's answers on the real defects of a category (Sec. 4.2)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from adclick.artifacts import ArraySpec, create_array, create_arrays, open_arrays, write_json
+from adclick.artifacts import image_ids, open_arrays, write_json
 from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.opening import open_network
-from adclick.commands.reading import defect_rows, read_masks
+from adclick.commands.reading import read_masks
 from adclick.config import EvaluateClicks
-from adclick.detection import finish_map, training_free_map
-from adclick.device import compute_device
-from adclick.errors import InputError
 from adclick.metrics import iou, number_of_clicks, pixel_metrics
-from adclick.peers.threshold import click_threshold
-from adclick.robot import Answer, simulate_clicks
 
 COMMAND = "adclick.commands.evaluate_clicks"
-DEFECT_ROLES = ("train_defect", "test_defect", "spare_defect")
 NOC_TARGETS = (0.80, 0.85, 0.90)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the metrics after each number of clicks, and the maps and clicks themselves.
-
-    Only images with a defect count, training defects included, as in the paper. Without weights the
-    method is the thresholded training-free map.
+    """Write mIoU, AP, PRO and AUROC after each number of clicks that is reported, every image's IoU
+    after every click, and the number of clicks to a target IoU.
     """
     job = parse_job(
         COMMAND,
         EvaluateClicks,
         argv,
         doc=__doc__,
-        inputs=["manifest", "images", "masks", "residuals"],
-        optional=["weights", "language"],
-        outputs=["metrics", "maps"],
+        inputs=["masks", "maps"],
+        outputs=["metrics"],
         seeded=True,
     )
-    rows = defect_rows(job.inputs["manifest"], roles=DEFECT_ROLES)
     truths = read_masks(job.inputs["masks"])
-    rows = [row for row in rows if row[1] in truths]
-    if not rows:
-        raise InputError(
-            f"{job.inputs['manifest']}: no image with a defect mask; clicks cannot be scored"
-        )
-    answers = _answers(job, rows, truths)
-    counts = job.settings.clicks.counts
-    _write_maps(job, [image_id for _, image_id, _ in rows], answers, counts)
-    masks = [truths[image_id] for _, image_id, _ in rows]
-    write_json(
-        job.outputs["metrics"], _metrics(job.settings, job.seed, answers, masks), stamp=job.stamp
-    )
-
-
-def _answers(
-    job: Job[EvaluateClicks], rows: Sequence[tuple[int, str, str]], truths: dict[str, np.ndarray]
-) -> list[list[Answer]]:
-    clicks = job.settings.clicks
-
-    def click(predict: Callable[..., np.ndarray], image_id: str) -> list[Answer]:
-        return simulate_clicks(
-            predict, truths[image_id], count=max(clicks.counts), threshold=clicks.threshold
-        )
-
-    if "weights" not in job.inputs:
-        return _threshold_answers(job, rows, click)
-    with (
-        compute_device() as device,
-        open_network(
-            job.inputs["weights"],
-            images=job.inputs["images"],
-            residuals=job.inputs["residuals"],
-            language=job.inputs["language"],
-            category=job.settings.category,
-            radius_px=clicks.radius_px,
-            device=device,
-        ) as opened,
-    ):
-        return [
-            click(opened.session(row, [kind]).predict, image_id) for row, image_id, kind in rows
-        ]
-
-
-def _threshold_answers(
-    job: Job[EvaluateClicks],
-    rows: Sequence[tuple[int, str, str]],
-    click: Callable[..., list[Answer]],
-) -> list[list[Answer]]:
-    detection = job.settings.detection
-    if detection is None:
-        raise ValueError("the threshold method needs detection settings")
-    with (
-        open_arrays(job.inputs["residuals"]) as residuals,
-        open_arrays(job.inputs["images"]) as images,
-    ):
-        size_px = images["images"].shape[1]
-        answers = []
-        for row, image_id, _ in rows:
-            finished = finish_map(
-                training_free_map(residuals["lengths"][row], size_px),
-                residuals["foreground"][row],
-                smoothing_px=detection.smoothing_px,
-                foreground_exponent=detection.foreground_exponent,
-            )
-            answers.append(
-                click(
-                    lambda given, _previous, shown=finished.pixels: click_threshold(shown, given),
-                    image_id,
-                )
-            )
-    return answers
-
-
-def _write_maps(
-    job: Job[EvaluateClicks], ids: list[str], answers: list[list[Answer]], counts: Sequence[int]
-) -> None:
-    shape = answers[0][0].probability.shape
-    specs = {"probabilities": ArraySpec((len(counts), *shape), "float16")}
-    with create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
-        most = max(counts)
-        create_array(file, "clicks", (len(ids), most, 3), "int32")[:] = -1
-        file["counts"] = np.asarray(counts, np.int32)
-        for index, own in enumerate(answers):
-            for place, count in enumerate(counts):
-                file["probabilities"][index, place] = own[count - 1].probability
-            for place, click in enumerate(own[-1].clicks):
-                file["clicks"][index, place] = (click.row, click.column, int(click.positive))
-
-
-def _metrics(
-    settings: EvaluateClicks, seed: int, answers: list[list[Answer]], masks: list[np.ndarray]
-) -> dict[str, Any]:
-    threshold = settings.clicks.threshold
-    ious = np.array(
-        [
-            [iou(one.probability > threshold, mask) for one in own]
-            for own, mask in zip(answers, masks, strict=True)
-        ]
-    )
-    counts: dict[str, dict[str, float]] = {}
-    for count in settings.clicks.counts:
-        found = pixel_metrics([own[count - 1].probability for own in answers], masks)
-        counts[str(count)] = {
-            "miou": float(ious[:, count - 1].mean()),
-            "pixel_ap": found.ap,
-            "pixel_pro": found.pro,
-            "pixel_auroc": found.auroc,
+    with open_arrays(job.inputs["maps"]) as file:
+        masks = [truths[image_id] for image_id in image_ids(file)]
+        ious = np.array([_ious(file["masks"][row], mask) for row, mask in enumerate(masks)])
+        counts = {
+            str(count): {"miou": float(ious[:, count - 1].mean()), **_scores(file, place, masks)}
+            for place, count in enumerate(file["counts"][:].tolist())
         }
-    most = ious.shape[1]
+    noc = {
+        f"{target:.2f}": number_of_clicks(ious, target, cap=ious.shape[1]) for target in NOC_TARGETS
+    }
+    scores = {"images": len(masks), "counts": counts, "noc": noc, "ious": ious.tolist()}
+    write_json(job.outputs["metrics"], _place(job) | scores, stamp=job.stamp)
+
+
+def _place(job: Job[EvaluateClicks]) -> dict[str, Any]:
+    settings = job.settings
     return {
         "kind": "clicks",
         "dataset": settings.dataset,
         "category": settings.category,
         "method": settings.method,
-        "seed": seed,
-        "images": len(masks),
-        "counts": counts,
-        "noc": {
-            f"{target:.2f}": number_of_clicks(ious, target, cap=most) for target in NOC_TARGETS
-        },
-        "ious": ious.tolist(),
+        "seed": job.seed,
     }
+
+
+def _ious(packed: np.ndarray, truth: np.ndarray) -> list[float]:
+    """The IoU after each click, of masks kept as bits."""
+    masks = np.unpackbits(packed, axis=2, count=truth.shape[1]).astype(bool)
+    return [iou(mask, truth) for mask in masks]
+
+
+def _scores(file: Any, place: int, masks: Sequence[np.ndarray]) -> dict[str, float]:
+    """The pixel metrics of the probabilities after one of the reported numbers of clicks."""
+    maps = [file["probabilities"][row, place].astype(np.float32) for row in range(len(masks))]
+    found = pixel_metrics(maps, masks)
+    return {"pixel_ap": found.ap, "pixel_pro": found.pro, "pixel_auroc": found.auroc}
 
 
 if __name__ == "__main__":

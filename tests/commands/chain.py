@@ -234,13 +234,20 @@ def _learning_steps(config: Config) -> dict[str, Step]:
         plan.finetuning_inputs(config, place, "finetuned_lang", SEED),
     )
     for method in ("threshold", "finetuned_lang"):
-        target = f"{folder}/evaluate_clicks/{method}/seed{SEED}"
+        clicked = f"{folder}/simulate_clicks/{method}/seed{SEED}/maps.h5"
+        found[f"simulate_clicks {method}"] = Step(
+            "simulate_clicks",
+            "simulate_clicks",
+            PLACE | {"method": method},
+            {**files, **masks, **plan.click_inputs(config, place, method, SEED)},
+            {"maps": clicked},
+        )
         found[f"evaluate_clicks {method}"] = Step(
             "evaluate_clicks",
             "evaluate_clicks",
             PLACE | {"method": method},
-            {**files, **masks, **plan.click_inputs(config, place, method, SEED)},
-            {"metrics": f"{target}/metrics.json", "maps": f"{target}/maps.h5"},
+            {**masks, "maps": clicked},
+            {"metrics": f"{folder}/evaluate_clicks/{method}/seed{SEED}/metrics.json"},
             ["--seed", SEED],
         )
     for supervision, name in (("weak", f"weak_{config.matching}"), ("full", "full")):

@@ -15,10 +15,10 @@ import pytest
 from adclick.artifacts import ArraySpec, create_arrays
 from adclick.commands import (
     encode_prompts,
-    evaluate_clicks,
     extract_features,
     generate_prompts,
     make_manifest,
+    simulate_clicks,
 )
 from adclick.commands.entry import BAD_INPUT, run
 from adclick.data.images import read_image, write_png
@@ -205,12 +205,12 @@ def test_a_category_without_prompts_is_named(tmp_path: Path, capsys) -> None:
 def test_a_broken_artifact_is_named_with_what_to_do(tmp_path: Path, capsys) -> None:
     (tmp_path / "broken.h5").write_bytes(b"not HDF5")
     (tmp_path / "manifest.csv").write_text("image_id,role,defect_type\n")
-    settings = settings_json(micro_config(), "evaluate_clicks", **PLACE, method="threshold")
-    argv = ["--settings", settings, "--seed", "0", "--manifest", str(tmp_path / "manifest.csv")]
+    settings = settings_json(micro_config(), "simulate_clicks", **PLACE, method="threshold")
+    argv = ["--settings", settings, "--manifest", str(tmp_path / "manifest.csv")]
     for name in ("images", "masks", "residuals"):
         argv += [f"--{name}", str(tmp_path / "broken.h5")]
-    argv += ["--metrics", str(tmp_path / "m.json"), "--maps", str(tmp_path / "m.h5")]
-    said = refused(evaluate_clicks.main, argv, capsys)
+    argv += ["--maps", str(tmp_path / "m.h5")]
+    said = refused(simulate_clicks.main, argv, capsys)
     assert "broken.h5" in said
     assert "run its stage again" in said
 

@@ -46,33 +46,52 @@ rule train_adclick:
         " --seed {wildcards.seed} --weights {output.weights:q} --record {output.record:q} > {log:q} 2>&1"
 
 
-rule evaluate_clicks:
+rule simulate_clicks:
     input:
         unpack(click_inputs),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
     output:
-        metrics="results/{run}/{dataset}/{category}/evaluate_clicks/{method}/seed{seed}/metrics.json",
-        maps="results/{run}/{dataset}/{category}/evaluate_clicks/{method}/seed{seed}/maps.h5",
+        maps="results/{run}/{dataset}/{category}/simulate_clicks/{method}/seed{seed}/maps.h5",
     log:
-        "results/{run}/logs/evaluate_clicks/{dataset}-{category}-{method}-{seed}.log",
+        "results/{run}/logs/simulate_clicks/{dataset}-{category}-{method}-{seed}.log",
     benchmark:
-        "results/{run}/benchmarks/evaluate_clicks/{dataset}-{category}-{method}-{seed}.tsv"
+        "results/{run}/benchmarks/simulate_clicks/{dataset}-{category}-{method}-{seed}.tsv"
     conda:
         "../../environment.yml"
     threads: CONFIG.compute_threads
     resources:
         gpu=GPUS,
     params:
-        settings=settings("evaluate_clicks"),
-        code=fingerprint("adclick.commands.evaluate_clicks"),
+        settings=settings("simulate_clicks"),
+        code=fingerprint("adclick.commands.simulate_clicks"),
         files=flags("weights", "language"),
     shell:
-        "python -m adclick.commands.evaluate_clicks --settings {params.settings:q} {params.files}"
-        " --seed {wildcards.seed} --manifest {input.manifest:q} --images {input.images:q}"
-        " --masks {input.masks:q} --residuals {input.residuals:q}"
-        " --metrics {output.metrics:q} --maps {output.maps:q} > {log:q} 2>&1"
+        "python -m adclick.commands.simulate_clicks --settings {params.settings:q} {params.files}"
+        " --manifest {input.manifest:q} --images {input.images:q} --masks {input.masks:q}"
+        " --residuals {input.residuals:q} --maps {output.maps:q} > {log:q} 2>&1"
+
+
+rule evaluate_clicks:
+    input:
+        masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
+        maps="results/{run}/{dataset}/{category}/simulate_clicks/{method}/seed{seed}/maps.h5",
+    output:
+        metrics="results/{run}/{dataset}/{category}/evaluate_clicks/{method}/seed{seed}/metrics.json",
+    log:
+        "results/{run}/logs/evaluate_clicks/{dataset}-{category}-{method}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/evaluate_clicks/{dataset}-{category}-{method}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("evaluate_clicks"),
+        code=fingerprint("adclick.commands.evaluate_clicks"),
+    shell:
+        "python -m adclick.commands.evaluate_clicks --settings {params.settings:q}"
+        " --seed {wildcards.seed} --masks {input.masks:q} --maps {input.maps:q}"
+        " --metrics {output.metrics:q} > {log:q} 2>&1"
 
 
 rule label_defects:
