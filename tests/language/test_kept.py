@@ -14,7 +14,7 @@ from adclick.language.encoder import TextEncoder, encode_phrases, load_text_enco
 from adclick.language.kept import encode_or_find, phrase_keys, read_kept
 from adclick.plan import settings_json
 from adclick.provenance import fingerprint
-from tests.commands.chain import micro_config
+from tests.commands.chain import micro_config, steps
 
 PHRASES = ["a small hole in cloth", "bent", "long thin scratch on the washer", "small stain"]
 
@@ -58,6 +58,23 @@ def test_an_edited_phrase_alone_is_encoded_again(tmp_path: Path, encoded: list[s
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     assert run(fresh, edited) == again
+
+
+def test_an_edit_of_the_bank_reruns_one_phrase(
+    tmp_path: Path, project: Path, encoded: list[str]
+) -> None:
+    """The micro configuration's stages, on a copy of the bank of its data set."""
+    config = micro_config()
+    bank = tmp_path / "bank.yaml"
+    text = (project / "config/prompts/toy.yaml").read_text(encoding="utf-8")
+    asking, encoding = (steps(config)[name] for name in ("generate_prompts", "encode_prompts"))
+    for written in (text, text.replace(" loose ", " violet ", 1)):
+        bank.write_text(written, encoding="utf-8")
+        encoded.clear()
+        asking.run(config, tmp_path, {"bank": bank})
+        encoding.run(config, tmp_path)
+    assert len(encoded) == 1
+    assert "violet" in encoded[0]
 
 
 def test_an_unchanged_bank_encodes_nothing_and_gives_the_same_bytes(
