@@ -278,7 +278,7 @@ def _build(
     """The network up to its last needed layer; the global random state is left as it was."""
     import timm
 
-    settings = {"dynamic_img_size": True} if _takes_any_size(outline) else {}
+    settings: dict[str, Any] = {"dynamic_img_size": True} if _takes_any_size(outline) else {}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         create = _fetch if pretrained else timm.create_model
