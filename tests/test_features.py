@@ -264,7 +264,7 @@ def slow_transformer_maps(
     weights: dict[str, torch.Tensor], images: np.ndarray, blocks: tuple[int, ...], px: int
 ) -> list[torch.Tensor]:
     """The maps of a tiny ViT written out; the position embedding as timm fits it to a picture."""
-    network = timm.create_model(TRANSFORMER, img_size=px).eval()
+    network: Any = timm.create_model(TRANSFORMER, img_size=px).eval()
     fitted = checkpoint_filter_fn(dict(weights), network)
     network.load_state_dict(fitted, strict=False)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255 * 2 - 1
