@@ -146,6 +146,9 @@ def test_keys_change_with_all_that_features_depend_on(monkeypatch: pytest.Monkey
     encoder = seeded()
     keys = phrase_keys(encoder, PHRASES, tokens=20)
     assert len(set(keys)) == len(keys)
+    alike = ["a small hole in cloth", "a small hole in stain"]
+    assert len(set(phrase_keys(encoder, alike, tokens=7))) == 2
+    assert len(set(phrase_keys(encoder, alike, tokens=6))) == 1  # what differs is cut off
     assert phrase_keys(seeded([*PHRASES, "violet"]), PHRASES, tokens=20) == keys
     assert not set(phrase_keys(seeded(seed=1), PHRASES, tokens=20)) & set(keys)
     assert not set(phrase_keys(encoder, PHRASES, tokens=19)) & set(keys)

@@ -24,6 +24,8 @@ cloth:
     - >-
       small hole
       in cloth
+bolt:
+  good: [clean bolt]
 """
 NEW = [("long scratch on the washer", "m, answer ab12"), ("washer: scored", "m, reworded")]
 
