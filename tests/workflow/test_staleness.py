@@ -138,7 +138,7 @@ def test_a_changed_matching_reruns_what_reads_its_residuals(project: Project) ->
     own = [job for job in found if job.rule not in shared]
     assert rules(found) == AFTER_SEG - {"make_map_figures"} | {"compute_residuals"}
     assert all("image_to_image" in job.outputs for job in own)
-    assert len([job for job in found if job.rule == "make_table"]) == 4
+    assert len([job for job in found if job.rule == "make_table"]) == 5
 
 
 def test_labels_of_another_matching_are_made_by_an_adclick_with_it(project: Project) -> None:
