@@ -16,7 +16,7 @@ def soft_defect(random: np.random.Generator, size_px: int) -> np.ndarray:
     inside = np.zeros((size_px, size_px), np.float32)
     for _ in range(random.integers(1, 3)):
         centre = random.integers(size_px // 5, size_px * 4 // 5, 2).tolist()
-        axes = random.integers(size_px // 25, size_px // 8, 2).tolist()
+        axes = random.integers(size_px // 30, size_px // 9, 2).tolist()
         cv2.ellipse(inside, centre, axes, float(random.uniform(0, 180)), 0, 360, 1, cv2.FILLED)
     soft = cv2.GaussianBlur(inside, (0, 0), size_px / 100)
     return soft + 0.4 * smooth_noise(random, size_px) * (soft > 0.01)

@@ -64,7 +64,7 @@ def write(path: Path, outcomes: Sequence[Outcome], facts: dict[str, str]) -> Non
 
 
 def _title(outcome: Outcome) -> str:
-    return f"{outcome.part}: {outcome.task} ({outcome.timings[0].rounds} rounds)"
+    return f"{outcome.part}: {outcome.task} (rounds: {outcome.timings[0].rounds})"
 
 
 def _rows(outcome: Outcome) -> list[tuple[str, ...]]:
