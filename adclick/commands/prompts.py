@@ -19,7 +19,7 @@ app = typer.Typer(
 def generate(
     places: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CATEGORY/TYPE]...", help="or CATEGORY: what it lacks"),
+        typer.Argument(metavar="CATEGORY/TYPE", help="or CATEGORY: what it lacks"),
     ] = None,
     *,
     bank: Annotated[Path, typer.Option(metavar="FILE", help="the prompt bank")],
@@ -57,7 +57,7 @@ def generate(
     Examples:
       adclick prompts generate bottle/crack bottle/good --bank config/prompts/mine.yaml
       adclick prompts generate --dataset mine --bank config/prompts/mine.yaml --configfile my.yaml
-      adclick prompts generate plate --called "brake plate" --bank mine.yaml \\
+      adclick prompts generate plate7/crack --called "brake plate" --bank mine.yaml \\
         --base-url http://localhost:8000/v1 --model qwen3
     """
     from adclick.commands.propose_phrases import propose
