@@ -31,6 +31,11 @@ def _call() -> None:
         help_of = context.command_path if context else "adclick"
         line = " ".join(error.format_message().split())
         raise InputError(f"{line} (see {help_of} --help)") from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{error.filename}: cannot be read or written ({reason})") from None
     sys.exit(code)
 
 

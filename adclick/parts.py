@@ -32,9 +32,9 @@ def made_in_parts(
     They are kept beside `path` while the block runs, `IMAGES` of them a file; a job that was killed
     before finds them and computes only what lacks. A part counts only when it is finished, of the
     same stamp and images, and undamaged; anything else is computed anew. The arrays that come out
-    are always those of the file, so a job that goes on makes the same bytes as one that ran
-    through. The parts vanish when the block ends well, or with an InputError, which would come
-    again; anything else leaves them.
+    are always those of the file, so a job that goes on, on the same kind of machine, makes the same
+    bytes as one that ran through. The parts vanish when the block ends well, or with an InputError,
+    which would come again; anything else leaves them.
 
     Meanwhile they take as much disk as the arrays themselves.
     """
@@ -79,6 +79,6 @@ def _is_whole(
             for name in specs:
                 for index in range(len(ids)):
                     file[name][index]
-    except (InputError, OSError):
+    except (InputError, OSError, KeyError, ValueError, RuntimeError):
         return False
     return True

@@ -464,12 +464,13 @@ def shown_map_method(config: Config) -> str:
 
 
 def trainings(config: Config, place: str) -> list[tuple[str, str, dict[str, str]]]:
-    """Network, method and records (by phase, of those it has) of every training behind a category's
-    results.
+    """Network, method and records (by phase, of those it has) of the trainings behind a category's
+    results, by the run's matching.
     """
     folder = category_folder(config, place)
-    names = [("adclick", name) for name in config.run_adclick]
-    names += [("adclick_seg", name) for name in config.run_adclick_seg]
+    clicks, maps = drawn_clicks(config), drawn_maps(config)
+    names = [("adclick", name) for name in config.run_adclick if name in clicks]
+    names += [("adclick_seg", name) for name in config.run_adclick_seg if name in maps]
     found: list[tuple[str, str, dict[str, str]]] = []
     for (network, name), seed in itertools.product(names, config.seeds):
         own = f"{folder}/train_{network}/{name}/seed{seed}/weights.safetensors"
@@ -760,6 +761,7 @@ def scale_facts(config: Config) -> dict[str, str]:
         f" {network.heads} heads, window {network.window}",
         "trained parts of the vision-language module": {
             "pwam": "PWAM only; Swin frozen",
+            "language": "PWAM, gates and output norms; Swin frozen",
             "all": "all",
         }[config.vision_language.trainable],
         "text encoder": "a small BERT, untrained" if seeded else language.encoder,

@@ -2,6 +2,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -153,3 +154,10 @@ def test_no_images_make_no_parts(tmp_path: Path) -> None:
     work = Work()
     make(tmp_path, work, ids=[])
     assert (work.made, names(tmp_path)) == ([], ["a.h5"])
+
+
+def test_a_part_without_what_every_artifact_has_is_made_anew(tmp_path: Path) -> None:
+    part = tmp_path / "0.h5"
+    with h5py.File(part, "w") as file:
+        file.attrs["complete"] = True
+    assert not parts._is_whole(part, ["a"], {}, {})

@@ -272,3 +272,16 @@ def test_a_figures_maps_stand_in_the_order_of_its_columns() -> None:
     clicks = plan.click_figure_inputs(made, "mvtec/bottle")
     assert clicks["maps"].endswith("simulate_clicks/finetuned_lang/seed3/maps.h5")
     assert len(clicks["metrics"]) == 1 + 2 * 4
+
+
+@pytest.mark.parametrize("trained", ["pwam", "language", "all"])
+def test_every_way_to_train_the_language_branch_has_words_in_the_tables(trained: str) -> None:
+    made = config(vision_language={"trainable": trained})
+    facts = plan.scale_facts(made)
+    assert facts["trained parts of the vision-language module"]
+
+
+def test_the_losses_of_other_matchings_are_in_no_figure() -> None:
+    made = config(**OTHER, run_adclick=["finetuned_lang", "clicked_without_place"])
+    named = {name for _, name, _ in plan.trainings(made, "mvtec/bottle")}
+    assert named == {"finetuned_lang", "unsupervised", "weak"}

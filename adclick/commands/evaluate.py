@@ -98,11 +98,11 @@ def main(
     notes = _notes(scores, left_out)
     text = json_text(_payload(scores, pro_limit, notes), stamp=_stamp(scores.facts, settings))
     if per_image is not None:
-        _write(per_image, _image_table(scores))
+        write_text(per_image, _image_table(scores))
     if per_component is not None:
-        _write(per_component, _component_table(scores))
+        write_text(per_component, _component_table(scores))
     if output is not None:
-        _write(output, text)
+        write_text(output, text)
     print(text if as_json else _summary(scores, pro_limit, notes), end="")
 
 
@@ -302,10 +302,3 @@ def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None

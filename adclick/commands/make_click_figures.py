@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from adclick.artifacts import image_ids, open_arrays, read_json
 from adclick.clicks import Click
 from adclick.commands.entry import Job, parse_job, run
@@ -54,8 +56,8 @@ def _cases(job: Job[MakeClickFigures], ious: Sequence[Sequence[float]]) -> list[
                     if row >= 0
                 ),
                 masks={
-                    count: maps["probabilities"][place, index] > clicks.threshold
-                    for index, count in enumerate(clicks.counts)
+                    count: _unpacked(maps["masks"][place, count - 1], truths[ids[place]])
+                    for count in clicks.counts
                 },
                 title=f"{name}, IoU {100 * ious[place][last - 1]:.1f} % after {last} clicks:"
                 f" {ids[place]}",
@@ -63,6 +65,11 @@ def _cases(job: Job[MakeClickFigures], ious: Sequence[Sequence[float]]) -> list[
             )
             for place, name in chosen.items()
         ]
+
+
+def _unpacked(bits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """A mask [height width] of bits, of the size of the true one."""
+    return np.unpackbits(bits, axis=1, count=truth.shape[1]).astype(bool)
 
 
 if __name__ == "__main__":

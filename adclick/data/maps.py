@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import TypeVar
 
 import cv2
@@ -231,7 +232,7 @@ def _shape_of_masks(pairs: Sequence[Pair]) -> Shape | None:
             f"--resize: the masks have {len(shapes)} different sizes, so that of the good images is"
             " not known; name the category's folder, with the pictures in test/good, as --masks"
         )
-    return shapes.pop()
+    return shapes.pop() if shapes else None
 
 
 def decode_map(content: bytes, path: Path) -> np.ndarray:
@@ -260,7 +261,15 @@ def resize_map(scores: Float[np.ndarray, "height width"], shape: Shape) -> np.nd
 def _decode_numpy(content: bytes, path: Path) -> np.ndarray:
     try:
         return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError) as error:
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        SyntaxError,
+        TypeError,
+        TokenError,
+        MemoryError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable .npy file ({reason})") from None
 

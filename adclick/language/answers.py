@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from adclick.errors import InputError
@@ -79,6 +80,7 @@ def collect_phrases(
         key = digest(asked)
         answer = _kept(folder, key, asked)
         if answer is None:
+            _check_writable(folder)
             answer = ask(endpoint, question, seed=asked["seed"], form=form)
             fresh.append(answer)
             _keep(folder, key, asked, answer)
@@ -159,6 +161,19 @@ def _kept(folder: Path, key: str, question: dict[str, Any]) -> Answer | None:
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return answer if whole else None
+
+
+def _check_writable(folder: Path) -> None:
+    """InputError, before anything is asked, when answers could not be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: answers cannot be kept there ({error.strerror});"
+            " set ADCLICK_CACHE to a folder that can be written"
+        ) from None
 
 
 def _keep(folder: Path, key: str, question: dict[str, Any], answer: Answer) -> None:

@@ -387,4 +387,4 @@ def test_an_output_that_cannot_be_written_is_one_line(maps, category, monkeypatc
     argv += ["--output", str(maps.parent / "file/metrics.json")]
     said = type_command(argv, monkeypatch, capsys)
     assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "cannot be written" in said.err
+    assert "cannot be read or written" in said.err

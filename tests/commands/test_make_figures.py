@@ -159,11 +159,10 @@ def own_ap(folder: Path, place: int) -> float:
 def test_clicks_are_the_best_median_and_worst_images_by_their_last_iou(
     folder: Path, figures: dict[str, Any]
 ) -> None:
-    shape = (DEFECTS, 2, SIDE, SIDE)
     with create_arrays(
         folder / "clicks.h5",
         image_ids=DEFECT_IDS,
-        specs={"probabilities": ArraySpec(shape[1:], "float16")},
+        specs={"masks": ArraySpec((2, SIDE, -(-SIDE // 8)), "uint8")},
         stamp=STAMP,
     ) as file:
         create_array(file, "clicks", (DEFECTS, 2, 3), "int32")[:] = [[8, 9, 1], [-1, -1, -1]]
