@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,10 @@ def test_extra_memory_is_the_peak_and_grows_with_the_part_that_a_variant_does() 
     )
     ours, tenth = measure.run("", task, least_rounds=1, least_s=0).timings
     assert ours.extra_mb is None
-    assert tenth.extra_mb is None or 600 < tenth.extra_mb < 700
-    assert tenth.cpu_s > ours.cpu_s
+    if os.access("/proc/self/clear_refs", os.W_OK):
+        assert 600 < tenth.extra_mb < 700
+    else:
+        assert tenth.extra_mb is None
 
 
 def small(part, checks=None):
