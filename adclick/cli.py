@@ -101,6 +101,34 @@ def evaluate(
     )
 
 
+@app.command(name="export-model")
+def export_model(
+    category: Annotated[
+        Path, typer.Argument(metavar="CATEGORY", help="results/<run>/<data set>/<category>")
+    ],
+    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="such as finetuned_lang, weak")],
+    *,
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="the model folder to write")],
+    seed: Annotated[int, typer.Option(help="which of the run's seeds")] = 0,
+) -> None:
+    """Collect what a trained network needs, so that it can be used on new pictures anywhere.
+
+    The folder holds weights, backbone, the normal images with their features, the words of each
+    defect type, and model.json, which says what it is. `adclick predict` and `adclick annotate`
+    read it and nothing else.
+
+    \b
+    Examples:
+      adclick export-model results/demo/toy/capsule finetuned_lang --output models/capsule
+      adclick export-model results/demo/toy/capsule weak --seed 0 --output models/capsule-detector
+    """
+    from adclick.commands.export_model import describe_folder
+    from adclick.commands.export_model import export_model as verb
+
+    verb(category, variant, seed=seed, output=output)
+    print(describe_folder(output))
+
+
 app.add_typer(prompts.app, name="prompts")
 app.command()(convert_weights)
 

@@ -1,7 +1,8 @@
 """One image opened for clicking: what no click changes is computed once, so a click is cheap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,11 @@ class Session:
         given = torch.cat([last[None], disks])[None].to(self.tokens.device)
         logits = self.model.decode(self.tokens, given, self.maps)
         return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
+
+
+def trained_form(settings: Mapping[str, Any]) -> ResidualForm:
+    """The form of residual that a network was trained on, from the settings in its file."""
+    return ResidualForm(**settings["residual_input"], zero=not settings.get("residual", True))
 
 
 @torch.no_grad()

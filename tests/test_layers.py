@@ -37,6 +37,7 @@ LAYERS = {
     "foreground": 2,
     "language": 2,
     "models": 2,
+    "models.folder": 3,
     "network_input": 2,
     "training": 3,
     "interactive": 3,
