@@ -129,6 +129,33 @@ def export_model(
     print(describe_folder(output))
 
 
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Option(metavar="FOLDER", help="a detector's model folder")],
+    images: Annotated[Path, typer.Option(metavar="DIR", help="photographs, also in subfolders")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="where maps and scores are written")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="of areas and outlines; default: the model's"),
+    ] = None,
+    overlays: Annotated[bool, typer.Option(help="draw every map over its picture")] = True,
+) -> None:
+    """Find defects in a folder of photographs, without any click.
+
+    DIR/maps holds a float32 .tiff a picture, at its own size, as `adclick evaluate --maps` reads
+    them; DIR/overlays a PNG to look at; DIR/scores.csv each picture's score and its area above the
+    threshold. Pictures that cannot be read are named and skipped (exit code 1).
+
+    \b
+    Examples:
+      adclick predict --model models/capsule-detector --images photos --output found
+      adclick predict --model models/bottle --images mvtec/bottle/test --output found --no-overlays
+    """
+    from adclick.commands.predict import predict as verb
+
+    verb(model, images, output, threshold=threshold, overlays=overlays)
+
+
 app.add_typer(prompts.app, name="prompts")
 app.command()(convert_weights)
 

@@ -42,6 +42,7 @@ LAYERS = {
     "training": 3,
     "interactive": 3,
     "detection": 3,
+    "overlay": 3,
     "peers": 3,
     "tables": 3,
     "table_forms": 3,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32, UInt8
+from jaxtyping import Float, Float16, Float32, Int, UInt8
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adclick.artifacts import image_ids, open_arrays, read_json
@@ -222,37 +222,40 @@ def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> En
 
     The slow part of an answer. Equals what the workflow's stages make of the same picture.
     """
-    described, compared = model.description, model.description.comparison
-    picture = resize_image(image, model.size_px)
-    use = described.backbone
-    grid = model.size_px // use.stride
-    patches, layer1 = extract(
-        model.backbone,
-        picture[None],
-        grid=grid,
-        layer_dimensions=use.layer_dimensions,
-        dimension=use.dimension,
+    seen = _compare(model, image)
+    free = finish_map(
+        training_free_map(seen.lengths, model.size_px),
+        seen.foreground,
+        smoothing_px=0.0,
+        foreground_exponent=1.0,
     )
-    found = _nearest(model, layer1)
-    signed = _signed_residual(model, patches[0], found[: compared.matched_neighbours])
-    foreground = _foreground(model, layer1[0], found[: compared.foreground_neighbours], grid)
-    raw = training_free_map(residual_length(signed), model.size_px)
-    free = finish_map(raw, foreground, smoothing_px=0.0, foreground_exponent=1.0)
     shown = free.pixels / _shown_length(model)
-    kept = signed.astype(np.float16)  # as the workflow stores it
-    opened = _open(model, picture, kept, *_any_words(model.words))
-    detected = _detect(model, picture, kept, foreground)
+    opened = _open(model, seen, *_any_words(model.words))
+    detected = None if model.description.detection is None else _detect(model, seen)
     return Encoding(
-        image=picture,
-        residual=kept,
+        image=seen.image,
+        residual=seen.residual,
         residual_map=np.clip(shown, 0, 1),
-        neighbour=model.bank["images"][found[0]],
-        neighbour_id=model.bank_ids[found[0]],
+        neighbour=model.bank["images"][seen.neighbours[0]],
+        neighbour_id=model.bank_ids[seen.neighbours[0]],
         probability=detected,
         score=float(shown.max() if detected is None else detected.max()),
         tokens=opened.tokens.cpu().numpy(),
         maps=tuple(level.cpu().numpy() for level in opened.maps),
     )
+
+
+def detect(
+    model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]
+) -> Float32[np.ndarray, "size size"]:
+    """A detector's finished map of a picture of any size, at the network's size, without clicks.
+
+    The maximum over all defect types (Eq. 7), weighted by the foreground and smoothed. InputError
+    for a click model.
+    """
+    if model.description.detection is None:
+        raise InputError(f"{model.title}: a click model needs clicks (adclick annotate)")
+    return _detect(model, _compare(model, image))
 
 
 def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None) -> Session:
@@ -276,7 +279,7 @@ def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None
         )
     index = model.types.index(defect_type)
     texts, masks = model.words.texts[[index]], model.words.masks[[index]]
-    return _open(model, encoding.image, encoding.residual, texts, masks)
+    return _open(model, encoding, texts, masks)
 
 
 def _part(folder: Path, name: str) -> Path:
@@ -295,6 +298,40 @@ def _any_words(words: Words | None) -> tuple[np.ndarray, np.ndarray]:
     if words is None:
         return np.zeros((1, 1, 1), np.float32), np.zeros((1, 1), np.float32)
     return words.any_text[None], words.any_mask[None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A picture at the network's size, compared with the normal images."""
+
+    image: UInt8[np.ndarray, "size size 3"]
+    residual: Float16[np.ndarray, "grid grid channel"]
+    lengths: Float32[np.ndarray, "grid grid"]
+    foreground: Float16[np.ndarray, "grid grid"]
+    neighbours: Int[np.ndarray, " neighbour"]
+
+
+def _compare(model: OpenedModel, image: np.ndarray) -> _Seen:
+    """Features, neighbours, residual and foreground, rounded as the workflow stores them."""
+    compared, use = model.description.comparison, model.description.backbone
+    picture = resize_image(image, model.size_px)
+    grid = model.size_px // use.stride
+    patches, layer1 = extract(
+        model.backbone,
+        picture[None],
+        grid=grid,
+        layer_dimensions=use.layer_dimensions,
+        dimension=use.dimension,
+    )
+    found = _nearest(model, layer1)
+    signed = _signed_residual(model, patches[0], found[: compared.matched_neighbours])
+    return _Seen(
+        image=picture,
+        residual=signed.astype(np.float16),
+        lengths=residual_length(signed),
+        foreground=_foreground(model, layer1[0], found[: compared.foreground_neighbours], grid),
+        neighbours=found,
+    )
 
 
 def _nearest(model: OpenedModel, layer1: np.ndarray) -> np.ndarray:
@@ -339,17 +376,13 @@ def _shown_length(model: OpenedModel) -> np.float32:
 
 
 def _open(
-    model: OpenedModel,
-    picture: np.ndarray,
-    signed: np.ndarray,
-    texts: np.ndarray,
-    masks: np.ndarray,
+    model: OpenedModel, seen: _Seen | Encoding, texts: np.ndarray, masks: np.ndarray
 ) -> Session:
     return open_image(
         model.network,
-        residual=signed,
+        residual=seen.residual,
         scale=model.bank["normal_mean_square"][:],
-        image=picture,
+        image=seen.image,
         texts=texts,
         text_masks=masks,
         form=model.form,
@@ -358,19 +391,13 @@ def _open(
     )
 
 
-def _detect(
-    model: OpenedModel, picture: np.ndarray, signed: np.ndarray, foreground: np.ndarray
-) -> Float32[np.ndarray, "size size"] | None:
-    """A detector's map without clicks: the maximum over all types (Eq. 7), finished."""
-    use = model.description.detection
-    if use is None:
-        return None
-    words = model.words
+def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]:
+    use, words = model.description.detection, model.words
+    assert use is not None
     texts, masks = _any_words(None) if words is None else (words.texts, words.masks)
-    raw = _open(model, picture, signed, texts, masks).predict([])
     finished = finish_map(
-        raw,
-        foreground,
+        _open(model, seen, texts, masks).predict([]),
+        seen.foreground,
         smoothing_px=use.smoothing_px,
         foreground_exponent=use.foreground_exponent,
     )

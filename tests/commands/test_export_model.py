@@ -11,17 +11,14 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from adclick import plan
 from adclick.artifacts import image_ids, open_arrays, read_csv
 from adclick.clicks import Click
 from adclick.commands.export_model import export_model, is_current, trained_variants
 from adclick.commands.opening import open_network
-from adclick.config import Config
 from adclick.device import compute_device
 from adclick.errors import InputError
 from adclick.features import load_backbone
 from adclick.models.folder import encode, open_model, open_session
-from tests.commands.chain import PLACE, SEED, Step, micro_config, steps
 from tests.commands.typed import type_command
 
 VARIANTS = {"adclick": "finetuned_lang", "adclick_seg": "weak"}
@@ -31,40 +28,17 @@ CATEGORY = "results/micro/toy/cloth"
 HALF = 2e-3
 
 
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return micro_config()
+@pytest.fixture
+def run(finished_run: Path) -> Path:
+    return finished_run
 
 
 @pytest.fixture(scope="module")
-def run(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run; also of a variant that is pretrained alone."""
-    target = tmp_path_factory.mktemp("run")
-    for step in steps(config).values():
-        step.run(config, target)
-    folder = plan.category_folder(config, "toy/cloth")
-    made = f"{folder}/make_manifest"
-    files = {name: f"{made}/{name}.h5" for name in ("images", "masks")}
-    Step(
-        "simulate_clicks",
-        "simulate_clicks",
-        PLACE | {"method": "pretrained_lang"},
-        {
-            "manifest": f"{made}/manifest.csv",
-            **files,
-            **plan.click_inputs(config, "toy/cloth", "pretrained_lang", SEED),
-        },
-        {"maps": f"{folder}/simulate_clicks/pretrained_lang/seed{SEED}/maps.h5"},
-    ).run(config, target)
-    return target
-
-
-@pytest.fixture(scope="module")
-def folders(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A model folder of each kind, moved from where it was written."""
     target = tmp_path_factory.mktemp("models")
     for kind, variant in VARIANTS.items():
-        export_model(run / CATEGORY, variant, seed=0, output=target / "made" / kind)
+        export_model(finished_run / CATEGORY, variant, seed=0, output=target / "made" / kind)
     (target / "made").rename(target / "moved")
     return {kind: target / "moved" / kind for kind in VARIANTS}
 
