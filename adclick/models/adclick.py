@@ -133,7 +133,8 @@ def build_adclick(
     512, residual_channels 1024, dim 1024, depth 4, heads 32, window 8, drop_path 0.1,
     click_cells None, neck 240, 480, 960, 1920 at strides 4, 8, 16, 32, head_hidden 256, and for
     language embed_dim 128, depths 2 2 18 2, heads 4 8 16 32, window 12, text_channels 768,
-    trainable pwam. `language=None` leaves the branch out. ValueError on sizes that do not fit together.
+    trainable pwam. `language=None` leaves the branch out. ValueError on sizes that do not fit
+    together.
     """
     if image_px != TOKEN_STRIDE * grid:
         raise ValueError(f"image_px {image_px} is not {TOKEN_STRIDE} x grid {grid}")
