@@ -78,6 +78,12 @@ def open_image(
     maps = model.language_maps(
         pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
     )
-    cells = model.click_cells
-    graph = None if cells is None else picture_graph(image, cells=cells)
+    graph = click_graph(model, image)
     return Session(model, tokens, maps, graph, (image.shape[0], image.shape[1]), radius_px)
+
+
+def click_graph(
+    model: ADClick | ADClickSeg, image: UInt8[np.ndarray, "height width 3"]
+) -> PictureGraph | None:
+    """The graph of a picture that a model's clicks are diffused over; None when they are not."""
+    return None if model.click_cells is None else picture_graph(image, cells=model.click_cells)
