@@ -63,6 +63,7 @@ export class Session {
     /** @type {Waiting[]} */
     this.waiting = [];
     this.closed = false;
+    this.closedByServer = false; // saved: it is given back already
     /** @type {Promise<void> | null} */
     this.sending = null;
   }

@@ -7,9 +7,9 @@ const MARK_PX = 7;
 const MOVED_PX = 8;
 const LONG_PRESS_MS = 450;
 /** @type {[number, number, number]} */
-const MASK = [47, 129, 247];
+const MASK = [240, 62, 150];
 /** @type {[number, number, number]} */
-const OTHERS = [213, 94, 160];
+const OTHERS = [38, 180, 160];
 const POSITIVE = "#2f81f7";
 const NEGATIVE = "#ffd33d";
 const DARK = "rgb(8 12 18 / 75%)";
@@ -52,6 +52,7 @@ export class Stage {
     this.look = "fill";
     this.locked = true;
     this.panning = false; // the space bar is held
+    this.hasPanned = false;
     this.cursor = { row: 0, column: 0, shown: false, keyboard: false };
     /** @type {{points: [number, number][], erase: boolean} | null} */
     this.stroke = null;
@@ -201,7 +202,7 @@ export class Stage {
     context.strokeStyle = DARK;
     context.stroke(layer.path);
     context.lineWidth = 1.5 / scale;
-    context.strokeStyle = `rgb(${red + 60} ${green + 60} ${Math.min(255, blue + 20)})`;
+    context.strokeStyle = `rgb(${[red, green, blue].map((part) => Math.min(255, part + 70)).join(" ")})`;
     context.stroke(layer.path);
   }
 
@@ -281,6 +282,7 @@ export class Stage {
     if (event.pointerType === "touch") {
       if (this.finger(pane, event)) return;
     } else if (event.button === 1 || (event.button === 0 && this.panning)) {
+      this.hasPanned = true;
       this.dragged = { x: event.clientX, y: event.clientY };
       return;
     }
@@ -418,6 +420,21 @@ export class Stage {
   }
 
   // --- the keyboard ----------------------------------------------------------------------------
+
+  /** The space bar is down: dragging moves the image. */
+  hold() {
+    this.panning = true;
+    this.hasPanned = false;
+    this.element.classList.add("panning");
+  }
+
+  /** It is up again: true when nothing was dragged meanwhile. */
+  letGo() {
+    const tapped = this.panning && !this.hasPanned;
+    this.panning = false;
+    this.element.classList.remove("panning");
+    return tapped;
+  }
 
   /** Move the cross-hair by screen-sized steps. @param {number} down @param {number} right @param {boolean} fast */
   moveCursor(down, right, fast) {
