@@ -21,6 +21,14 @@ export const GROUPS = [
     { keys: ["["], shown: "[", does: "smaller brush", command: "smaller" },
     { keys: ["]"], shown: "]", does: "larger brush", command: "larger" },
   ]],
+  ["Finish", [
+    { keys: ["Enter"], shown: "Enter", does: "save, next image", command: "save" },
+    { keys: ["g"], shown: "g", does: "nothing wrong here, next", command: "good" },
+    { keys: ["s"], shown: "s", does: "skip, next", command: "skip" },
+    { keys: ["j", "PageDown"], shown: "j, Page Down", does: "next image, unsaved", command: "following" },
+    { keys: ["k", "PageUp"], shown: "k, Page Up", does: "image before", command: "preceding" },
+    { keys: ["/"], shown: "/", does: "find an image by name", command: "find" },
+  ]],
   ["Change", [
     { keys: ["z"], shown: "z, Ctrl Z", does: "undo anything", command: "undo" },
     { keys: ["x"], shown: "x, Ctrl Shift Z, Ctrl Y", does: "redo", command: "redo" },
@@ -34,14 +42,6 @@ export const GROUPS = [
     { keys: ["m"], shown: "m", does: "start from the saved mask", command: "startSaved" },
     { keys: ["f"], shown: "f", does: "start from what the detector finds", command: "startFound" },
     { keys: ["i"], shown: "i, or drop it", does: "start from a PNG file", command: "startFile" },
-  ]],
-  ["Finish", [
-    { keys: ["Enter"], shown: "Enter", does: "save, next image", command: "save" },
-    { keys: ["g"], shown: "g", does: "nothing wrong here, next", command: "good" },
-    { keys: ["s"], shown: "s", does: "skip, next", command: "skip" },
-    { keys: ["j", "PageDown"], shown: "j, Page Down", does: "next image, unsaved", command: "following" },
-    { keys: ["k", "PageUp"], shown: "k, Page Up", does: "image before", command: "preceding" },
-    { keys: ["/"], shown: "/", does: "find an image by name", command: "find" },
   ]],
   ["See", [
     { keys: ["+", "="], shown: "+, wheel", does: "zoom in", command: "zoomIn" },

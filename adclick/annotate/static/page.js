@@ -258,6 +258,7 @@ async function draw(state) {
   if (!stage.stroke) stage.setMask(mask.data);
   showWaiting(session);
   showState(state);
+  queue.setState(state.key, state.state);
   const area = state.objects.find((/** @type {any} */ one) => one.id === state.object)?.area ?? 0;
   speak(area ? `Mask of ${counted(area, "pixel")}.` : "No mask.");
   Object.assign(byId("stage").dataset, { key: state.key, revision: state.revision });

@@ -101,6 +101,14 @@ export class Queue {
     this.items.get(key)?.item.scrollIntoView({ block: "nearest" });
   }
 
+  /** What is known of an image before the server is asked again. @param {string} key @param {string} state */
+  setState(key, state) {
+    const row = this.rows.find((one) => one.key === key);
+    if (!row || row.state === state) return;
+    row.state = state;
+    this.show();
+  }
+
   /** @param {any} row */
   matches(row) {
     const fits = this.filter === "all" || row.state === this.filter;
