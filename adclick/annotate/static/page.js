@@ -78,7 +78,10 @@ function tell(line, bad = false) {
   told.textContent = line;
   told.classList.toggle("bad", bad);
   clearTimeout(toldTimer);
-  toldTimer = setTimeout(() => (told.textContent = ""), bad ? 2 * TOLD_MS : TOLD_MS);
+  toldTimer = setTimeout(() => {
+    told.textContent = "";
+    told.classList.remove("bad");
+  }, bad ? 2 * TOLD_MS : TOLD_MS);
 }
 
 /** For who hears the page. @param {string} line */

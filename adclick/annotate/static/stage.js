@@ -10,7 +10,7 @@ const LONG_PRESS_MS = 450;
 const MASK = [240, 62, 150];
 /** @type {[number, number, number]} */
 const OTHERS = [38, 180, 160];
-const POSITIVE = "#2f81f7";
+const POSITIVE = "#1f6feb";
 const NEGATIVE = "#ffd33d";
 const DARK = "rgb(8 12 18 / 75%)";
 
