@@ -157,7 +157,7 @@ def _add_pictures(app: FastAPI, desk: Desk) -> None:
     @app.get(f"{API}/images/{{key:path}}/picture")
     def picture(key: str) -> Response:
         """The image itself: the file where a browser can show it, else as PNG."""
-        path = desk.pictures[key].path
+        path = _readable(desk, key)
         kind = WHOLE_FORMATS.get(path.suffix.lower())
         if kind is not None and not _is_turned(path, desk.pictures[key].shape):
             return Response(path.read_bytes(), media_type=kind)
@@ -166,10 +166,7 @@ def _add_pictures(app: FastAPI, desk: Desk) -> None:
     @app.get(f"{API}/images/{{key:path}}/thumbnail")
     def thumbnail(key: str) -> Response:
         """A small picture with the saved mask's outline."""
-        row = desk.row(key)
-        if row["broken"]:
-            raise InputError(row["broken"])
-        image = _thumbnail(read_image(desk.pictures[key].path), desk.mask(key))
+        image = _thumbnail(read_image(_readable(desk, key)), desk.mask(key))
         done, content = cv2.imencode(".jpg", image)
         if not done:
             raise RuntimeError("a thumbnail could not be encoded")
@@ -178,7 +175,7 @@ def _add_pictures(app: FastAPI, desk: Desk) -> None:
     @app.get(f"{API}/images/{{key:path}}/residual")
     def residual(key: str) -> Response:
         """The training-free anomaly map as colours, at the network's size."""
-        desk.row(key)
+        _readable(desk, key)
         anomaly = desk.model.encodings.get(key).residual_map
         grey = np.rint(255 * np.clip(anomaly, 0, 1)).astype(np.uint8)
         return _png(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO))
@@ -186,7 +183,7 @@ def _add_pictures(app: FastAPI, desk: Desk) -> None:
     @app.get(f"{API}/images/{{key:path}}/neighbour")
     def neighbour(key: str) -> Response:
         """The normal image most like this one, at the network's size."""
-        desk.row(key)
+        _readable(desk, key)
         return _png(cv2.cvtColor(desk.model.encodings.get(key).neighbour, cv2.COLOR_RGB2BGR))
 
 
@@ -233,6 +230,14 @@ def _following(desk: Desk, key: str, order: str) -> list[str]:
         if row["state"] in ("todo", "in_work") and not row["broken"]
     ]
     return [key, *later]
+
+
+def _readable(desk: Desk, key: str) -> Path:
+    """An image's file. KeyError for an unknown key, InputError for a broken file."""
+    picture = desk.pictures[key]
+    if picture.broken:
+        raise InputError(picture.broken)
+    return picture.path
 
 
 def _is_turned(path: Path, shape: tuple[int, int]) -> bool:

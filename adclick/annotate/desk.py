@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -41,6 +41,7 @@ LONGEST_ACTIVE_S = 60.0  # no single request adds more working time than this
 EDIT: TypeAdapter[Any] = TypeAdapter(Action)
 
 
+@runtime_checkable
 class Answers(Protocol):
     """What the desk needs of the model (`worker.Model`)."""
 

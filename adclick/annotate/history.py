@@ -4,9 +4,8 @@ A state follows from the one before and one edit; nothing is changed in place. A
 model, whose answer is kept in the state; all else is arithmetic on masks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -32,25 +31,14 @@ Mask = Bool[np.ndarray, "height width"]
 Strokes = Int8[np.ndarray, "height width"]
 
 
-class Predict(Protocol):
-    """The model: a defect's probability [size size] after clicks in original pixels."""
-
-    def __call__(
-        self,
-        clicks: Sequence[Click],
-        defect_type: str | None,
-        previous: Float[np.ndarray, "size size"] | None,
-    ) -> Float[np.ndarray, "size size"]:
-        """`previous` is the mask before the last click (M_{t-1} of Eq. 1), None = empty."""
-        ...
-
-
-class StartMask(Protocol):
-    """The mask that a start action names, at the image's size; InputError when there is none."""
-
-    def __call__(self, action: StartAction) -> Mask:
-        """The mask [height width]."""
-        ...
+# The model: a defect's probability [size size] after clicks in original pixels, of a type (None =
+# unknown); the last is the mask before the last click (M_{t-1} of Eq. 1), None = empty.
+Predict = Callable[
+    [Sequence[Click], "str | None", "Float[np.ndarray, 'size size'] | None"],
+    Float[np.ndarray, "size size"],
+]
+# The mask [height width] that a start action names; InputError when there is none.
+StartMask = Callable[[StartAction], Mask]
 
 
 @dataclass(frozen=True, eq=False)
