@@ -6,7 +6,7 @@ RUN ?= demo
 CORES ?= all
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --configfile config/$(RUN).yaml --cores $(CORES)
 
-.PHONY: demo report test check bench setup $(foreach n,1 2 3 4 5 6 7 8,table$(n))
+.PHONY: demo report test check bench soak setup $(foreach n,1 2 3 4 5 6 7 8,table$(n))
 
 .venv/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -40,3 +40,6 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json
+
+soak: setup
+	$(BIN)/python -m tests.browser.soak --minutes $(or $(MINUTES),30)

@@ -529,7 +529,7 @@ function setTheme(theme) {
   memory.set("theme", theme);
 }
 
-const mainBox = () => stage.main.element.getBoundingClientRect();
+const mainBox = () => stage.box(stage.main);
 /** @param {number} factor */
 function zoom(factor) {
   const box = mainBox();
