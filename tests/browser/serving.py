@@ -86,9 +86,11 @@ class Served:
             )
         end = time.monotonic() + START_S
         while time.monotonic() < end and self._process.poll() is None:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                with urllib.request.urlopen(f"{self.address}api/v1/health", timeout=5):
-                    return
+            with (
+                contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+                urllib.request.urlopen(f"{self.address}api/v1/health", timeout=5),
+            ):
+                return
             time.sleep(0.05)
         raise RuntimeError(f"the server does not answer:\n{self.log.read_text()}")
 

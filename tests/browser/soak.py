@@ -135,7 +135,8 @@ class Hand:
         taken = self.one.page.evaluate(
             """() => {
               gc();
-              const entries = performance.getEntriesByType('measure').map((one) => [one.name, one.duration]);
+              const measures = performance.getEntriesByType('measure');
+              const entries = measures.map((one) => [one.name, one.duration]);
               performance.clearMeasures();
               return [performance.memory.usedJSHeapSize, entries];
             }"""
@@ -154,7 +155,9 @@ def server_mb(served: Served) -> float:
 def growth(samples: list[float]) -> float:
     """The median of the last third over that of the first."""
     third = max(1, len(samples) // 3)
-    return statistics.median(samples[-third:]) - statistics.median(samples[:third]) if samples else 0.0
+    return (
+        statistics.median(samples[-third:]) - statistics.median(samples[:third]) if samples else 0.0
+    )
 
 
 def soak(

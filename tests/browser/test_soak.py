@@ -24,7 +24,9 @@ def test_what_is_not_in_the_journal_is_missed(tmp_path: Path) -> None:
     assert missing(tmp_path, [(here, {**CLICK, "positive": False})])
 
 
-@pytest.mark.parametrize(("samples", "expected"), [([5.0] * 9, 0), ([1, 1, 1, 2, 3, 3, 9, 9, 9], 8), ([], 0)])
+@pytest.mark.parametrize(
+    ("samples", "expected"), [([5.0] * 9, 0), ([1, 1, 1, 2, 3, 3, 9, 9, 9], 8), ([], 0)]
+)
 def test_growth_compares_the_end_with_the_beginning(samples: list[float], expected: float) -> None:
     assert growth(samples) == expected
 

@@ -31,7 +31,11 @@ def measured(one: Annotator, name: str) -> list[float]:
 def spread(times: list[float]) -> dict[str, float]:
     ordered = sorted(times)
     p95 = ordered[int(0.95 * (len(ordered) - 1))] if ordered else float("nan")
-    return {"n": len(ordered), "p50_ms": round(statistics.median(ordered), 1), "p95_ms": round(p95, 1)}
+    return {
+        "n": len(ordered),
+        "p50_ms": round(statistics.median(ordered), 1),
+        "p95_ms": round(p95, 1),
+    }
 
 
 def wait_until_encoded(one: Annotator, patience_s: float = 300) -> None:
