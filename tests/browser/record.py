@@ -22,6 +22,7 @@ from tests.browser.toy import draw, write_images
 
 FRAMES_A_SECOND = 8
 WIDTH, HEIGHT = 1280, 720
+TIME = "var filmTime = 0; performance.now = () => filmTime;"  # seconds of the film, not of filming
 POINTER = """() => {
   const pointer = document.createElement('div');
   pointer.id = 'pointer';
@@ -50,6 +51,7 @@ class Film:
         one.page.evaluate(POINTER)
 
     def frame(self) -> None:
+        self.one.page.evaluate("now => { filmTime = now; }", 1000 * self.count / FRAMES_A_SECOND)
         self.one.page.screenshot(path=self.folder / f"{self.count:04d}.png")
         self.count += 1
 
@@ -79,9 +81,9 @@ class Film:
     def click(self, row: int, column: int, *, positive: bool = True) -> None:
         self.move(self.one.place(row, column))
         self.one.click(row, column, positive=positive)
-        self.wait(0.9)
+        self.wait(1.1)
 
-    def press(self, key: str, *, answered: bool = False, seconds: float = 0.6) -> None:
+    def press(self, key: str, *, answered: bool = False, seconds: float = 0.8) -> None:
         self.one.press(key, answered=answered)
         self.wait(seconds)
 
@@ -92,11 +94,13 @@ def play(film: Film, numbers: list[int]) -> None:
     first, second = draw(numbers[0]).middles
     film.say("One click: the scratch")
     film.click(*first)
-    film.say("n: another defect. y: its type")
-    film.press("n", answered=True, seconds=0.3)
+    film.say("y: its type")
+    film.press("y", answered=True, seconds=0.9)
+    film.say("n: another defect")
+    film.press("n", answered=True, seconds=0.6)
     film.click(*second)
-    film.press("y", answered=True, seconds=0.3)
-    film.press("y", answered=True, seconds=0.6)
+    film.press("y", answered=True, seconds=0.4)
+    film.press("y", answered=True, seconds=0.8)
     film.say("Right click: this is normal")
     film.click(second[0], second[1] + 22, positive=False)
     film.say("z and x: undo and redo anything")
@@ -118,6 +122,13 @@ def play(film: Film, numbers: list[int]) -> None:
     one.page.mouse.up()
     one.settled()
     film.wait(0.7)
+    film.press("e", seconds=0.3)
+    one.page.mouse.down()
+    film.move(one.place(start[0] - 2, start[1] + 2), 0.8)
+    film.move(one.place(start[0] + 10, start[1] + 12), 0.6)
+    one.page.mouse.up()
+    one.settled()
+    film.wait(0.9)
     film.press("c", seconds=0.1)
     film.press("0", seconds=0.4)
     film.say("Enter: save, next image")
@@ -127,7 +138,9 @@ def play(film: Film, numbers: list[int]) -> None:
     film.say("f: start from what the detector finds")
     film.press("f", answered=True, seconds=1.2)
     film.say("… and refine it with a click")
-    film.click(draw(numbers[1]).middles[0][0] + 4, draw(numbers[1]).middles[0][1], positive=False)
+    row, column = draw(numbers[1]).middles[0]
+    for by in (-13, 13):
+        film.click(row, column + by, positive=False)
     film.say("T: a lower threshold, a larger mask")
     for _ in range(3):
         film.press("T", seconds=0.25)
@@ -137,7 +150,7 @@ def play(film: Film, numbers: list[int]) -> None:
     film.say("g: nothing wrong here. s: skip. ?: all keys")
     film.press("Enter", seconds=0.0)
     one.on(f"plate/{numbers[2]:03d}")
-    film.press("?", seconds=1.8)
+    film.press("?", seconds=2.6)
     film.press("Escape", seconds=0.4)
 
 
@@ -177,7 +190,10 @@ def main() -> None:
         try:
             with sync_playwright() as playwright:
                 size = {"width": WIDTH, "height": HEIGHT}
-                one = Annotator(launch(playwright), served.address, "anna", viewport=size)
+                one = Annotator(
+                    launch(playwright), served.address, "anna", viewport=size, color_scheme="dark"
+                )
+                one.context.add_init_script(TIME)
                 one.visit()
                 wait_until_encoded(one)
                 film = Film(one, folder / "frames")

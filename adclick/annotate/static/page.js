@@ -69,7 +69,7 @@ let connected = true;
 let touched = performance.now();
 
 const me = () => input("annotator").value.trim() || "annotator";
-const order = () => byId("order").value;
+const order = () => input("order").value;
 
 // --- words ---------------------------------------------------------------------------------------
 
@@ -367,17 +367,18 @@ async function previewThreshold() {
   cutting = true;
   try {
     const { state } = session;
-    if (cuttable?.key !== state.key || cuttable?.revision !== state.revision) {
+    let known = cuttable;
+    if (known?.key !== state.key || known?.revision !== state.revision) {
       const [probability, strokes] = await Promise.all([
         masks.decodeGrey(state.probability),
         state.strokes ? masks.decodeGrey(state.strokes) : null,
       ]);
-      cuttable = { key: state.key, revision: state.revision, probability, strokes };
+      known = cuttable = { key: state.key, revision: state.revision, probability, strokes };
     }
     await new Promise(requestAnimationFrame);
     if (session?.state !== state) return;
-    const mask = masks.cut(cuttable.probability, Number(input("threshold").value), state.width, state.height);
-    masks.layStrokes(mask, cuttable.strokes);
+    const mask = masks.cut(known.probability, Number(input("threshold").value), state.width, state.height);
+    masks.layStrokes(mask, known.strokes);
     stage.setMask(mask);
   } finally {
     cutting = false;
