@@ -4,7 +4,8 @@ A click alters the tokens under its disk, and those where the mask given back ha
 of attention carry a change only to their own tokens, so block after block only the windows that
 contain a changed token are computed; the others are kept from the answer before. Then the neck's
 first convolutions, which do not overlap, are computed where tokens changed. What normalises over
-the whole image, and all that follows, is computed anew.
+the whole image, and all that follows, is computed anew. Where a click changes most tokens (a
+probability is given back instead of a mask, or clicks are diffused) all is, as `decode` does it.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from adclick.models.adclick_seg import ADClickSeg
 from adclick.models.neck import resized_language
 from adclick.models.trunk import SwinBlock
 
+MOST_CHANGED = 0.5  # share of the tokens; beyond, little would be kept
 TILE = 8  # tokens a side of the squares in which the neck's first convolutions are computed
 
 
@@ -56,16 +58,19 @@ class ClickDecoder:
 
     @torch.no_grad()
     def decode(
-        self, clicks: Float[Tensor, "1 3 image_height image_width"]
+        self, clicks: Float[Tensor, "1 click_map image_height image_width"]
     ) -> Float[Tensor, "batch 1 image_height image_width"]:
         """Logits at the clicks' resolution: `model.decode(tokens, clicks, maps)`."""
         if not self._is_divisible():
             return self.model.decode(self.tokens, clicks, self.maps)
         summed = (self._tokens() + self.model.click_stem(clicks))[0].permute(1, 2, 0)
+        changed = self._changed(summed)
+        if changed is None:
+            return self.model.decode(self.tokens, clicks, self.maps)
+        trunk, changed = self._trunk(summed, changed)
         if isinstance(self.model, ADClick):
-            logits = self._pyramid_logits(self.model, summed)
+            logits = self._pyramid_logits(self.model, trunk, changed)
         else:
-            trunk, _ = self._trunk(summed)
             logits = self.model.logit(trunk.permute(2, 0, 1)[None])
         return functional.interpolate(
             logits, size=clicks.shape[-2:], mode="bilinear", align_corners=False
@@ -79,22 +84,33 @@ class ClickDecoder:
 
     def _tokens(self) -> Tensor:
         """What the clicks' tokens are added to."""
-        if self._base is None:
-            self._base = self.tokens
-            if isinstance(self.model, ADClickSeg) and self.model.language_stem is not None:
-                height, width = self.tokens.shape[2:]
-                self._base = self.tokens + self.model.language_stem(self.maps, (height, width))
-        return self._base
+        if self._base is not None:
+            return self._base
+        base = self.tokens
+        if isinstance(self.model, ADClickSeg) and self.model.language_stem is not None:
+            base = base + self.model.language_stem(self.maps, (base.shape[2], base.shape[3]))
+        self._base = base
+        return base
+
+    def _changed(
+        self, summed: Float[Tensor, "height width dim"]
+    ) -> Bool[Tensor, "height width"] | None:
+        """Which tokens are not those of the last answer; None where that is most of them, and
+        nothing is kept then.
+        """
+        if self._kept is None:
+            return torch.ones(summed.shape[:2], dtype=torch.bool, device=summed.device)
+        changed = (summed != self._kept.tokens).any(dim=2)
+        if float(changed.float().mean()) > MOST_CHANGED:
+            self._kept = None
+            return None
+        return changed
 
     def _trunk(
-        self, summed: Float[Tensor, "height width dim"]
+        self, summed: Float[Tensor, "height width dim"], changed: Bool[Tensor, "height width"]
     ) -> tuple[Float[Tensor, "height width dim"], Bool[Tensor, "height width"]]:
-        """The trunk's tokens, and which of them are not those of the last answer."""
-        kept = self._kept
-        changed = torch.ones(summed.shape[:2], dtype=torch.bool, device=summed.device)
-        if kept is not None:
-            changed = (summed != kept.tokens).any(dim=2)
-        outputs, current = [], summed
+        """The trunk's tokens, and which of them may not be those of the last answer."""
+        kept, outputs, current = self._kept, [], summed
         for index, block in enumerate(_blocks(self.model)):
             before = None if kept is None else kept.blocks[index]
             current, changed = _block_again(block, current, before, changed)
@@ -103,9 +119,11 @@ class ClickDecoder:
         return self.model.trunk.norm(current), changed
 
     def _pyramid_logits(
-        self, model: ADClick, summed: Float[Tensor, "height width dim"]
+        self,
+        model: ADClick,
+        trunk: Float[Tensor, "height width dim"],
+        changed: Bool[Tensor, "height width"],
     ) -> Float[Tensor, "batch 1 _ _"]:
-        trunk, changed = self._trunk(summed)
         assert self._kept is not None
         old = self._kept.levels or [None] * len(model.neck.levels)
         firsts = [
@@ -148,6 +166,8 @@ def _block_again(
 
     Tokens are shifted before they are cut into windows, as the block does it.
     """
+    if before is not None and not changed.any():
+        return before, changed
     side, shift = block.window_size, block.shift_size
     shifted = torch.roll(tokens, (-shift[0], -shift[1]), (0, 1)) if any(shift) else tokens
     marks = torch.roll(changed, (-shift[0], -shift[1]), (0, 1)) if any(shift) else changed
