@@ -24,7 +24,7 @@ from adclick.detection import finish_map, training_free_map
 from adclick.errors import InputError
 from adclick.features import Backbone, extract, load_backbone
 from adclick.foreground import Foreground, joined_map
-from adclick.interactive import Session, click_graph, open_image, trained_form
+from adclick.interactive import Session, open_image, start_session, trained_form
 from adclick.matching import match_in_bank, residual, residual_length
 from adclick.models.adclick import ADClick
 from adclick.models.adclick_seg import ADClickSeg
@@ -270,13 +270,12 @@ def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None
         raise InputError(f"{model.title}: no defect type {defect_type!r}; known: {known}")
     if defect_type is None or model.words is None:
         device = torch.device(model.device)
-        return Session(
+        return start_session(
             model.network,
             torch.from_numpy(encoding.tokens).to(device),
             [torch.from_numpy(level).to(device) for level in encoding.maps],
-            click_graph(model.network, encoding.image),
-            (model.size_px, model.size_px),
-            model.description.clicks.radius_px,
+            image=encoding.image,
+            radius_px=model.description.clicks.radius_px,
         )
     index = model.types.index(defect_type)
     texts, masks = model.words.texts[[index]], model.words.masks[[index]]
