@@ -60,7 +60,7 @@ def open_network(
     """A network and the artifacts of one category, open until the block ends."""
     model, metadata = load_model(weights)
     settings = metadata.extra["settings"]
-    form = ResidualForm(**settings["residual_input"], zero=not settings.get("residual", True))
+    form = ResidualForm(**settings["residual_input"])
     with ExitStack() as stack:
         pictures = stack.enter_context(open_arrays(images))
         signed = stack.enter_context(open_arrays(residuals))
