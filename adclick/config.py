@@ -19,6 +19,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$")]
 
 
+ClickPeer = Literal["threshold", "random_walker", "grabcut"]
+
+
 class Section(BaseModel):
     """A part of the configuration: immutable, no unknown keys."""
 
@@ -177,6 +180,7 @@ class Network(Section):
     drop_path: Share
     click_init: Literal["default", "visible"]
     click_cells: Positive | None
+    image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     neck_channels: list[Positive]
     neck_strides: list[Positive]
     head_hidden: Positive
@@ -221,14 +225,14 @@ class Training(Section):
 
 
 class AdclickVariant(Section):
-    """A row of tables 1 and 7. `residual: false` zeroes the residual, to show what it is worth;
+    """A row of tables 1 and 7. `inputs` other than the residual show what the residual is worth;
     `pretrain: false` trains on the category's simulated defects from nothing.
     """
 
     language: bool
     pretrain: bool
     finetune: bool
-    residual: bool
+    inputs: Literal["residual", "image", "both"]
     matching: Name | None
 
     @model_validator(mode="after")
@@ -261,6 +265,26 @@ class Clicks(Section):
     threshold: Share
     radius_px: NonNegative
     label_clicks: Positive
+
+
+class Robot(Section):
+    """A robot user: where it clicks, what share of its clicks has the wrong sign, and how often
+    each image is clicked anew.
+    """
+
+    place: Literal["deepest", "inside"]
+    wrong: Share
+    draws: Positive
+
+    @model_validator(mode="after")
+    def _draws_differ(self) -> "Robot":
+        if self.draws > 1 and self.place == "deepest" and self.wrong == 0:
+            raise ValueError("draws of a robot that draws nothing are all equal; set draws to 1")
+        return self
+
+
+PROTOCOL = "deepest"
+PROTOCOL_ROBOT = Robot(place="deepest", wrong=0, draws=1)
 
 
 class Detection(Section):
@@ -300,11 +324,14 @@ class Config(Section):
     adclick_variants: dict[Name, AdclickVariant]
     adclick_seg_variants: dict[Name, SegVariant]
     run_adclick: list[Name]
-    run_click_peers: list[Literal["threshold"]]
+    run_click_peers: list[ClickPeer]
     run_adclick_seg: list[Name]
     run_map_peers: list[Name]
     label_with: Name
     clicks: Clicks
+    robots: dict[Name, Robot]
+    run_robots: list[Name]
+    robot_methods: list[Name]
     detection: Detection
     tables: dict[int, list[Name]]
     figure_cases: Positive
@@ -331,6 +358,7 @@ class Config(Section):
         _require("run_datasets", self.run_datasets, self.datasets)
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
+        _require("run_robots", self.run_robots, self.robots)
         _require("label_with", [self.label_with], self.adclick_variants)
         for number, names in self.tables.items():
             _require(f"tables.{number}", names, {name: None for name in self.run_datasets})
@@ -345,6 +373,16 @@ class Config(Section):
             )
         whole = [entry for entry in listed if "/" not in entry]
         _require("pretrain_on", whole, self.datasets)
+        return self
+
+    @model_validator(mode="after")
+    def _robots_are_others_than_the_protocols(self) -> "Config":
+        known = [name for name, robot in self.robots.items() if robot == PROTOCOL_ROBOT]
+        if known or PROTOCOL in self.robots:
+            raise ValueError(
+                f"robots.{(known or [PROTOCOL])[0]}: the user of the protocol is always run, under"
+                f" the name {PROTOCOL}; define others"
+            )
         return self
 
     @model_validator(mode="after")
@@ -514,7 +552,7 @@ class TrainAdclick(Section):
     language: bool
     text_channels: int
     residual_channels: int
-    residual: bool
+    inputs: Literal["residual", "image", "both"]
     residual_input: ResidualInput
     network: Network
     vision_language: VisionLanguage
@@ -527,10 +565,14 @@ class TrainAdclick(Section):
 
 
 class SimulateClicks(Section):
-    """Settings of `simulate_clicks`; `detection` for the thresholded training-free map alone."""
+    """Settings of `simulate_clicks`; without a `peer` the method is a network, and `detection` is
+    for the thresholded training-free map alone.
+    """
 
     category: str
     clicks: Clicks
+    robot: Robot
+    peer: ClickPeer | None
     detection: Detection | None
 
 
@@ -540,6 +582,7 @@ class EvaluateClicks(Section):
     dataset: str
     category: str
     method: str
+    robot: str
 
 
 class LabelDefects(Section):
@@ -604,6 +647,17 @@ class MakeTable(Section):
     datasets: dict[str, list[str]]
     methods: list[str]
     switches: dict[str, dict[str, Any]]
+    scale_note: str
+    scale: dict[str, str]
+    titles: dict[str, str]
+
+
+class MakeRobotTable(Section):
+    """Settings of `make_robot_table`."""
+
+    datasets: dict[str, list[str]]
+    methods: list[str]
+    robots: dict[str, Robot]
     scale_note: str
     scale: dict[str, str]
     titles: dict[str, str]

@@ -15,15 +15,12 @@ from adclick.models.residual_input import residual_tokens
 
 @dataclass(frozen=True)
 class ResidualForm:
-    """How a signed residual becomes the network's input; `zero` hides it (the ablation without
-    residual).
-    """
+    """How a signed residual becomes the network's input."""
 
     normalise: bool
     clamp: float | None
     groups: int | None
     log: bool
-    zero: bool
 
 
 def network_input(
@@ -38,8 +35,6 @@ def network_input(
     `form.normalise` is true.
     """
     signed = torch.from_numpy(np.asarray(residuals, np.float32)).to(device)
-    if form.zero:
-        signed = torch.zeros_like(signed)
     scale = torch.from_numpy(scales).to(device) if form.normalise else None
     return residual_tokens(signed, scale, groups=form.groups, clamp=form.clamp, log=form.log)
 

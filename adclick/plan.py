@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from adclick.config import (
+    PROTOCOL,
+    PROTOCOL_ROBOT,
     AdclickVariant,
     Batch,
     ComputeResiduals,
@@ -30,9 +32,11 @@ from adclick.config import (
     MakeClickFigures,
     MakeManifest,
     MakeMapFigures,
+    MakeRobotTable,
     MakeTable,
     MakeTrainingFigure,
     PredictMaps,
+    Robot,
     Section,
     SegTraining,
     SegVariant,
@@ -52,6 +56,9 @@ TRUE_LABELS, CLICKED_LABELS = "full", "weak_"
 SORTED_SPLIT = "sorted"
 NOTHING = "none"  # the method that a figure shows when the run has none
 NETWORK_TITLES = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
+PICTURE_PEERS = ("random_walker", "grabcut")
+INPUT_SUFFIXES = {"residual": "", "image": "_image", "both": "_both"}
+ROBOT_TABLE, ROBOT_TABLE_LIKE = "honest_clicks", 1  # its data sets are those of table 1
 CLICK_TABLES, UNSUPERVISED_TABLES, ABLATIONS = (1, 7), (2, 3), (7, 8)
 
 
@@ -134,9 +141,7 @@ def adclick_pretraining(variant: AdclickVariant) -> str:
     """The name of the pretraining that a variant starts from: variants with equal settings share
     it.
     """
-    return ("language" if variant.language else "plain") + (
-        "" if variant.residual else "_no_residual"
-    )
+    return ("language" if variant.language else "plain") + INPUT_SUFFIXES[variant.inputs]
 
 
 def seg_pretraining(variant: SegVariant) -> str:
@@ -228,7 +233,11 @@ def detector_inputs(
 
 
 def click_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
-    """The network of a click method, if it has one, and the real images' residuals."""
+    """The network of a click method, if it has one, and the residuals of the real images, if it
+    reads them.
+    """
+    if method in PICTURE_PEERS:
+        return {}
     residuals = residuals_file(config, place, click_matching(config, method), REAL)
     if method in config.run_click_peers:
         return {"residuals": residuals}
@@ -381,11 +390,64 @@ def table_methods(config: Config, number: int) -> list[str]:
 def _ablation(config: Config, number: int) -> list[str]:
     click, detection = config.adclick_variants, config.adclick_seg_variants
     shown = {
-        7: [name for name, variant in click.items() if variant.residual and variant.pretrain],
+        7: [name for name, one in click.items() if one.inputs == "residual" and one.pretrain],
         8: [name for name, variant in detection.items() if variant.supervision == "weak"],
     }[number]
     defined: Mapping[str, AdclickVariant | SegVariant] = {7: click, 8: detection}[number]
     return [name for name in shown if matching_of(config, defined[name]) == config.matching]
+
+
+def robot_methods(config: Config) -> dict[str, list[int]]:
+    """The click methods that meet every robot user, and their seeds: those listed that are run."""
+    known = click_methods(config)
+    return {name: known[name] for name in config.robot_methods if name in known}
+
+
+def robot_names(config: Config) -> list[str]:
+    """The robot users of the run, that of the protocol first."""
+    return [PROTOCOL, *config.run_robots]
+
+
+def robot_of(config: Config, name: str) -> Robot:
+    """A robot user by name."""
+    return PROTOCOL_ROBOT if name == PROTOCOL else config.robots[name]
+
+
+def clicked_file(config: Config, place: str, method: str, robot: str, seed: int | str) -> str:
+    """The answers of a click method to a robot user."""
+    return _clicked(config, place, method, robot, seed, "simulate_clicks/maps.h5")
+
+
+def _clicked(
+    config: Config, place: str, method: str, robot: str, seed: int | str, result: str
+) -> str:
+    stage, name = result.split("/")
+    own = "" if robot == PROTOCOL else f"{robot}/"
+    return f"{category_folder(config, place)}/{stage}/{method}/{own}seed{seed}/{name}"
+
+
+def click_scores(config: Config, place: str, method: str, robot: str, seed: int | str) -> str:
+    """The scores of a click method with a robot user."""
+    return _clicked(config, place, method, robot, seed, "evaluate_clicks/metrics.json")
+
+
+def robot_table(config: Config) -> list[str]:
+    """The table of honest clicks, when the run has other users than the protocol's."""
+    if not (config.run_robots and robot_methods(config) and config.tables.get(ROBOT_TABLE_LIKE)):
+        return []
+    return [f"results/{config.run}/tables/{ROBOT_TABLE}.csv"]
+
+
+def robot_metrics(config: Config) -> list[str]:
+    """The metric files that the table of honest clicks is made of."""
+    return [
+        click_scores(config, f"{dataset}/{category}", method, robot, seed)
+        for dataset in config.tables.get(ROBOT_TABLE_LIKE, [])
+        for category in config.datasets[dataset].categories
+        for method, seeds in robot_methods(config).items()
+        for robot in robot_names(config)
+        for seed in seeds
+    ]
 
 
 def table_metrics(config: Config, number: int) -> list[str]:
@@ -500,7 +562,8 @@ def table_file(config: Config, number: int) -> str:
 
 def tables(config: Config) -> list[str]:
     """The tables of the run, in order."""
-    return [table_file(config, number) for number in sorted(config.tables) if config.tables[number]]
+    numbers = [number for number in sorted(config.tables) if config.tables[number]]
+    return [*(table_file(config, number) for number in numbers), *robot_table(config)]
 
 
 def figures(config: Config) -> list[str]:
@@ -629,18 +692,17 @@ def _train_adclick(config: Config, wildcards: Mapping[str, str]) -> Section:
     place, pretraining = _place(wildcards), wildcards.get("pretraining")
     if pretraining is None:
         variant = config.adclick_variants[wildcards["variant"]]
-        language, residual = variant.language, variant.residual
+        language, inputs = variant.language, variant.inputs
     else:
-        language, residual = (
-            pretraining.startswith("language"),
-            not pretraining.endswith("_no_residual"),
-        )
+        language = pretraining.startswith("language")
+        ends = reversed(INPUT_SUFFIXES.items())  # every name ends with the residual's, which is ""
+        inputs = next(name for name, suffix in ends if pretraining.endswith(suffix))
     return pick(
         config,
         TrainAdclick,
         **_training(config, place, pretraining),
         language=language,
-        residual=residual,
+        inputs=inputs,
         training=_relevant(config.adclick_training, pretraining),
     )
 
@@ -690,12 +752,23 @@ def _training(config: Config, place: str, pretraining: str | None) -> dict[str, 
 
 
 def _simulate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
-    detection = config.detection if wildcards["method"] in config.run_click_peers else None
-    return pick(config, SimulateClicks, category=wildcards["category"], detection=detection)
+    peer = wildcards["method"] if wildcards["method"] in config.run_click_peers else None
+    robot = wildcards.get("robot", PROTOCOL)
+    return pick(
+        config,
+        SimulateClicks,
+        category=wildcards["category"],
+        robot=robot_of(config, robot),
+        peer=peer,
+        detection=config.detection if peer == "threshold" else None,
+    )
 
 
 def _evaluate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
-    return pick(config, EvaluateClicks, **_named(wildcards), method=wildcards["method"])
+    robot = wildcards.get("robot", PROTOCOL)
+    return pick(
+        config, EvaluateClicks, **_named(wildcards), method=wildcards["method"], robot=robot
+    )
 
 
 def _label_defects(config: Config, wildcards: Mapping[str, str]) -> Section:
@@ -733,11 +806,24 @@ def _make_table(config: Config, wildcards: Mapping[str, str]) -> Section:
     methods = table_methods(config, number)
     return pick(
         config,
+        MakeRobotTable,
         MakeTable,
         number=number,
         datasets={name: config.datasets[name].categories for name in config.tables[number]},
         methods=methods,
         switches={name: variants[name].model_dump() for name in methods if name in variants},
+        scale=scale_facts(config),
+    )
+
+
+def _make_robot_table(config: Config, _: Mapping[str, str]) -> Section:
+    names = config.tables.get(ROBOT_TABLE_LIKE, [])
+    return pick(
+        config,
+        MakeRobotTable,
+        datasets={name: config.datasets[name].categories for name in names},
+        methods=list(robot_methods(config)),
+        robots={name: robot_of(config, name) for name in robot_names(config)},
         scale=scale_facts(config),
     )
 
@@ -840,6 +926,7 @@ SETTINGS = {
     "predict_maps": _predict_maps,
     "evaluate_maps": _evaluate_maps,
     "make_table": _make_table,
+    "make_robot_table": _make_robot_table,
     "make_click_figures": _make_click_figures,
     "make_map_figures": _make_map_figures,
     "make_training_figure": _make_training_figure,

@@ -47,6 +47,7 @@ LAYERS = {
     "peers": 3,
     "tables": 3,
     "table_forms": 3,
+    "robot_tables": 3,
     "figures": 3,
     "plots": 3,
     "annotate": 4,
@@ -60,7 +61,11 @@ COMMANDS = sorted(
 )
 TRAINING = ("train_adclick", "train_adclick_seg", "label_defects", "predict_maps")
 SCORING = {
-    f"adclick.{name}" for name in ("metrics", "curves", "tables", "table_forms", "figures", "plots")
+    f"adclick.{name}"
+    for name in (
+        *("metrics", "curves", "tables", "table_forms", "robot_tables"),
+        *("figures", "plots"),
+    )
 }
 HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai", "numba"}
 ALLOWED = {
@@ -73,6 +78,7 @@ ALLOWED = {
     "evaluate_clicks": set(),
     "evaluate_maps": set(),
     "make_table": set(),
+    "make_robot_table": set(),
     "make_click_figures": {"matplotlib"},
     "make_map_figures": {"matplotlib"},
     "make_training_figure": {"matplotlib"},
@@ -128,8 +134,9 @@ def test_evaluation_is_out_of_reach_of_training(command: str) -> None:
 # nothing that prepares, trains or predicts.
 FIGURES = {"make_click_figures", "make_map_figures", "make_training_figure"}
 STALE = {
-    "tables": {"make_table"},
-    "table_forms": {"make_table"},
+    "tables": {"make_table", "make_robot_table"},
+    "table_forms": {"make_table", "make_robot_table"},
+    "robot_tables": {"make_robot_table"},
     "figures": FIGURES,
     "plots": FIGURES,
     "metrics": {"evaluate_clicks", "evaluate_maps"},

@@ -48,7 +48,7 @@ class ClickDecoder:
         tokens: Float[Tensor, "#batch dim height width"],
         maps: list[Float[Tensor, "#batch _ _ _"]],
     ) -> None:
-        """Take an image as `embed_residual` and `language_maps` give it; the model must be in
+        """Take an image as `embed` and `language_maps` give it; the model must be in
         evaluation mode.
         """
         self.model, self.tokens, self.maps = model, tokens, maps

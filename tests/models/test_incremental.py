@@ -52,7 +52,7 @@ def build(kind: str, *, language: bool = True, **changes: object) -> Model:
 def opened(model: Model, *, texts: int = 1) -> tuple[torch.Tensor, list[torch.Tensor]]:
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        tokens = model.embed_residual(torch.rand(1, 4, GRID, GRID, generator=draw))
+        tokens = model.embed(torch.rand(1, 4, GRID, GRID, generator=draw))
         maps = model.language_maps(
             torch.rand(1, 3, PX, PX, generator=draw),
             torch.randn(texts, 6, 5, generator=draw),

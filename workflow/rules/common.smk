@@ -43,6 +43,7 @@ wildcard_constraints:
     method=r"[A-Za-z0-9_.\-]+",
     pretraining=r"(language|plain)[a-z_]*",
     matching=plan.one_of(CONFIG.matchings),
+    robot=plan.one_of(CONFIG.run_robots) or "none",
     labels=LABELS,
     source=rf"real|simulated|expanded_({LABELS})_seed\d+",
     seed=r"\d+",
@@ -163,6 +164,10 @@ def detection_inputs(wildcards):
 
 def table_metrics(wildcards):
     return plan.table_metrics(CONFIG, int(wildcards.number))
+
+
+def robot_metrics(wildcards):
+    return plan.robot_metrics(CONFIG)
 
 
 def table_file(number):
