@@ -176,6 +176,7 @@ class Network(Section):
     window: Positive
     drop_path: Share
     click_init: Literal["default", "visible"]
+    click_cells: Positive | None
     neck_channels: list[Positive]
     neck_strides: list[Positive]
     head_hidden: Positive
@@ -220,12 +221,21 @@ class Training(Section):
 
 
 class AdclickVariant(Section):
-    """A row of tables 1 and 7. `residual: false` zeroes the residual, to show what it is worth."""
+    """A row of tables 1 and 7. `residual: false` zeroes the residual, to show what it is worth;
+    `pretrain: false` trains on the category's simulated defects from nothing.
+    """
 
     language: bool
+    pretrain: bool
     finetune: bool
     residual: bool
     matching: Name | None
+
+    @model_validator(mode="after")
+    def _is_trained(self) -> "AdclickVariant":
+        if not (self.pretrain or self.finetune):
+            raise ValueError("pretrain and finetune are both false: the network would be untrained")
+        return self
 
 
 class SegTraining(Section):

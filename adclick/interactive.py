@@ -8,20 +8,24 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from adclick.clicks import Click, click_disks
+from adclick.clicks import Click
+from adclick.diffusion import PictureGraph, picture_graph
 from adclick.models.adclick import ADClick
 from adclick.models.adclick_seg import ADClickSeg
 from adclick.models.vision_language import normalise_image
-from adclick.network_input import ResidualForm, network_input
+from adclick.network_input import ResidualForm, click_maps, network_input
 
 
 @dataclass(frozen=True)
 class Session:
-    """An opened image: residual tokens and language-vision maps, computed once, wait for clicks."""
+    """An opened image: residual tokens, language-vision maps and, where the model diffuses clicks,
+    the picture's graph, computed once, wait for clicks.
+    """
 
     model: ADClick | ADClickSeg
     tokens: Tensor
     maps: list[Tensor]
+    graph: PictureGraph | None
     shape: tuple[int, int]
     radius_px: float
 
@@ -34,14 +38,11 @@ class Session:
         `previous` is the last probability map (M_{t-1} of Eq. 1), or any mask to start from; None =
         empty. Clicks are in pixels of the network's input.
         """
-        disks = torch.from_numpy(click_disks(clicks, shape=self.shape, radius_px=self.radius_px))
-        last = (
-            torch.zeros(self.shape)
-            if previous is None
-            else torch.from_numpy(np.asarray(previous, np.float32))
+        given = click_maps(
+            clicks, previous, shape=self.shape, radius_px=self.radius_px, graph=self.graph
         )
-        given = torch.cat([last[None], disks])[None].to(self.tokens.device)
-        logits = self.model.decode(self.tokens, given, self.maps)
+        batch = torch.from_numpy(given[None]).to(self.tokens.device)
+        logits = self.model.decode(self.tokens, batch, self.maps)
         return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
 
 
@@ -71,4 +72,6 @@ def open_image(
     maps = model.language_maps(
         pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
     )
-    return Session(model, tokens, maps, (image.shape[0], image.shape[1]), radius_px)
+    cells = model.click_cells
+    graph = None if cells is None else picture_graph(image, cells=cells)
+    return Session(model, tokens, maps, graph, (image.shape[0], image.shape[1]), radius_px)

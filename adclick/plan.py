@@ -199,6 +199,8 @@ def initial_weights(
         return {}
     if network == "adclick":
         click_variant = config.adclick_variants[name]
+        if not click_variant.pretrain:
+            return {}
         matching, shared = matching_of(config, click_variant), adclick_pretraining(click_variant)
     else:
         variant = config.adclick_seg_variants[name]
@@ -412,7 +414,7 @@ def costs_differ(variant: SegVariant) -> bool:
 def _ablation(config: Config, number: int) -> list[str]:
     click, detection = config.adclick_variants, config.adclick_seg_variants
     shown = {
-        7: [name for name, variant in click.items() if variant.residual],
+        7: [name for name, variant in click.items() if variant.residual and variant.pretrain],
         8: [
             name
             for name, variant in detection.items()

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from adclick.interactive import Session
+from adclick.models.click_stem import DISK_CHANNELS
 
 Window = tuple[int, int]  # first and last-but-one place along an axis of the grid
 
@@ -26,7 +27,8 @@ def window_starts(length: int, *, window: int, step: int) -> list[int]:
 def predict_in_windows(
     session: Session, *, window: float, step: float, stride: int
 ) -> Float[np.ndarray, "height width"]:
-    """The probability of a defect at every pixel without clicks, from windows of the image.
+    """The probability of a defect at every pixel without clicks, from windows of an image that is
+    opened with a detector.
 
     Residual tokens and language-vision maps are those of the whole image, cropped; each window
     passes the trunk alone, so that a small defect fills more of what attention sees. A pixel has
@@ -70,7 +72,7 @@ def _in_window(
     tokens = _crop(session.tokens, grid, rows, columns)
     maps = [_crop(stage, grid, rows, columns) for stage in session.maps]
     shape = ((rows[1] - rows[0]) * stride, (columns[1] - columns[0]) * stride)
-    clicks = tokens.new_zeros((1, 3, *shape))
+    clicks = tokens.new_zeros((1, DISK_CHANNELS, *shape))
     return torch.sigmoid(session.model.decode(tokens, clicks, maps)[:, 0])
 
 

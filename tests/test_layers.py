@@ -25,6 +25,7 @@ LAYERS = {
     "labels": 1,
     "robot": 1,
     "curves": 1,
+    "diffusion": 1,
     "data.images": 1,
     "data.layouts": 1,
     "data.manifest": 1,

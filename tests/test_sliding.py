@@ -56,7 +56,7 @@ def session(texts: int = 2) -> Session:
         tokens = model.embed_residual(draw(1, 4, GRID, GRID))
         picture = draw(1, 3, GRID * STRIDE, GRID * STRIDE)
         maps = model.language_maps(picture, 3 * draw(texts, 6, 5), torch.ones(texts, 5))
-    return Session(model, tokens, maps, (GRID * STRIDE, GRID * STRIDE), 0.0)
+    return Session(model, tokens, maps, None, (GRID * STRIDE, GRID * STRIDE), 0.0)
 
 
 def test_one_window_that_covers_all_is_the_plain_pass() -> None:
