@@ -157,14 +157,20 @@ class Language(Section):
 
 
 class ResidualInput(Section):
-    """What the network sees of a residual: its square, optionally normalised, averaged in groups,
-    log1p.
+    """What the network sees of a residual: its square, optionally normalised by that of normal
+    images (per channel, or per group of channels), averaged in groups, log1p.
     """
 
-    normalise: bool
+    normalise: Literal["channel", "group"] | None
     clamp: NonNegative | None
     groups: Positive | None
     log: bool
+
+    @model_validator(mode="after")
+    def _groups_are_given(self) -> "ResidualInput":
+        if self.normalise == "group" and self.groups is None:
+            raise ValueError("normalise: group needs `groups`, the number of groups")
+        return self
 
 
 class Network(Section):
@@ -176,6 +182,7 @@ class Network(Section):
     window: Positive
     drop_path: Share
     click_init: Literal["default", "visible"]
+    residual_shortcut: bool
     click_cells: Positive | None
     neck_channels: list[Positive]
     neck_strides: list[Positive]

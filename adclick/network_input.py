@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ class ResidualForm:
     residual).
     """
 
-    normalise: bool
+    normalise: Literal["channel", "group"] | None
     clamp: float | None
     groups: int | None
     log: bool
@@ -35,13 +36,19 @@ def network_input(
     """Signed residuals (reference minus query) squared once and normalised as `form` says.
 
     `scales` holds each image's mean square residual of normal images, per channel; read only when
-    `form.normalise` is true.
+    `form.normalise` is not None.
     """
     signed = torch.from_numpy(np.asarray(residuals, np.float32)).to(device)
     if form.zero:
         signed = torch.zeros_like(signed)
-    scale = torch.from_numpy(scales).to(device) if form.normalise else None
-    return residual_tokens(signed, scale, groups=form.groups, clamp=form.clamp, log=form.log)
+    return residual_tokens(
+        signed,
+        None if form.normalise is None else torch.from_numpy(scales).to(device),
+        normalise=form.normalise or "channel",
+        groups=form.groups,
+        clamp=form.clamp,
+        log=form.log,
+    )
 
 
 def click_maps(

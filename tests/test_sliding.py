@@ -45,6 +45,7 @@ def session(texts: int = 2) -> Session:
         0,
         **{"grid": GRID, "image_px": GRID * STRIDE, "residual_channels": 4, "dim": 16, "depth": 2},
         **{"heads": 2, "window": 4, "drop_path": 0.0, "click_init": "visible"},
+        shortcut=True,
         language=language,
     ).eval()
     generator = torch.Generator().manual_seed(0)

@@ -12,7 +12,7 @@ from adclick.network_input import ResidualForm, network_input
 from adclick.training import Plan, ema_weight, forward_with_clicks, train, warmup_rate
 
 CPU = torch.device("cpu")
-FORM = ResidualForm(normalise=True, clamp=200.0, groups=4, log=True, zero=False)
+FORM = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True, zero=False)
 LANGUAGE = {
     "embed_dim": 8,
     "depths": [1, 1, 1, 1],
@@ -81,8 +81,8 @@ def adclick(language: bool = True) -> torch.nn.Module:
     return seeded(build_adclick, 0, **TRUNK, **DECODER, language=LANGUAGE if language else None)
 
 
-def detector() -> torch.nn.Module:
-    return seeded(build_adclick_seg, 0, **TRUNK, language=LANGUAGE)
+def detector(shortcut: bool = False) -> torch.nn.Module:
+    return seeded(build_adclick_seg, 0, **TRUNK, shortcut=shortcut, language=LANGUAGE)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_without_clicks_the_click_input_is_zero() -> None:
 
 def test_a_zeroed_residual_hides_the_input() -> None:
     residuals, scales = batch().residuals, batch().scales
-    hidden = ResidualForm(normalise=True, clamp=200.0, groups=4, log=True, zero=True)
+    hidden = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True, zero=True)
     assert not network_input(residuals, scales, hidden, CPU).any()
     assert network_input(residuals, scales, FORM, CPU).any()
 

@@ -27,6 +27,7 @@ SIZES = {
     "window": 4,
     "drop_path": 0.0,
     "click_init": "visible",
+    "shortcut": False,
     "language": LANGUAGE,
 }
 PAPER = {
@@ -39,6 +40,7 @@ PAPER = {
     "window": 8,
     "drop_path": 0.1,
     "click_init": "default",
+    "shortcut": False,
     "language": {
         "embed_dim": 128,
         "depths": [2, 2, 18, 2],
@@ -121,6 +123,22 @@ def test_tokens_are_summed_before_the_trunk() -> None:
 
 
 @torch.no_grad()
+def test_the_shortcut_adds_a_weighted_sum_of_the_residual_to_the_logits() -> None:
+    model = _model(shortcut=True, language=None).eval()
+    plain = _model(shortcut=False, language=None).eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    residual, clicks = _draw(2, 6, 8, 8).abs(), torch.zeros(2, 3, 64, 64)
+    with torch.no_grad():
+        added = model(residual, clicks) - plain(residual, clicks)
+        expected = functional.interpolate(
+            residual.mean(1, keepdim=True), size=(64, 64), mode="bilinear", align_corners=False
+        )
+        torch.testing.assert_close(added, expected, atol=1e-5, rtol=1e-4)
+        tokens = model.embed_residual(residual)
+        window = model.decode(tokens[:, :, 2:6, 4:8], clicks[:, :, :32, :32], [])
+    assert window.shape == (2, 1, 32, 32)
+
+
 def test_texts_that_differ_give_outputs_that_differ() -> None:
     model, inputs = _model().eval(), _inputs()
     before = model(**inputs)
