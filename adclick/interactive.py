@@ -67,8 +67,8 @@ def open_image(
     """
     model.to(device).eval()
     inputs = network_input(residual[None], scale[None], form, device)
-    tokens = model.embed_residual(inputs)
     pictures = normalise_image(torch.from_numpy(image[None]).to(device))
+    tokens = model.embed(inputs, pictures)
     maps = model.language_maps(
         pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
     )

@@ -100,6 +100,14 @@ class ADClickSeg(nn.Module):
             return tokens
         return torch.cat([tokens, self.shortcut(residual)], dim=1)
 
+    def embed(
+        self,
+        residual: Float[Tensor, "#batch residual_channel grid grid"],
+        image: Float[Tensor, "#batch 3 image_height image_width"] | None = None,
+    ) -> Float[Tensor, "batch dim grid grid"]:
+        """As `ADClick.embed`; the detector sees the picture through words alone."""
+        return self.embed_residual(residual)
+
     def language_maps(
         self,
         image: Float[Tensor, "#batch 3 image_height image_width"] | None,
