@@ -183,6 +183,7 @@ class Network(Section):
     drop_path: Share
     click_init: Literal["default", "visible"]
     residual_shortcut: bool
+    detector_image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
     click_cells: Positive | None
     neck_channels: list[Positive]
     neck_strides: list[Positive]

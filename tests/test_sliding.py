@@ -46,6 +46,7 @@ def session(texts: int = 2) -> Session:
         **{"grid": GRID, "image_px": GRID * STRIDE, "residual_channels": 4, "dim": 16, "depth": 2},
         **{"heads": 2, "window": 4, "drop_path": 0.0, "click_init": "visible"},
         shortcut=True,
+        image_channels=(4, 4, 6),
         language=language,
     ).eval()
     generator = torch.Generator().manual_seed(0)
@@ -54,8 +55,8 @@ def session(texts: int = 2) -> Session:
         return torch.randn(shape, generator=generator)
 
     with torch.no_grad():
-        tokens = model.embed_residual(draw(1, 4, GRID, GRID))
         picture = draw(1, 3, GRID * STRIDE, GRID * STRIDE)
+        tokens = model.embed(draw(1, 4, GRID, GRID), picture)
         maps = model.language_maps(picture, 3 * draw(texts, 6, 5), torch.ones(texts, 5))
     return Session(model, tokens, maps, None, (GRID * STRIDE, GRID * STRIDE), 0.0)
 

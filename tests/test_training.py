@@ -81,8 +81,9 @@ def adclick(language: bool = True) -> torch.nn.Module:
     return seeded(build_adclick, 0, **TRUNK, **DECODER, language=LANGUAGE if language else None)
 
 
-def detector(shortcut: bool = False) -> torch.nn.Module:
-    return seeded(build_adclick_seg, 0, **TRUNK, shortcut=shortcut, language=LANGUAGE)
+def detector() -> torch.nn.Module:
+    added = {"shortcut": True, "image_channels": (4, 6, 8)}
+    return seeded(build_adclick_seg, 0, **TRUNK, **added, language=LANGUAGE)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """ADClick-Seg: residual, language and clicks to an anomaly map; see `build_adclick_seg`."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from adclick.models.click_stem import ClickInit, ClickStem
+from adclick.models.image_stem import ImageStem
 from adclick.models.trunk import ResidualTrunk
 from adclick.models.vision_language import LanguageSizes, VisionLanguageSwin
 
@@ -52,13 +55,15 @@ class ResidualShortcut(nn.Module):
 
 
 class ADClickSeg(nn.Module):
-    """The detector: residual, click and language tokens summed, the trunk, a linear head; with a
-    `shortcut`, the residual reaches the logits also past the trunk.
+    """The detector: residual, click and language tokens summed, the trunk, a linear head; with an
+    `image_stem`, the picture's tokens are summed too, and with a `shortcut` the residual reaches
+    the logits also past the trunk.
 
     The same methods as `ADClick`, so that one training loop serves both. Zero click maps are its
     ordinary input. Parameters of the language branch begin with `vision_language.`.
 
-    Source: section 3.1 and figure 2; no segmentation head, output stride 8. The shortcut is ours.
+    Source: section 3.1 and figure 2; no segmentation head, output stride 8. Image stem and shortcut
+    are ours.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class ADClickSeg(nn.Module):
         vision_language: VisionLanguageSwin | None = None,
         language_stem: LanguageStem | None = None,
         shortcut: ResidualShortcut | None = None,
+        image_stem: ImageStem | None = None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -78,6 +84,7 @@ class ADClickSeg(nn.Module):
         self.vision_language = vision_language
         self.language_stem = language_stem
         self.shortcut = shortcut
+        self.image_stem = image_stem
 
     @property
     def language(self) -> bool:
@@ -89,24 +96,24 @@ class ADClickSeg(nn.Module):
         """Cells a side of the graphs that clicks are diffused over; None for disks alone."""
         return self.click_stem.cells
 
-    def embed_residual(
-        self, residual: Float[Tensor, "batch residual_channel grid grid"]
-    ) -> Float[Tensor, "batch dim_or_one_more grid grid"]:
-        """Tokens of a squared residual, as `residual_tokens` makes it; with a shortcut, its map is
-        one more channel.
-        """
-        tokens = self.trunk.embed(residual)
-        if self.shortcut is None:
-            return tokens
-        return torch.cat([tokens, self.shortcut(residual)], dim=1)
-
     def embed(
         self,
         residual: Float[Tensor, "#batch residual_channel grid grid"],
         image: Float[Tensor, "#batch 3 image_height image_width"] | None = None,
-    ) -> Float[Tensor, "batch dim grid grid"]:
-        """As `ADClick.embed`; the detector sees the picture through words alone."""
-        return self.embed_residual(residual)
+    ) -> Float[Tensor, "batch dim_or_one_more grid grid"]:
+        """Tokens of a squared residual, as `residual_tokens` makes it; with an image stem, the sum
+        of those and of the normalised picture's; with a shortcut, its map is one more channel.
+
+        ValueError when the model reads the picture and there is none.
+        """
+        tokens = self.trunk.embed(residual)
+        if self.image_stem is not None:
+            if image is None:
+                raise ValueError("a detector with an image stem needs an image")
+            tokens = tokens + self.image_stem(image)
+        if self.shortcut is None:
+            return tokens
+        return torch.cat([tokens, self.shortcut(residual)], dim=1)
 
     def language_maps(
         self,
@@ -157,7 +164,7 @@ class ADClickSeg(nn.Module):
     ) -> Float[Tensor, "batch 1 image_height image_width"]:
         """Logits [batch 1 height width] of the three steps in a row."""
         maps = self.language_maps(image, text, text_mask)
-        return self.decode(self.embed_residual(residual), clicks, maps)
+        return self.decode(self.embed(residual, image), clicks, maps)
 
 
 def build_adclick_seg(
@@ -172,13 +179,14 @@ def build_adclick_seg(
     drop_path: float,
     click_init: ClickInit,
     shortcut: bool,
+    image_channels: Sequence[int] | None,
     language: LanguageSizes | None,
 ) -> ADClickSeg:
     """An untrained ADClick-Seg, drawn from torch's global generator (see `checkpoints.seeded`).
 
     The paper's scale is that of `build_adclick`, which see; there is no neck and no pyramid head
-    here. `language=None` leaves the branch out; `shortcut` is whether the residual has one.
-    ValueError on sizes that do not fit together.
+    here, no `shortcut` and no image stem (`image_channels` None; else its levels' widths).
+    `language=None` leaves the branch out. ValueError on sizes that do not fit together.
     """
     if image_px % grid:
         raise ValueError(f"image_px {image_px} is not a multiple of grid {grid}")
@@ -194,10 +202,13 @@ def build_adclick_seg(
     click_stem = ClickStem(dim=dim, patch=image_px // grid, init=click_init)
     logit = nn.Conv2d(dim, 1, 1)
     past = ResidualShortcut(residual_channels=residual_channels) if shortcut else None
-    if language is None:
-        return ADClickSeg(trunk=trunk, click_stem=click_stem, logit=logit, shortcut=past)
-    vision_language = VisionLanguageSwin(image_px=image_px, stages=LANGUAGE_STAGES, **language)
-    language_stem = LanguageStem(language_channels=sum(vision_language.dims), dim=dim)
+    image_stem = None if image_channels is None else ImageStem(dim=dim, channels=image_channels)
+    if image_stem is not None and image_stem.stride * grid != image_px:
+        raise ValueError(f"image_channels {image_channels}: tokens of stride {image_stem.stride}")
+    vision_language, language_stem = None, None
+    if language is not None:
+        vision_language = VisionLanguageSwin(image_px=image_px, stages=LANGUAGE_STAGES, **language)
+        language_stem = LanguageStem(language_channels=sum(vision_language.dims), dim=dim)
     return ADClickSeg(
         trunk=trunk,
         click_stem=click_stem,
@@ -205,4 +216,5 @@ def build_adclick_seg(
         vision_language=vision_language,
         language_stem=language_stem,
         shortcut=past,
+        image_stem=image_stem,
     )
