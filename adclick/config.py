@@ -39,6 +39,7 @@ class Dataset(Section):
     split: str
     training_defects: Count
     empty_masks: Literal["error", "drop", "normal"]
+    labels: str | None
 
 
 class Toy(Section):
@@ -253,7 +254,7 @@ class AdclickVariant(Section):
 class SegTraining(Section):
     """How an ADClick-Seg variant is trained, whatever residuals it reads."""
 
-    supervision: Literal["unsupervised", "weak", "full", "box"]
+    supervision: Literal["unsupervised", "weak", "full", "box", "human"]
     pretrain: bool
     iis: bool
     language: bool
@@ -635,6 +636,12 @@ class LabelDefects(Section):
     threshold: float
     radius_px: float
     label_clicks: int
+
+
+class CollectLabels(Section):
+    """Settings of `collect_labels`."""
+
+    size_px: int
 
 
 class ExpandDefects(Section):

@@ -16,6 +16,7 @@ from adclick.config import (
     PROTOCOL_ROBOT,
     AdclickVariant,
     Batch,
+    CollectLabels,
     ComputeResiduals,
     Config,
     DrawToy,
@@ -54,6 +55,7 @@ from adclick.errors import InputError
 from adclick.provenance import digest
 
 REAL, SIMULATED = "real", "simulated"
+HUMAN = "human"  # the labels that a person made
 SORTED_SPLIT = "sorted"
 NOTHING = "none"  # the method that a figure shows when the run has none
 NETWORK_TITLES = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
@@ -280,6 +282,8 @@ def labels_of(config: Config, variant: SegVariant) -> str | None:
     """
     if variant.supervision == "unsupervised":
         return None
+    if variant.supervision == HUMAN:
+        return HUMAN
     clicked = f"weak_{matching_of(config, variant)}"
     name = clicked if variant.supervision == "weak" else variant.supervision
     for key, count in (("images", variant.labelled_images), ("clicks", variant.label_clicks)):
@@ -299,6 +303,42 @@ def labelling_inputs(config: Config, place: str, labels: str, seed: int | str) -
     if variant.supervision != "weak":
         return {}
     return click_inputs(config, place, labeller(config, matching_of(config, variant)), seed)
+
+
+def labels_file(config: Config, place: str, labels: str, seed: int | str) -> str:
+    """The labels by their name: a person's, which no seed changes, or a stage's."""
+    folder = category_folder(config, place)
+    if labels == HUMAN:
+        return f"{folder}/collect_labels/labels.h5"
+    return f"{folder}/label_defects/{labels}/seed{seed}/labels.h5"
+
+
+def labels_folder(config: Config, place: str) -> str:
+    """Where a person's labels of a category are: below the folder that the data set names, or where
+    `adclick annotate` puts those of the run.
+    """
+    dataset, category = place.split("/")
+    named = config.datasets[dataset].labels
+    return (
+        f"{category_folder(config, place)}/annotate/labels"
+        if named is None
+        else f"{named}/{category}"
+    )
+
+
+def missing_labels(config: Config, unread: Iterable[str]) -> str | None:
+    """What to do about the first category whose labels are to be read and are not there; `unread`
+    are places.
+    """
+    for place in unread:
+        folder = labels_folder(config, place)
+        if not Path(folder).is_dir():
+            return (
+                f"{folder}: no labels of {place}; label its training defects with"
+                f" `adclick annotate {category_folder(config, place)}`, or name the folder above"
+                f" them with datasets.{place.split('/')[0]}.labels"
+            )
+    return None
 
 
 def labeller(config: Config, matching: str) -> str:
@@ -1028,6 +1068,7 @@ SETTINGS = {
     "simulate_clicks": _simulate_clicks,
     "evaluate_clicks": _evaluate_clicks,
     "label_defects": _label_defects,
+    "collect_labels": _plain(CollectLabels),
     "expand_defects": _expand_defects,
     "predict_maps": _predict_maps,
     "evaluate_maps": _evaluate_maps,
