@@ -54,7 +54,9 @@ def annotator(browser: Any, served: Served) -> Iterator[Callable[..., Annotator]
     """
     opened: list[tuple[Annotator, bool]] = []
 
-    def open_page(name: str, key: str | None = None, *, lost: bool = False, **context: Any) -> Annotator:
+    def open_page(
+        name: str, key: str | None = None, *, lost: bool = False, **context: Any
+    ) -> Annotator:
         one = Annotator(browser, served.address, name, **context)
         opened.append((one, lost))
         one.visit(key)
@@ -64,5 +66,7 @@ def annotator(browser: Any, served: Served) -> Iterator[Callable[..., Annotator]
     for one, _ in opened:
         one.close()
     for one, lost in opened:
-        faults = [fault for fault in one.faults if not (lost and "Failed to load resource" in fault)]
+        faults = [
+            fault for fault in one.faults if not (lost and "Failed to load resource" in fault)
+        ]
         assert faults == [], one.faults

@@ -151,7 +151,9 @@ def server_mb(served: Served) -> float:
 def growth(samples: list[float]) -> float:
     """The median of the last third over that of the first."""
     third = max(1, len(samples) // 3)
-    return statistics.median(samples[-third:]) - statistics.median(samples[:third]) if samples else 0.0
+    return (
+        statistics.median(samples[-third:]) - statistics.median(samples[:third]) if samples else 0.0
+    )
 
 
 def soak(

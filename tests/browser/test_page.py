@@ -70,10 +70,14 @@ def test_three_images_labelled_by_clicks_and_what_they_leave_on_disk(
         assert iou(saved_mask(served, key), drawn.mask) > 0.5
         facts = label(served, key)
         assert (facts["state"], facts["annotator"], facts["clicks"]) == ("done", "anna", 2)
-        clicked = [(click["row"], click["column"]) for each in facts["objects"] for click in each["clicks"]]
+        clicked = [
+            (click["row"], click["column"]) for each in facts["objects"] for click in each["clicks"]
+        ]
         assert clicked == [first, second]
         assert facts["seconds"] > 0
-    one.page.wait_for_function("() => document.getElementById('finished').textContent.startsWith('3 of')")
+    one.page.wait_for_function(
+        "() => document.getElementById('finished').textContent.startsWith('3 of')"
+    )
     assert "6 clicks" in one.page.locator("#sums").inner_text()
     row = one.page.locator("[data-key='plate/000']")
     assert "Done" in row.inner_text() and "2 clicks" in row.inner_text()
@@ -142,7 +146,9 @@ def test_a_right_click_takes_away_and_shift_does_the_same(annotator: Open, serve
     one.click(row + 4, column + 10)
     one.page.keyboard.up("Shift")
     assert shown_area(one) == less
-    assert [action["positive"] for action in journal(served, "plate/006") if action["kind"] == "click"] == [
+    assert [
+        action["positive"] for action in journal(served, "plate/006") if action["kind"] == "click"
+    ] == [
         True,
         False,
         False,
@@ -181,7 +187,9 @@ def test_a_loaded_mask_is_refined_by_clicks(way: str, annotator: Open, served: S
     assert shown_area(one) == given.sum()
     one.click(12, 12, positive=False)
     one.press("Enter")
-    one.page.wait_for_function("key => document.getElementById('stage').dataset.key !== key", arg=key)
+    one.page.wait_for_function(
+        "key => document.getElementById('stage').dataset.key !== key", arg=key
+    )
     mask = saved_mask(served, key)
     assert not mask[12, 12] and iou(mask, drawn.mask) > 0.5
 
@@ -204,7 +212,10 @@ def test_everything_by_the_keyboard_alone(annotator: Open, served: Served) -> No
     one = annotator("finn", "plate/011")
     row, column = draw(11).middles[1]
     step = max(1, round(4 / float(one.page.locator("#stage").get_attribute("data-scale") or 1)))
-    for distance, back, forth in ((row - 128, "ArrowUp", "ArrowDown"), (column - 128, "ArrowLeft", "ArrowRight")):
+    for distance, back, forth in (
+        (row - 128, "ArrowUp", "ArrowDown"),
+        (column - 128, "ArrowLeft", "ArrowRight"),
+    ):
         for _ in range(round(abs(distance) / step)):
             one.press(forth if distance > 0 else back)
     one.press("Space", answered=True)
@@ -297,7 +308,10 @@ def test_what_waits_for_a_dead_server_survives_a_reload(annotator: Open, served:
     one.page.reload()
     one.ready()
     one.at_least(2)
-    assert [(each["row"], each["column"]) for each in journal(served, "plate/017")] == [first, second]
+    assert [(each["row"], each["column"]) for each in journal(served, "plate/017")] == [
+        first,
+        second,
+    ]
 
 
 def test_an_answer_that_is_lost_is_not_applied_twice(annotator: Open, served: Served) -> None:
@@ -336,7 +350,9 @@ def test_two_annotators_do_not_write_over_each_other(annotator: Open, served: Se
     other.on("plate/019")
 
 
-def test_clicks_faster_than_the_model_are_all_applied_in_order(annotator: Open, served: Served) -> None:
+def test_clicks_faster_than_the_model_are_all_applied_in_order(
+    annotator: Open, served: Served
+) -> None:
     one = annotator("mona", "plate/020")
     places = [(20 + 9 * index, 30 + 7 * index) for index in range(12)]
     for place in places:
@@ -393,7 +409,9 @@ def test_the_threshold_slider_cuts_here_and_is_recorded_when_let_go(
     assert journal(served, "plate/021")[-1] == {"kind": "threshold", "value": 0.9}
 
 
-def test_the_page_cuts_the_probability_where_the_server_does(annotator: Open, served: Served) -> None:
+def test_the_page_cuts_the_probability_where_the_server_does(
+    annotator: Open, served: Served
+) -> None:
     one = annotator("pia", "plate/022")
     one.click(*draw(22).middles[1])
     different = one.page.evaluate(
@@ -435,7 +453,10 @@ def test_panes_are_zoomed_together_and_hidden_one_by_one(annotator: Open, served
     before = [one.page.evaluate(drawn, pane) for pane in ("residual", "neighbour")]
     one.press("+", "+", "+")
     one.page.wait_for_timeout(100)
-    assert all(one.page.evaluate(drawn, pane) != old for pane, old in zip(("residual", "neighbour"), before, strict=True))
+    assert all(
+        one.page.evaluate(drawn, pane) != old
+        for pane, old in zip(("residual", "neighbour"), before, strict=True)
+    )
     wide = one.page.locator("[data-pane=picture]").bounding_box()
     one.press("r", "w")
     assert one.page.locator("[data-pane=residual]").is_hidden()
@@ -450,12 +471,16 @@ def test_the_health_line_names_model_device_latency_and_what_is_prepared(
     one.click(200, 20)
     one.page.reload()
     one.ready()
-    one.page.wait_for_function("() => document.getElementById('health-text').textContent.includes('last answer')")
+    one.page.wait_for_function(
+        "() => document.getElementById('health-text').textContent.includes('last answer')"
+    )
     text = one.page.locator("#health-text").inner_text()
     assert "Toy model" in text and "on cpu" in text and "images prepared" in text
 
 
-def test_every_control_has_a_name_and_every_text_enough_contrast(annotator: Open, served: Served) -> None:
+def test_every_control_has_a_name_and_every_text_enough_contrast(
+    annotator: Open, served: Served
+) -> None:
     for theme in ("dark", "light"):
         one = annotator("uma", color_scheme=theme)
         unnamed = one.page.evaluate(

@@ -32,7 +32,9 @@ def draw(number: int, *, size_px: int = 256, width_px: int | None = None) -> Dra
     """A brushed metal plate with a scratch and a stain; the same for the same number."""
     rng = np.random.default_rng(number)
     height, width = size_px, width_px or size_px
-    grain = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 9, sigmaY=0.6)
+    grain = cv2.GaussianBlur(
+        rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 9, sigmaY=0.6
+    )
     light = np.linspace(-12, 12, width, dtype=np.float32)[None]
     plate = 128 + 40 * grain / max(float(grain.std()), 1e-6) * 0.25 + light
     mask = np.zeros((height, width), np.uint8)
@@ -104,7 +106,9 @@ class ToyServer:
         grey = image.astype(np.float32).mean(axis=2)
         rest = np.abs(grey - np.median(grey, axis=0, keepdims=True))
         residual = np.clip(cv2.GaussianBlur(rest, (0, 0), 1.2) / 60, 0, 1)
-        normal = cv2.medianBlur(np.repeat(np.median(image, axis=0, keepdims=True), SIZE_PX, 0).astype(np.uint8), 3)
+        normal = cv2.medianBlur(
+            np.repeat(np.median(image, axis=0, keepdims=True), SIZE_PX, 0).astype(np.uint8), 3
+        )
         return ToyEncoding(image, residual, normal, residual)
 
     def predict(
