@@ -16,7 +16,7 @@ LARGEST_SIDE_PX = 128  # an exact solution of 256 x 256 takes six times as long
 
 
 def open_walker(
-    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float
+    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int
 ) -> Callable[[Sequence[Click], object], Float32[np.ndarray, "height width"]]:
     """A function of clicks (and of a previous answer, which it does not read) to the probability
     that a random walker who starts at a pixel meets a positive click's disk first.
