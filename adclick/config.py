@@ -179,6 +179,7 @@ class Network(Section):
     window: Positive
     drop_path: Share
     click_init: Literal["default", "visible"]
+    click_cells: Positive | None
     image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     neck_channels: list[Positive]
     neck_strides: list[Positive]
@@ -224,12 +225,21 @@ class Training(Section):
 
 
 class AdclickVariant(Section):
-    """A row of tables 1 and 7. `inputs` other than the residual show what the residual is worth."""
+    """A row of tables 1 and 7. `inputs` other than the residual show what the residual is worth;
+    `pretrain: false` trains on the category's simulated defects from nothing.
+    """
 
     language: bool
+    pretrain: bool
     finetune: bool
     inputs: Literal["residual", "image", "both"]
     matching: Name | None
+
+    @model_validator(mode="after")
+    def _is_trained(self) -> "AdclickVariant":
+        if not (self.pretrain or self.finetune):
+            raise ValueError("pretrain and finetune are both false: the network would be untrained")
+        return self
 
 
 class SegTraining(Section):

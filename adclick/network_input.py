@@ -1,12 +1,15 @@
-"""Stored residuals in the form that a network sees, for training and for inference alike."""
+"""Stored residuals and clicks in the form that a network sees, for training and inference alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
+from adclick.clicks import Click, click_disks
+from adclick.diffusion import PictureGraph, diffuse_clicks
 from adclick.models.residual_input import residual_tokens
 
 
@@ -34,3 +37,23 @@ def network_input(
     signed = torch.from_numpy(np.asarray(residuals, np.float32)).to(device)
     scale = torch.from_numpy(scales).to(device) if form.normalise else None
     return residual_tokens(signed, scale, groups=form.groups, clamp=form.clamp, log=form.log)
+
+
+def click_maps(
+    clicks: Sequence[Click],
+    previous: Float[np.ndarray, "height width"] | None,
+    *,
+    shape: tuple[int, int],
+    radius_px: float,
+    graph: PictureGraph | None,
+) -> Float32[np.ndarray, "click_map height width"]:
+    """What a click stem sees: the previous probability (None: nowhere), positive disks and negative
+    disks, and with a graph the clicks diffused over the picture.
+
+    Clicks and the disks' radius are in the network's pixels.
+    """
+    last = np.zeros(shape, np.float32) if previous is None else np.asarray(previous, np.float32)
+    maps = [last[None], click_disks(clicks, shape=shape, radius_px=radius_px)]
+    if graph is not None:
+        maps.append(diffuse_clicks(graph, clicks))
+    return np.concatenate(maps)

@@ -198,6 +198,8 @@ def initial_weights(
         return {}
     if network == "adclick":
         click_variant = config.adclick_variants[name]
+        if not click_variant.pretrain:
+            return {}
         matching, shared = matching_of(config, click_variant), adclick_pretraining(click_variant)
     else:
         variant = config.adclick_seg_variants[name]
@@ -388,7 +390,7 @@ def table_methods(config: Config, number: int) -> list[str]:
 def _ablation(config: Config, number: int) -> list[str]:
     click, detection = config.adclick_variants, config.adclick_seg_variants
     shown = {
-        7: [name for name, variant in click.items() if variant.inputs == "residual"],
+        7: [name for name, one in click.items() if one.inputs == "residual" and one.pretrain],
         8: [name for name, variant in detection.items() if variant.supervision == "weak"],
     }[number]
     defined: Mapping[str, AdclickVariant | SegVariant] = {7: click, 8: detection}[number]

@@ -99,7 +99,7 @@ def test_a_setting_of_one_phase_is_no_setting_of_the_other() -> None:
 OTHER = {
     "adclick_variants": {
         "clicked_without_place": {
-            **{"language": True, "finetune": True, "inputs": "residual"},
+            **{"language": True, "pretrain": True, "finetune": True, "inputs": "residual"},
             "matching": "patch_to_patch",
         }
     },

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from adclick.clicks import Click
 from adclick.data.samples import Augmentation, Batch, Pool, Text, draw_batch, draw_text, turn
 from adclick.interactive import open_image
 from adclick.models.adclick import build_adclick
@@ -31,7 +32,12 @@ TRUNK = {
     "drop_path": 0.0,
     "click_init": "visible",
 }
-DECODER = {"neck_channels": [8, 8, 8], "neck_strides": [4, 8, 16], "head_hidden": 8}
+DECODER = {
+    "click_cells": 16,
+    "neck_channels": [8, 8, 8],
+    "neck_strides": [4, 8, 16],
+    "head_hidden": 8,
+}
 
 
 def plan(**changes: object) -> Plan:
@@ -225,3 +231,31 @@ def test_several_texts_are_answered_with_their_maximum() -> None:
     both = predict(one.texts)
     assert np.allclose(both, np.maximum(*singles), atol=1e-6)
     assert not np.allclose(*singles)
+
+
+def test_a_model_that_diffuses_clicks_sees_them_beyond_their_disk() -> None:
+    one = batch()
+    image = np.full((64, 64, 3), 40, np.uint8)
+    image[:, 32:] = 200
+    changes = {}
+    for cells in (None, 16):
+        sizes = {**TRUNK, **DECODER, "window": 2, "click_cells": cells}
+        model = seeded(build_adclick, 0, **sizes, language=None).eval()
+        session = open_image(
+            model,
+            residual=one.residuals[0],
+            scale=one.scales[0],
+            image=image,
+            texts=one.texts[:1],
+            text_masks=one.text_masks[:1],
+            form=FORM,
+            radius_px=3.0,
+            device=CPU,
+        )
+        tokens = []
+        model.click_stem.register_forward_hook(lambda *call, kept=tokens: kept.append(call[2]))
+        session.predict([])
+        session.predict([Click(60, 4, True)])
+        changes[cells] = (tokens[1] - tokens[0]).abs().amax(1)[0]
+    assert changes[None][0, 0] == 0
+    assert changes[16][0, 0] > 10 * changes[16][0, 7]

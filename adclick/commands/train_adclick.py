@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         **trunk_sizes(
             network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels
         ),
+        "click_cells": network.click_cells,
         "neck_channels": network.neck_channels,
         "neck_strides": network.neck_strides,
         "head_hidden": network.head_hidden,

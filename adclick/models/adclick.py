@@ -61,6 +61,11 @@ class ADClick(nn.Module):
         """Whether the model reads an image and a text."""
         return self.vision_language is not None
 
+    @property
+    def click_cells(self) -> int | None:
+        """Cells a side of the graphs that clicks are diffused over; None for disks alone."""
+        return self.click_stem.cells
+
     def embed(
         self,
         residual: Float[Tensor, "#batch residual_channel grid grid"],
@@ -99,13 +104,13 @@ class ADClick(nn.Module):
     def decode(
         self,
         tokens: Float[Tensor, "#batch dim height width"],
-        clicks: Float[Tensor, "#batch 3 image_height image_width"],
+        clicks: Float[Tensor, "#batch click_map image_height image_width"],
         maps: list[Float[Tensor, "#batch _ _ _"]],
     ) -> Float[Tensor, "batch 1 image_height image_width"]:
         """Logits at the clicks' resolution.
 
-        `clicks` holds [previous probability, positive disks, negative disks]. Tokens, clicks and
-        maps may all be the same window of a larger image.
+        `clicks` holds the maps that the click stem reads (`network_input.click_maps`). Tokens,
+        clicks and maps may all be the same window of a larger image.
         """
         pyramid = self.neck(self.trunk(tokens + self.click_stem(clicks)))
         if self.injection is not None:
@@ -118,7 +123,7 @@ class ADClick(nn.Module):
     def forward(
         self,
         residual: Float[Tensor, "#batch residual_channel grid grid"],
-        clicks: Float[Tensor, "#batch 3 image_height image_width"],
+        clicks: Float[Tensor, "#batch click_map image_height image_width"],
         image: Float[Tensor, "#batch 3 image_height image_width"] | None = None,
         text: Float[Tensor, "#batch text_channel token"] | None = None,
         text_mask: Float[Tensor, "#batch token"] | Bool[Tensor, "#batch token"] | None = None,
@@ -139,6 +144,7 @@ def build_adclick(
     window: int,
     drop_path: float,
     click_init: ClickInit,
+    click_cells: int | None,
     neck_channels: Sequence[int],
     neck_strides: Sequence[int],
     head_hidden: int,
@@ -149,11 +155,12 @@ def build_adclick(
     """An untrained ADClick, drawn from torch's global generator (see `checkpoints.seeded`).
 
     The paper's scale (not stated there but for the image; from its first code): grid 64, image_px
-    512, residual_channels 1024, dim 1024, depth 4, heads 32, window 8, drop_path 0.1, neck 240,
-    480, 960, 1920 at strides 4, 8, 16, 32, head_hidden 256, and for language embed_dim 128, depths
-    2 2 18 2, heads 4 8 16 32, window 12, text_channels 768, trainable pwam. `language=None` leaves
-    the branch out. `image_channels` are the widths of the image stem's three levels, read unless
-    `inputs` is `residual`. ValueError on sizes that do not fit together.
+    512, residual_channels 1024, dim 1024, depth 4, heads 32, window 8, drop_path 0.1,
+    click_cells None, neck 240, 480, 960, 1920 at strides 4, 8, 16, 32, head_hidden 256, and for
+    language embed_dim 128, depths 2 2 18 2, heads 4 8 16 32, window 12, text_channels 768,
+    trainable pwam. `language=None` leaves the branch out. `image_channels` are the widths of the
+    image stem's three levels, read unless `inputs` is `residual`. ValueError on sizes that do not
+    fit together.
     """
     if image_px != TOKEN_STRIDE * grid:
         raise ValueError(f"image_px {image_px} is not {TOKEN_STRIDE} x grid {grid}")
@@ -166,7 +173,7 @@ def build_adclick(
         grid=grid,
         drop_path=drop_path,
     )
-    click_stem = ClickStem(dim=dim, patch=TOKEN_STRIDE, init=click_init)
+    click_stem = ClickStem(dim=dim, patch=TOKEN_STRIDE, init=click_init, cells=click_cells)
     neck = SimplePyramid(dim=dim, channels=neck_channels, strides=neck_strides)
     head = PyramidHead(channels=neck_channels, hidden=head_hidden)
     image_stem = None if inputs == "residual" else _image_stem(dim=dim, channels=image_channels)

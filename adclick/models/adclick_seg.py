@@ -60,6 +60,11 @@ class ADClickSeg(nn.Module):
         """Whether the model reads an image and a text."""
         return self.vision_language is not None
 
+    @property
+    def click_cells(self) -> int | None:
+        """Cells a side of the graphs that clicks are diffused over; None for disks alone."""
+        return self.click_stem.cells
+
     def embed_residual(
         self, residual: Float[Tensor, "batch residual_channel grid grid"]
     ) -> Float[Tensor, "batch dim grid grid"]:

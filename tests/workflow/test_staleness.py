@@ -143,12 +143,8 @@ def test_a_changed_matching_reruns_what_reads_its_residuals(project: Project) ->
 
 
 def test_labels_of_another_matching_are_made_by_an_adclick_with_it(project: Project) -> None:
-    clicked = {
-        "language": True,
-        "finetune": True,
-        "inputs": "residual",
-        "matching": "patch_to_patch",
-    }
+    clicked = {"language": True, "pretrain": True, "finetune": True, "inputs": "residual"}
+    clicked |= {"matching": "patch_to_patch"}
     detector = {"supervision": "weak", "pretrain": True, "iis": True}
     detector |= {"language": True, "abandon": True, "matching": "patch_to_patch"}
     overlay = {
