@@ -806,7 +806,6 @@ def _make_table(config: Config, wildcards: Mapping[str, str]) -> Section:
     methods = table_methods(config, number)
     return pick(
         config,
-        MakeRobotTable,
         MakeTable,
         number=number,
         datasets={name: config.datasets[name].categories for name in config.tables[number]},
