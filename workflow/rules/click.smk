@@ -143,3 +143,25 @@ rule label_defects:
         "python -m adclick.commands.label_defects --settings {params.settings:q} {params.files}"
         " --manifest {input.manifest:q} --images {input.images:q} --masks {input.masks:q}"
         " --labels {output.labels:q} > {log:q} 2>&1"
+
+
+# A person's labels may change at any time: the digest of their files is what a plan sees of them.
+rule collect_labels:
+    input:
+        manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
+    output:
+        labels="results/{run}/{dataset}/{category}/collect_labels/labels.h5",
+    log:
+        "results/{run}/logs/collect_labels/{dataset}-{category}.log",
+    benchmark:
+        "results/{run}/benchmarks/collect_labels/{dataset}-{category}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("collect_labels"),
+        code=fingerprint("adclick.commands.collect_labels"),
+        folder=labels_folder,
+        files=labels_digest,
+    shell:
+        "python -m adclick.commands.collect_labels --settings {params.settings:q}"
+        " --folder {params.folder:q} --manifest {input.manifest:q} --labels {output.labels:q} > {log:q} 2>&1"
