@@ -186,6 +186,7 @@ class Network(Section):
     window: Positive
     drop_path: Share
     click_init: Literal["default", "visible"]
+    language_init: Literal["default", "silent"]
     residual_shortcut: bool
     detector_image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
     click_cells: Positive | None
