@@ -41,6 +41,7 @@ LAYERS = {
     "models.folder": 3,
     "network_input": 2,
     "training": 3,
+    "resuming": 3,
     "interactive": 3,
     "detection": 3,
     "overlay": 3,
