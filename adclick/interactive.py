@@ -51,7 +51,7 @@ class Session:
 
 def trained_form(settings: Mapping[str, Any]) -> ResidualForm:
     """The form of residual that a network was trained on, from the settings in its file."""
-    return ResidualForm(**settings["residual_input"], zero=not settings.get("residual", True))
+    return ResidualForm(**settings["residual_input"])
 
 
 @torch.no_grad()
@@ -75,8 +75,8 @@ def open_image(
     """
     model.to(device).eval()
     inputs = network_input(residual[None], scale[None], form, device)
-    tokens = model.embed_residual(inputs)
     pictures = normalise_image(torch.from_numpy(image[None]).to(device))
+    tokens = model.embed(inputs, pictures)
     maps = model.language_maps(
         pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
     )
@@ -85,7 +85,7 @@ def open_image(
 
 def start_session(
     model: ADClick | ADClickSeg,
-    tokens: Float[Tensor, "1 dim grid grid"],
+    tokens: Float[Tensor, "1 channel grid grid"],
     maps: list[Float[Tensor, "batch _ _ _"]],
     *,
     image: UInt8[np.ndarray, "height width 3"],

@@ -42,8 +42,8 @@ class Segmenter(Protocol):
         """Cells a side of the graphs that clicks are diffused over; None for disks alone."""
         ...
 
-    def embed_residual(self, residual: Tensor) -> Tensor:
-        """Tokens of the network's residual input."""
+    def embed(self, residual: Tensor, image: Tensor) -> Tensor:
+        """Tokens of the network's inputs: residual, normalised picture, or both."""
         ...
 
     def language_maps(self, image: Tensor, text: Tensor, text_mask: Tensor) -> list[Tensor]:
@@ -161,11 +161,11 @@ def forward_with_clicks(
     """
     segmenter: Segmenter = model  # type: ignore[assignment]
     labels = torch.from_numpy(batch.labels).to(device)
-    tokens = segmenter.embed_residual(
-        network_input(batch.residuals, batch.scales, plan.residual, device)
-    )
+    images = normalise_image(torch.from_numpy(batch.images).to(device))
+    residuals = network_input(batch.residuals, batch.scales, plan.residual, device)
+    tokens = segmenter.embed(residuals, images)
     maps = segmenter.language_maps(
-        normalise_image(torch.from_numpy(batch.images).to(device)),
+        images,
         torch.from_numpy(batch.texts).to(device),
         torch.from_numpy(batch.text_masks).to(device),
     )

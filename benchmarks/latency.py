@@ -102,7 +102,7 @@ def _open(config: Config) -> Opened:
     image = torch.rand(1, 3, size_px, size_px, generator=draw)
     text = torch.randn(1, config.language.channels, TEXT_TOKENS, generator=draw)
     with torch.inference_mode():
-        tokens = model.embed_residual(residual)
+        tokens = model.embed(residual, image)
         maps = model.language_maps(image, text, torch.ones(1, TEXT_TOKENS))
     return Opened(model, tokens, maps, _inputs(size_px, config.clicks.radius_px))
 
@@ -120,6 +120,8 @@ def _model(config: Config) -> ADClick:
         0,
         **sizes,
         click_cells=None,
+        inputs="residual",
+        image_channels=[],
         neck_channels=network.neck_channels,
         neck_strides=network.neck_strides,
         head_hidden=network.head_hidden,

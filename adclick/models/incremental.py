@@ -45,10 +45,10 @@ class ClickDecoder:
     def __init__(
         self,
         model: ADClick | ADClickSeg,
-        tokens: Float[Tensor, "#batch dim height width"],
+        tokens: Float[Tensor, "#batch channel height width"],
         maps: list[Float[Tensor, "#batch _ _ _"]],
     ) -> None:
-        """Take an image as `embed_residual` and `language_maps` give it; the model must be in
+        """Take an image as `embed` and `language_maps` give it; the model must be in
         evaluation mode.
         """
         self.model, self.tokens, self.maps = model, tokens, maps
@@ -72,6 +72,8 @@ class ClickDecoder:
             logits = self._pyramid_logits(self.model, trunk, changed)
         else:
             logits = self.model.logit(trunk.permute(2, 0, 1)[None])
+            if self.model.shortcut is not None:
+                logits = logits + self.tokens[:, trunk.shape[2] :]
         return functional.interpolate(
             logits, size=clicks.shape[-2:], mode="bilinear", align_corners=False
         )
@@ -86,7 +88,7 @@ class ClickDecoder:
         """What the clicks' tokens are added to."""
         if self._base is not None:
             return self._base
-        base = self.tokens
+        base = self.tokens[:, : self.model.click_stem.projection.out_channels]
         if isinstance(self.model, ADClickSeg) and self.model.language_stem is not None:
             base = base + self.model.language_stem(self.maps, (base.shape[2], base.shape[3]))
         self._base = base

@@ -26,6 +26,8 @@ TRUNK = {
 }
 DECODER = {
     "click_cells": None,
+    "inputs": "residual",
+    "image_channels": [],
     "neck_channels": [8, 8, 8, 8],
     "neck_strides": [4, 8, 16, 32],
     "head_hidden": 8,
@@ -43,18 +45,20 @@ Model = ADClick | ADClickSeg
 
 
 def build(kind: str, *, language: bool = True, **changes: object) -> Model:
-    sizes = TRUNK | {"language": LANGUAGE if language else None} | changes
+    sizes: dict[str, object] = TRUNK | {"language": LANGUAGE if language else None} | changes
     if kind == "adclick":
         return seeded(build_adclick, 0, **DECODER, **sizes).eval()
-    return seeded(build_adclick_seg, 0, **sizes).eval()
+    shortcut = {"shortcut": kind.endswith("shortcut"), "image_channels": None}
+    return seeded(build_adclick_seg, 0, **shortcut, **sizes).eval()
 
 
 def opened(model: Model, *, texts: int = 1) -> tuple[torch.Tensor, list[torch.Tensor]]:
     draw = torch.Generator().manual_seed(1)
+    image = torch.rand(1, 3, PX, PX, generator=draw)
     with torch.no_grad():
-        tokens = model.embed_residual(torch.rand(1, 4, GRID, GRID, generator=draw))
+        tokens = model.embed(torch.rand(1, 4, GRID, GRID, generator=draw), image)
         maps = model.language_maps(
-            torch.rand(1, 3, PX, PX, generator=draw),
+            image,
             torch.randn(texts, 6, 5, generator=draw),
             torch.ones(texts, 5),
         )
@@ -84,7 +88,7 @@ INPUTS = [
 
 
 @pytest.mark.parametrize("language", [True, False])
-@pytest.mark.parametrize("kind", ["adclick", "adclick_seg"])
+@pytest.mark.parametrize("kind", ["adclick", "adclick_seg", "adclick_seg shortcut"])
 @pytest.mark.parametrize("order", [INPUTS, INPUTS[::-1]], ids=["on", "back"])
 def test_answers_are_those_of_decode(kind: str, language: bool, order) -> None:
     model = build(kind, language=language)
