@@ -13,6 +13,7 @@ from adclick.clicks import Click
 from adclick.diffusion import PictureGraph, picture_graph
 from adclick.models.adclick import ADClick
 from adclick.models.adclick_seg import ADClickSeg
+from adclick.models.incremental import ClickDecoder
 from adclick.models.vision_language import normalise_image
 from adclick.network_input import ResidualForm, click_maps, network_input
 
@@ -29,6 +30,7 @@ class Session:
     graph: PictureGraph | None
     shape: tuple[int, int]
     radius_px: float
+    decoder: ClickDecoder
 
     @torch.no_grad()
     def predict(
@@ -43,7 +45,7 @@ class Session:
             clicks, previous, shape=self.shape, radius_px=self.radius_px, graph=self.graph
         )
         batch = torch.from_numpy(given[None]).to(self.tokens.device)
-        logits = self.model.decode(self.tokens, batch, self.maps)
+        logits = self.decoder.decode(batch)
         return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
 
 
@@ -83,7 +85,7 @@ def open_image(
 
 def start_session(
     model: ADClick | ADClickSeg,
-    tokens: Float[Tensor, "1 dim grid grid"],
+    tokens: Float[Tensor, "1 channel grid grid"],
     maps: list[Float[Tensor, "batch _ _ _"]],
     *,
     image: UInt8[np.ndarray, "height width 3"],
@@ -92,4 +94,5 @@ def start_session(
     """A session on what `open_image` has computed of an image."""
     cells = model.click_cells
     graph = None if cells is None else picture_graph(image, cells=cells)
-    return Session(model, tokens, maps, graph, (image.shape[0], image.shape[1]), radius_px)
+    shape, decoder = (image.shape[0], image.shape[1]), ClickDecoder(model, tokens, maps)
+    return Session(model, tokens, maps, graph, shape, radius_px, decoder)

@@ -42,6 +42,7 @@ LAYERS = {
     "models.folder": 3,
     "network_input": 2,
     "training": 3,
+    "resuming": 3,
     "interactive": 3,
     "sliding": 3,
     "detection": 3,
