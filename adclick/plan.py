@@ -265,7 +265,7 @@ def _network(config: Config, place: str, weights: str) -> dict[str, str]:
 
 def label_names(config: Config) -> list[str]:
     """Names of the labels that training defects may have: true ones, or clicked by a matching."""
-    return [TRUE_LABELS, *(f"{CLICKED_LABELS}{name}" for name in config.matchings)]
+    return [TRUE_LABELS, HUMAN, *(f"{CLICKED_LABELS}{name}" for name in config.matchings)]
 
 
 def labels_of(config: Config, variant: SegVariant) -> str | None:
@@ -275,7 +275,7 @@ def labels_of(config: Config, variant: SegVariant) -> str | None:
     if variant.supervision == "unsupervised":
         return None
     clicked = f"{CLICKED_LABELS}{matching_of(config, variant)}"
-    return clicked if variant.supervision == "weak" else TRUE_LABELS
+    return {"weak": clicked, "full": TRUE_LABELS, "human": HUMAN}[variant.supervision]
 
 
 def labelling_inputs(config: Config, place: str, labels: str, seed: int | str) -> dict[str, str]:
@@ -300,7 +300,9 @@ def labels_folder(config: Config, place: str) -> str:
     """
     dataset, category = place.split("/")
     named = config.datasets[dataset].labels
-    return f"{category_folder(config, place)}/annotate/labels" if named is None else f"{named}/{category}"
+    if named is None:
+        return f"{category_folder(config, place)}/annotate/labels"
+    return f"{named}/{category}"
 
 
 def missing_labels(config: Config, unread: Iterable[str]) -> str | None:
