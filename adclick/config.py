@@ -161,14 +161,20 @@ class Language(Section):
 
 
 class ResidualInput(Section):
-    """What the network sees of a residual: its square, optionally normalised, averaged in groups,
-    log1p.
+    """What the network sees of a residual: its square, optionally normalised by that of normal
+    images (per channel, or per group of channels), averaged in groups, log1p.
     """
 
-    normalise: bool
+    normalise: Literal["channel", "group"] | None
     clamp: NonNegative | None
     groups: Positive | None
     log: bool
+
+    @model_validator(mode="after")
+    def _groups_are_given(self) -> "ResidualInput":
+        if self.normalise == "group" and self.groups is None:
+            raise ValueError("normalise: group needs `groups`, the number of groups")
+        return self
 
 
 class Network(Section):
@@ -180,6 +186,8 @@ class Network(Section):
     window: Positive
     drop_path: Share
     click_init: Literal["default", "visible"]
+    residual_shortcut: bool
+    detector_image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
     click_cells: Positive | None
     image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     neck_channels: list[Positive]
@@ -246,7 +254,7 @@ class AdclickVariant(Section):
 class SegTraining(Section):
     """How an ADClick-Seg variant is trained, whatever residuals it reads."""
 
-    supervision: Literal["unsupervised", "weak", "full", "human"]
+    supervision: Literal["unsupervised", "weak", "full", "box", "human"]
     pretrain: bool
     iis: bool
     language: bool
@@ -254,9 +262,23 @@ class SegTraining(Section):
 
 
 class SegVariant(SegTraining):
-    """A row of tables 2-6 and 8."""
+    """A row of tables 2-6 and 8, or, with fewer images or another number of clicks than the run's,
+    a point of the figure of what labels buy.
+    """
 
     matching: Name | None
+    labelled_images: Positive | None
+    label_clicks: Positive | None
+
+    @model_validator(mode="after")
+    def _labels_are_read(self) -> "SegVariant":
+        if self.label_clicks is not None and self.supervision != "weak":
+            raise ValueError("label_clicks: only labels of supervision weak have clicks")
+        if self.labelled_images is not None and self.supervision == "unsupervised":
+            raise ValueError("labelled_images: supervision unsupervised reads no label")
+        if self.labelled_images is not None and self.supervision == "human":
+            raise ValueError("labelled_images: supervision human reads all that a person finished")
+        return self
 
 
 class Clicks(Section):
@@ -295,6 +317,13 @@ class Detection(Section):
     foreground_exponent: NonNegative
 
 
+class Sliding(Section):
+    """Windows of a map: their side as a share of the grid's, and their step as a share of it."""
+
+    window: Annotated[float, Field(gt=0, le=1)]
+    step: Annotated[float, Field(gt=0, le=1)]
+
+
 class Config(Section):
     """The whole configuration; config/README.md explains every key."""
 
@@ -327,6 +356,7 @@ class Config(Section):
     run_adclick: list[Name]
     run_click_peers: list[ClickPeer]
     run_adclick_seg: list[Name]
+    run_sliding: list[Name]
     run_map_peers: list[Name]
     label_with: Name
     clicks: Clicks
@@ -334,6 +364,7 @@ class Config(Section):
     run_robots: list[Name]
     robot_methods: list[Name]
     detection: Detection
+    sliding: Sliding
     tables: dict[int, list[Name]]
     figure_cases: Positive
     titles: dict[str, str]
@@ -360,6 +391,10 @@ class Config(Section):
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
         _require("run_robots", self.run_robots, self.robots)
+        _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
+        taken = [name for name in self.sliding_methods if name in self.adclick_seg_variants]
+        if taken:
+            raise ValueError(f"adclick_seg_variants: {taken} are the names of sliding maps")
         _require("label_with", [self.label_with], self.adclick_variants)
         for number, names in self.tables.items():
             _require(f"tables.{number}", names, {name: None for name in self.run_datasets})
@@ -424,6 +459,14 @@ class Config(Section):
     def grid(self) -> int:
         """Side of the residual grid, in patches."""
         return self.size_px // self.features.stride
+
+    @property
+    def sliding_methods(self) -> dict[str, str]:
+        """The methods whose maps are made of sliding windows, and the variant of each, which is
+        run.
+        """
+        run = [name for name in self.run_sliding if name in self.run_adclick_seg]
+        return {f"{name}_sliding": name for name in run}
 
     @property
     def map_peers(self) -> dict[str, str]:
@@ -590,7 +633,8 @@ class LabelDefects(Section):
     """Settings of `label_defects`."""
 
     category: str
-    supervision: Literal["weak", "full"]
+    supervision: Literal["weak", "full", "box"]
+    labelled_images: int | None
     threshold: float
     radius_px: float
     label_clicks: int
@@ -635,7 +679,9 @@ class PredictMaps(Section):
     category: str
     method: str
     size_px: int
+    stride: int
     detection: Detection
+    sliding: Sliding | None
 
 
 class EvaluateMaps(Section):
@@ -693,6 +739,24 @@ class MakeMapFigures(Section):
     columns: list[str]
     methods: list[str]
     shown: str
+    titles: dict[str, str]
+
+
+class LabelCost(Section):
+    """What the labels of a method cost: pictures, and clicks on each (0: painted, or none)."""
+
+    method: str
+    supervision: Literal["unsupervised", "weak", "full", "box"]
+    images: int
+    clicks: int
+
+
+class MakeLabelCosts(Section):
+    """Settings of `make_label_costs`."""
+
+    dataset: str
+    category: str
+    costs: list[LabelCost]
     titles: dict[str, str]
 
 

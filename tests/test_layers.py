@@ -42,6 +42,7 @@ LAYERS = {
     "network_input": 2,
     "training": 3,
     "interactive": 3,
+    "sliding": 3,
     "detection": 3,
     "overlay": 3,
     "peers": 3,
@@ -50,6 +51,7 @@ LAYERS = {
     "robot_tables": 3,
     "figures": 3,
     "plots": 3,
+    "label_costs": 3,
     "annotate": 4,
     "commands": 5,
     "cli": 5,
@@ -64,7 +66,7 @@ SCORING = {
     f"adclick.{name}"
     for name in (
         *("metrics", "curves", "tables", "table_forms", "robot_tables"),
-        *("figures", "plots"),
+        *("figures", "plots", "label_costs"),
     )
 }
 HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai", "numba"}
@@ -81,6 +83,7 @@ ALLOWED = {
     "make_robot_table": set(),
     "make_click_figures": {"matplotlib"},
     "make_map_figures": {"matplotlib"},
+    "make_label_costs": {"matplotlib"},
     "make_training_figure": {"matplotlib"},
     "fit_retrieval": {"sklearn"},
     "fit_foreground": {"sklearn"},
@@ -132,13 +135,14 @@ def test_evaluation_is_out_of_reach_of_training(command: str) -> None:
 
 # What an edit of a module of results can make stale: stages whose code can reach it. Among them is
 # nothing that prepares, trains or predicts.
-FIGURES = {"make_click_figures", "make_map_figures", "make_training_figure"}
+FIGURES = {"make_click_figures", "make_label_costs", "make_map_figures", "make_training_figure"}
 STALE = {
     "tables": {"make_table", "make_robot_table"},
     "table_forms": {"make_table", "make_robot_table"},
     "robot_tables": {"make_robot_table"},
     "figures": FIGURES,
     "plots": FIGURES,
+    "label_costs": {"make_label_costs"},
     "metrics": {"evaluate_clicks", "evaluate_maps"},
     "curves": {"evaluate_maps", *FIGURES},
 }

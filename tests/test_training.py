@@ -12,7 +12,7 @@ from adclick.network_input import ResidualForm
 from adclick.training import Plan, ema_weight, forward_with_clicks, train, warmup_rate
 
 CPU = torch.device("cpu")
-FORM = ResidualForm(normalise=True, clamp=200.0, groups=4, log=True)
+FORM = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True)
 LANGUAGE = {
     "embed_dim": 8,
     "depths": [1, 1, 1, 1],
@@ -82,7 +82,8 @@ def adclick(language: bool = True) -> torch.nn.Module:
 
 
 def detector() -> torch.nn.Module:
-    return seeded(build_adclick_seg, 0, **TRUNK, language=LANGUAGE)
+    added = {"shortcut": True, "image_channels": (4, 6, 8)}
+    return seeded(build_adclick_seg, 0, **TRUNK, **added, language=LANGUAGE)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,27 @@ def test_ignored_pixels_give_no_gradient() -> None:
     model = adclick()
     _, losses = train(model, lambda step: ignored, plan(steps=1), seed=0, device=CPU)
     assert losses == [0.0]
+
+
+def test_ignored_pixels_are_never_clicked() -> None:
+    partly = batch()
+    partly.labels[:, :, :, 30:] = -1
+    model, seen = detector(), []
+    decode = model.decode
+
+    def spy(tokens, clicks, maps):
+        seen.append(clicks[:, 1:].detach().clone())
+        return decode(tokens, clicks, maps)
+
+    model.decode = spy  # type: ignore[method-assign]
+    for step in range(12):
+        changes = {"first_clicks": True, "deepest_first_click": 0.0, "radius_px": 0.5}
+        forward_with_clicks(
+            model, partly, plan(**changes, click_rounds=3), step=step, seed=0, device=CPU
+        )
+    disks = torch.cat(seen)
+    assert disks[..., :30].any()
+    assert not disks[..., 30:].any()
 
 
 def test_without_clicks_the_click_input_is_zero() -> None:
@@ -208,6 +230,19 @@ def test_label_abandon_varies_from_draw_to_draw() -> None:
         for step in range(30)
     }
     assert values == {-1.0, 1.0}
+
+
+@pytest.mark.parametrize(("probability", "label"), [(0.5, 0.0), (0.501, 1.0)])
+def test_without_label_abandon_half_is_the_border_and_nothing_is_ignored(
+    probability: float, label: float
+) -> None:
+    unsure = pool()
+    soft = Pool(**{**unsure.__dict__, "labels": np.full((1, 64, 64), probability, np.float32)})
+    for step in range(10):
+        drawn = draw_batch(
+            {"real": [soft]}, {"real": 1}, Augmentation(False, 0.0, False), seed=0, step=step
+        )
+        assert np.all(drawn.labels == label)
 
 
 def test_several_texts_are_answered_with_their_maximum() -> None:

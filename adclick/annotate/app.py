@@ -24,7 +24,7 @@ from adclick.errors import InputError
 STATIC = Path(__file__).parent / "static"
 THUMBNAIL_PX = 160
 WHOLE_FORMATS = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
-OUTLINE = (0, 90, 255)
+OUTLINE = (150, 62, 240)  # blue, green, red: the mask's colour on the page
 API = "/api/v1"
 
 Order = Literal["name", "teaches"]

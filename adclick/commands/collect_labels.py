@@ -25,7 +25,7 @@ NAMED = 5  # ids in a message
 
 @dataclass(frozen=True)
 class Entry:
-    """An image as the manifest has it; `place` is its row, `shape` its file's (height, width)."""
+    """What the manifest says of an image; `place` is its row, `shape` that of its file."""
 
     place: int
     image_id: str

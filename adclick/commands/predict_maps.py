@@ -16,6 +16,7 @@ from adclick.data.pools import defect_types
 from adclick.data.types import NORMAL_TYPE
 from adclick.detection import finish_map, training_free_map
 from adclick.device import compute_device
+from adclick.sliding import predict_in_windows
 
 COMMAND = "adclick.commands.predict_maps"
 SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
@@ -78,7 +79,16 @@ def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
         types = defect_types(
             opened.texts, [kind for kind in sorted(set(kinds)) if kind != NORMAL_TYPE]
         )
-        yield lambda row: opened.session(row, types).predict([])
+        sliding = job.settings.sliding
+        if sliding is None:
+            yield lambda row: opened.session(row, types).predict([])
+            return
+        yield lambda row: predict_in_windows(
+            opened.session(row, types),
+            window=sliding.window,
+            step=sliding.step,
+            stride=job.settings.stride,
+        )
 
 
 if __name__ == "__main__":

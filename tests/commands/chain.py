@@ -26,6 +26,7 @@ def micro_config() -> Config:
     values = read("config/demo.yaml", "tests/config/micro.yaml")
     listed = {
         "run_adclick_seg": ["unsupervised", "unsupervised_image_to_image", "weak", "full"],
+        "run_sliding": ["weak"],
         "run_map_peers": ["training_free", *OTHER_PEERS],
     }
     return load_config(merged(values, listed))
@@ -284,7 +285,15 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             {"variant": variant},
             plan.detector_inputs(config, place, variant, SEED),
         )
-    for method in (*config.run_map_peers, "weak"):
+    for name in ("box", "weak_location_aware_1images"):
+        found[f"label_defects {name}"] = Step(
+            "label_defects",
+            "label_defects",
+            PLACE | {"labels": name},
+            {**files, **masks, **plan.labelling_inputs(config, place, name, SEED)},
+            {"labels": f"{folder}/label_defects/{name}/seed{SEED}/labels.h5"},
+        )
+    for method in (*config.run_map_peers, "weak", "weak_sliding"):
         maps = f"{folder}/predict_maps/{method}/seed{SEED}/maps.h5"
         found[f"predict_maps {method}"] = Step(
             "predict_maps",

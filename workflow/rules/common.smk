@@ -210,5 +210,9 @@ def map_figure_inputs(wildcards):
     return plan.map_figure_inputs(CONFIG, place(wildcards))
 
 
+def label_cost_metrics(wildcards):
+    return plan.label_cost_metrics(CONFIG, place(wildcards))
+
+
 def training_records(wildcards):
     return plan.training_records(CONFIG, place(wildcards))
