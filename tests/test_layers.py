@@ -34,6 +34,7 @@ LAYERS = {
     "folding": 1,
     "retrieval": 2,
     "matching": 2,
+    "matching_everywhere": 2,
     "matching_kernel": 2,
     "foreground": 2,
     "language": 2,

@@ -9,11 +9,12 @@ from jaxtyping import Float32, UInt8
 from adclick.clicks import Click, click_disks
 
 ROUNDS = 5
+UNUSED = (0, 0, 0, 0)  # the rectangle: labels are given for every pixel
 SEED = 0  # of the colour models' first clusters
 
 
 def open_grabcut(
-    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float
+    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int
 ) -> Callable[[Sequence[Click], object], Float32[np.ndarray, "height width"]]:
     """A function of clicks (and of a previous answer, which it does not read) to a mask of 0 and 1.
 
@@ -34,7 +35,7 @@ def open_grabcut(
             return positive.astype(np.float32)
         cv2.setRNGSeed(SEED)
         models = np.zeros((2, 1, 65))
-        cv2.grabCut(image, labels, None, models[0], models[1], ROUNDS, mode=cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(image, labels, UNUSED, models[0], models[1], ROUNDS, mode=cv2.GC_INIT_WITH_MASK)
         return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
 
     return predict

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
-from scipy.sparse import coo_matrix, csc_matrix
+from scipy.sparse import coo_array, csc_array
 from scipy.sparse.linalg import splu
 
 from adclick.clicks import Click, click_disks
@@ -16,7 +16,7 @@ LARGEST_SIDE_PX = 128  # an exact solution of 256 x 256 takes six times as long
 
 
 def open_walker(
-    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float
+    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int
 ) -> Callable[[Sequence[Click], object], Float32[np.ndarray, "height width"]]:
     """A function of clicks (and of a previous answer, which it does not read) to the probability
     that a random walker who starts at a pixel meets a positive click's disk first.
@@ -44,7 +44,7 @@ def open_walker(
     return predict
 
 
-def _laplacian(colours: np.ndarray) -> csc_matrix:
+def _laplacian(colours: np.ndarray) -> csc_array:
     """The graph Laplacian of a picture [height width channel], pixels in row-major order."""
     places = np.arange(colours[..., 0].size).reshape(colours.shape[:2])
     start = np.concatenate([places[:, :-1].ravel(), places[:-1].ravel()])
@@ -58,11 +58,11 @@ def _laplacian(colours: np.ndarray) -> csc_matrix:
     rows = np.concatenate([start, end, places.ravel()])
     columns = np.concatenate([end, start, places.ravel()])
     values = np.concatenate([-weight, -weight, degree])
-    return coo_matrix((values, (rows, columns)), shape=(places.size, places.size)).tocsc()
+    return coo_array((values, (rows, columns)), shape=(places.size, places.size)).tocsc()
 
 
 def _walk(
-    laplacian: csc_matrix,
+    laplacian: csc_array,
     positive: Bool[np.ndarray, "height width"],
     negative: Bool[np.ndarray, "height width"],
 ) -> Float32[np.ndarray, "height width"]:
