@@ -190,17 +190,17 @@ def test_a_detector_is_trained_on_a_persons_labels(project: Project) -> None:
     made_anew = {"collect_labels", "expand_defects", "find_neighbours", "compute_residuals"}
     made_anew |= {"train_adclick_seg", "predict_maps", "evaluate_maps"}
     assert rules(project.planned(scores, overlay=named)) == made_anew
-    project.run(scores, overlay=named)
-    with open_arrays(project.folder / place / "collect_labels/labels.h5") as file:
+    labels = f"{place}/collect_labels/labels.h5"
+    project.run(labels, overlay=named)
+    with open_arrays(project.folder / labels) as file:
         assert image_ids(file) == sorted(trained_on[:2])
         np.testing.assert_array_equal(file["probabilities"][0], mask)
         assert file["clicks"][:].tolist() == [[[5, 6, 1]]] * 2
-    assert project.planned(scores, overlay=named) == []
     (desk / "cloth/.journal").mkdir()
     (desk / "cloth/.journal/later.jsonl").write_text("{}\n")
-    assert project.planned(scores, overlay=named) == []
+    assert project.planned(labels, overlay=named) == []
     save_label(desk / "cloth", trained_on[2], facts, mask)
-    assert rules(project.planned(scores, overlay=named)) == made_anew
+    assert rules(project.planned(labels, overlay=named)) == {"collect_labels"}
 
 
 def test_an_edit_of_the_tables_reruns_tables_only(project: Project) -> None:
