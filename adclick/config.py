@@ -277,6 +277,8 @@ class SegVariant(SegTraining):
             raise ValueError("label_clicks: only labels of supervision weak have clicks")
         if self.labelled_images is not None and self.supervision == "unsupervised":
             raise ValueError("labelled_images: supervision unsupervised reads no label")
+        if self.labelled_images is not None and self.supervision == "human":
+            raise ValueError("labelled_images: supervision human reads all that a person finished")
         return self
 
 

@@ -79,6 +79,10 @@ def test_every_configuration_is_valid(run: str) -> None:
             {"adclick_seg_variants": {"unsupervised": {"labelled_images": 3}}},
             "supervision unsupervised reads no label",
         ),
+        (
+            {"adclick_seg_variants": {"human": {"labelled_images": 3}}},
+            "supervision human reads all that a person finished",
+        ),
         ({"residual_input": {"normalise": "group"}}, "needs `groups`"),
         ({"network": {"detector_image_channels": [4, 4]}}, "detector_image_channels"),
         ({"titles": {"weak": "ours", "full": "ours"}}, "printed names of more than one: ['ours']"),
