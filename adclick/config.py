@@ -19,6 +19,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$")]
 
 
+ClickPeer = Literal["threshold", "random_walker", "grabcut"]
+
+
 class Section(BaseModel):
     """A part of the configuration: immutable, no unknown keys."""
 
@@ -36,6 +39,7 @@ class Dataset(Section):
     split: str
     training_defects: Count
     empty_masks: Literal["error", "drop", "normal"]
+    labels: str | None
 
 
 class Toy(Section):
@@ -185,6 +189,7 @@ class Network(Section):
     residual_shortcut: bool
     detector_image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
     click_cells: Positive | None
+    image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     neck_channels: list[Positive]
     neck_strides: list[Positive]
     head_hidden: Positive
@@ -229,14 +234,14 @@ class Training(Section):
 
 
 class AdclickVariant(Section):
-    """A row of tables 1 and 7. `residual: false` zeroes the residual, to show what it is worth;
+    """A row of tables 1 and 7. `inputs` other than the residual show what the residual is worth;
     `pretrain: false` trains on the category's simulated defects from nothing.
     """
 
     language: bool
     pretrain: bool
     finetune: bool
-    residual: bool
+    inputs: Literal["residual", "image", "both"]
     matching: Name | None
 
     @model_validator(mode="after")
@@ -249,7 +254,7 @@ class AdclickVariant(Section):
 class SegTraining(Section):
     """How an ADClick-Seg variant is trained, whatever residuals it reads."""
 
-    supervision: Literal["unsupervised", "weak", "full", "box"]
+    supervision: Literal["unsupervised", "weak", "full", "box", "human"]
     pretrain: bool
     iis: bool
     language: bool
@@ -281,6 +286,26 @@ class Clicks(Section):
     threshold: Share
     radius_px: NonNegative
     label_clicks: Positive
+
+
+class Robot(Section):
+    """A robot user: where it clicks, what share of its clicks has the wrong sign, and how often
+    each image is clicked anew.
+    """
+
+    place: Literal["deepest", "inside"]
+    wrong: Share
+    draws: Positive
+
+    @model_validator(mode="after")
+    def _draws_differ(self) -> "Robot":
+        if self.draws > 1 and self.place == "deepest" and self.wrong == 0:
+            raise ValueError("draws of a robot that draws nothing are all equal; set draws to 1")
+        return self
+
+
+PROTOCOL = "deepest"
+PROTOCOL_ROBOT = Robot(place="deepest", wrong=0, draws=1)
 
 
 class Detection(Section):
@@ -327,12 +352,15 @@ class Config(Section):
     adclick_variants: dict[Name, AdclickVariant]
     adclick_seg_variants: dict[Name, SegVariant]
     run_adclick: list[Name]
-    run_click_peers: list[Literal["threshold"]]
+    run_click_peers: list[ClickPeer]
     run_adclick_seg: list[Name]
     run_sliding: list[Name]
     run_map_peers: list[Name]
     label_with: Name
     clicks: Clicks
+    robots: dict[Name, Robot]
+    run_robots: list[Name]
+    robot_methods: list[Name]
     detection: Detection
     sliding: Sliding
     tables: dict[int, list[Name]]
@@ -360,6 +388,7 @@ class Config(Section):
         _require("run_datasets", self.run_datasets, self.datasets)
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
+        _require("run_robots", self.run_robots, self.robots)
         _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
         taken = [name for name in self.sliding_methods if name in self.adclick_seg_variants]
         if taken:
@@ -378,6 +407,16 @@ class Config(Section):
             )
         whole = [entry for entry in listed if "/" not in entry]
         _require("pretrain_on", whole, self.datasets)
+        return self
+
+    @model_validator(mode="after")
+    def _robots_are_others_than_the_protocols(self) -> "Config":
+        known = [name for name, robot in self.robots.items() if robot == PROTOCOL_ROBOT]
+        if known or PROTOCOL in self.robots:
+            raise ValueError(
+                f"robots.{(known or [PROTOCOL])[0]}: the user of the protocol is always run, under"
+                f" the name {PROTOCOL}; define others"
+            )
         return self
 
     @model_validator(mode="after")
@@ -555,7 +594,7 @@ class TrainAdclick(Section):
     language: bool
     text_channels: int
     residual_channels: int
-    residual: bool
+    inputs: Literal["residual", "image", "both"]
     residual_input: ResidualInput
     network: Network
     vision_language: VisionLanguage
@@ -568,10 +607,14 @@ class TrainAdclick(Section):
 
 
 class SimulateClicks(Section):
-    """Settings of `simulate_clicks`; `detection` for the thresholded training-free map alone."""
+    """Settings of `simulate_clicks`; without a `peer` the method is a network, and `detection` is
+    for the thresholded training-free map alone.
+    """
 
     category: str
     clicks: Clicks
+    robot: Robot
+    peer: ClickPeer | None
     detection: Detection | None
 
 
@@ -581,6 +624,7 @@ class EvaluateClicks(Section):
     dataset: str
     category: str
     method: str
+    robot: str
 
 
 class LabelDefects(Section):
@@ -592,6 +636,12 @@ class LabelDefects(Section):
     threshold: float
     radius_px: float
     label_clicks: int
+
+
+class CollectLabels(Section):
+    """Settings of `collect_labels`."""
+
+    size_px: int
 
 
 class ExpandDefects(Section):
@@ -648,6 +698,17 @@ class MakeTable(Section):
     datasets: dict[str, list[str]]
     methods: list[str]
     switches: dict[str, dict[str, Any]]
+    scale_note: str
+    scale: dict[str, str]
+    titles: dict[str, str]
+
+
+class MakeRobotTable(Section):
+    """Settings of `make_robot_table`."""
+
+    datasets: dict[str, list[str]]
+    methods: list[str]
+    robots: dict[str, Robot]
     scale_note: str
     scale: dict[str, str]
     titles: dict[str, str]

@@ -1,7 +1,8 @@
 """One image opened for clicking: what no click changes is computed once, so a click is cheap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from adclick.network_input import ResidualForm, click_maps, network_input
 @dataclass(frozen=True)
 class Session:
     """An opened image: residual tokens, language-vision maps and, where the model diffuses clicks,
-    the picture's graph, computed once, wait for clicks.
+    the picture's graph, computed once, wait for clicks. See `start_session`.
     """
 
     model: ADClick | ADClickSeg
@@ -44,6 +45,11 @@ class Session:
         batch = torch.from_numpy(given[None]).to(self.tokens.device)
         logits = self.model.decode(self.tokens, batch, self.maps)
         return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
+
+
+def trained_form(settings: Mapping[str, Any]) -> ResidualForm:
+    """The form of residual that a network was trained on, from the settings in its file."""
+    return ResidualForm(**settings["residual_input"])
 
 
 @torch.no_grad()
@@ -72,6 +78,18 @@ def open_image(
     maps = model.language_maps(
         pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
     )
+    return start_session(model, tokens, maps, image=image, radius_px=radius_px)
+
+
+def start_session(
+    model: ADClick | ADClickSeg,
+    tokens: Float[Tensor, "1 dim grid grid"],
+    maps: list[Float[Tensor, "batch _ _ _"]],
+    *,
+    image: UInt8[np.ndarray, "height width 3"],
+    radius_px: float,
+) -> Session:
+    """A session on what `open_image` has computed of an image."""
     cells = model.click_cells
     graph = None if cells is None else picture_graph(image, cells=cells)
     return Session(model, tokens, maps, graph, (image.shape[0], image.shape[1]), radius_px)

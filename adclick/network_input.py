@@ -16,15 +16,12 @@ from adclick.models.residual_input import residual_tokens
 
 @dataclass(frozen=True)
 class ResidualForm:
-    """How a signed residual becomes the network's input; `zero` hides it (the ablation without
-    residual).
-    """
+    """How a signed residual becomes the network's input."""
 
     normalise: Literal["channel", "group"] | None
     clamp: float | None
     groups: int | None
     log: bool
-    zero: bool
 
 
 def network_input(
@@ -39,8 +36,6 @@ def network_input(
     `form.normalise` is not None.
     """
     signed = torch.from_numpy(np.asarray(residuals, np.float32)).to(device)
-    if form.zero:
-        signed = torch.zeros_like(signed)
     return residual_tokens(
         signed,
         None if form.normalise is None else torch.from_numpy(scales).to(device),

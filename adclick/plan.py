@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from adclick.config import (
+    PROTOCOL,
+    PROTOCOL_ROBOT,
     AdclickVariant,
     Batch,
+    CollectLabels,
     ComputeResiduals,
     Config,
     DrawToy,
@@ -32,9 +35,11 @@ from adclick.config import (
     MakeLabelCosts,
     MakeManifest,
     MakeMapFigures,
+    MakeRobotTable,
     MakeTable,
     MakeTrainingFigure,
     PredictMaps,
+    Robot,
     Section,
     SegTraining,
     SegVariant,
@@ -50,9 +55,13 @@ from adclick.errors import InputError
 from adclick.provenance import digest
 
 REAL, SIMULATED = "real", "simulated"
+HUMAN = "human"  # the labels that a person made
 SORTED_SPLIT = "sorted"
 NOTHING = "none"  # the method that a figure shows when the run has none
 NETWORK_TITLES = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
+PICTURE_PEERS = ("random_walker", "grabcut")
+INPUT_SUFFIXES = {"residual": "", "image": "_image", "both": "_both"}
+ROBOT_TABLE, ROBOT_TABLE_LIKE = "honest_clicks", 1  # its data sets are those of table 1
 CLICK_TABLES, UNSUPERVISED_TABLES, ABLATIONS = (1, 7), (2, 3), (7, 8)
 
 
@@ -135,9 +144,7 @@ def adclick_pretraining(variant: AdclickVariant) -> str:
     """The name of the pretraining that a variant starts from: variants with equal settings share
     it.
     """
-    return ("language" if variant.language else "plain") + (
-        "" if variant.residual else "_no_residual"
-    )
+    return ("language" if variant.language else "plain") + INPUT_SUFFIXES[variant.inputs]
 
 
 def trained_variant(config: Config, method: str) -> str:
@@ -234,7 +241,11 @@ def detector_inputs(
 
 
 def click_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
-    """The network of a click method, if it has one, and the real images' residuals."""
+    """The network of a click method, if it has one, and the residuals of the real images, if it
+    reads them.
+    """
+    if method in PICTURE_PEERS:
+        return {}
     residuals = residuals_file(config, place, click_matching(config, method), REAL)
     if method in config.run_click_peers:
         return {"residuals": residuals}
@@ -271,6 +282,8 @@ def labels_of(config: Config, variant: SegVariant) -> str | None:
     """
     if variant.supervision == "unsupervised":
         return None
+    if variant.supervision == HUMAN:
+        return HUMAN
     clicked = f"weak_{matching_of(config, variant)}"
     name = clicked if variant.supervision == "weak" else variant.supervision
     for key, count in (("images", variant.labelled_images), ("clicks", variant.label_clicks)):
@@ -290,6 +303,42 @@ def labelling_inputs(config: Config, place: str, labels: str, seed: int | str) -
     if variant.supervision != "weak":
         return {}
     return click_inputs(config, place, labeller(config, matching_of(config, variant)), seed)
+
+
+def labels_file(config: Config, place: str, labels: str, seed: int | str) -> str:
+    """The labels by their name: a person's, which no seed changes, or a stage's."""
+    folder = category_folder(config, place)
+    if labels == HUMAN:
+        return f"{folder}/collect_labels/labels.h5"
+    return f"{folder}/label_defects/{labels}/seed{seed}/labels.h5"
+
+
+def labels_folder(config: Config, place: str) -> str:
+    """Where a person's labels of a category are: below the folder that the data set names, or where
+    `adclick annotate` puts those of the run.
+    """
+    dataset, category = place.split("/")
+    named = config.datasets[dataset].labels
+    return (
+        f"{category_folder(config, place)}/annotate/labels"
+        if named is None
+        else f"{named}/{category}"
+    )
+
+
+def missing_labels(config: Config, unread: Iterable[str]) -> str | None:
+    """What to do about the first category whose labels are to be read and are not there; `unread`
+    are places.
+    """
+    for place in unread:
+        folder = labels_folder(config, place)
+        if not Path(folder).is_dir():
+            return (
+                f"{folder}: no labels of {place}; label its training defects with"
+                f" `adclick annotate {category_folder(config, place)}`, or name the folder above"
+                f" them with datasets.{place.split('/')[0]}.labels"
+            )
+    return None
 
 
 def labeller(config: Config, matching: str) -> str:
@@ -414,7 +463,7 @@ def costs_differ(variant: SegVariant) -> bool:
 def _ablation(config: Config, number: int) -> list[str]:
     click, detection = config.adclick_variants, config.adclick_seg_variants
     shown = {
-        7: [name for name, variant in click.items() if variant.residual and variant.pretrain],
+        7: [name for name, one in click.items() if one.inputs == "residual" and one.pretrain],
         8: [
             name
             for name, variant in detection.items()
@@ -423,6 +472,59 @@ def _ablation(config: Config, number: int) -> list[str]:
     }[number]
     defined: Mapping[str, AdclickVariant | SegVariant] = {7: click, 8: detection}[number]
     return [name for name in shown if matching_of(config, defined[name]) == config.matching]
+
+
+def robot_methods(config: Config) -> dict[str, list[int]]:
+    """The click methods that meet every robot user, and their seeds: those listed that are run."""
+    known = click_methods(config)
+    return {name: known[name] for name in config.robot_methods if name in known}
+
+
+def robot_names(config: Config) -> list[str]:
+    """The robot users of the run, that of the protocol first."""
+    return [PROTOCOL, *config.run_robots]
+
+
+def robot_of(config: Config, name: str) -> Robot:
+    """A robot user by name."""
+    return PROTOCOL_ROBOT if name == PROTOCOL else config.robots[name]
+
+
+def clicked_file(config: Config, place: str, method: str, robot: str, seed: int | str) -> str:
+    """The answers of a click method to a robot user."""
+    return _clicked(config, place, method, robot, seed, "simulate_clicks/maps.h5")
+
+
+def _clicked(
+    config: Config, place: str, method: str, robot: str, seed: int | str, result: str
+) -> str:
+    stage, name = result.split("/")
+    own = "" if robot == PROTOCOL else f"{robot}/"
+    return f"{category_folder(config, place)}/{stage}/{method}/{own}seed{seed}/{name}"
+
+
+def click_scores(config: Config, place: str, method: str, robot: str, seed: int | str) -> str:
+    """The scores of a click method with a robot user."""
+    return _clicked(config, place, method, robot, seed, "evaluate_clicks/metrics.json")
+
+
+def robot_table(config: Config) -> list[str]:
+    """The table of honest clicks, when the run has other users than the protocol's."""
+    if not (config.run_robots and robot_methods(config) and config.tables.get(ROBOT_TABLE_LIKE)):
+        return []
+    return [f"results/{config.run}/tables/{ROBOT_TABLE}.csv"]
+
+
+def robot_metrics(config: Config) -> list[str]:
+    """The metric files that the table of honest clicks is made of."""
+    return [
+        click_scores(config, f"{dataset}/{category}", method, robot, seed)
+        for dataset in config.tables.get(ROBOT_TABLE_LIKE, [])
+        for category in config.datasets[dataset].categories
+        for method, seeds in robot_methods(config).items()
+        for robot in robot_names(config)
+        for seed in seeds
+    ]
 
 
 def table_metrics(config: Config, number: int) -> list[str]:
@@ -589,7 +691,8 @@ def table_file(config: Config, number: int) -> str:
 
 def tables(config: Config) -> list[str]:
     """The tables of the run, in order."""
-    return [table_file(config, number) for number in sorted(config.tables) if config.tables[number]]
+    numbers = [number for number in sorted(config.tables) if config.tables[number]]
+    return [*(table_file(config, number) for number in numbers), *robot_table(config)]
 
 
 def figures(config: Config) -> list[str]:
@@ -720,18 +823,17 @@ def _train_adclick(config: Config, wildcards: Mapping[str, str]) -> Section:
     place, pretraining = _place(wildcards), wildcards.get("pretraining")
     if pretraining is None:
         variant = config.adclick_variants[wildcards["variant"]]
-        language, residual = variant.language, variant.residual
+        language, inputs = variant.language, variant.inputs
     else:
-        language, residual = (
-            pretraining.startswith("language"),
-            not pretraining.endswith("_no_residual"),
-        )
+        language = pretraining.startswith("language")
+        ends = reversed(INPUT_SUFFIXES.items())  # every name ends with the residual's, which is ""
+        inputs = next(name for name, suffix in ends if pretraining.endswith(suffix))
     return pick(
         config,
         TrainAdclick,
         **_training(config, place, pretraining),
         language=language,
-        residual=residual,
+        inputs=inputs,
         training=_relevant(config.adclick_training, pretraining),
     )
 
@@ -781,12 +883,23 @@ def _training(config: Config, place: str, pretraining: str | None) -> dict[str, 
 
 
 def _simulate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
-    detection = config.detection if wildcards["method"] in config.run_click_peers else None
-    return pick(config, SimulateClicks, category=wildcards["category"], detection=detection)
+    peer = wildcards["method"] if wildcards["method"] in config.run_click_peers else None
+    robot = wildcards.get("robot", PROTOCOL)
+    return pick(
+        config,
+        SimulateClicks,
+        category=wildcards["category"],
+        robot=robot_of(config, robot),
+        peer=peer,
+        detection=config.detection if peer == "threshold" else None,
+    )
 
 
 def _evaluate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
-    return pick(config, EvaluateClicks, **_named(wildcards), method=wildcards["method"])
+    robot = wildcards.get("robot", PROTOCOL)
+    return pick(
+        config, EvaluateClicks, **_named(wildcards), method=wildcards["method"], robot=robot
+    )
 
 
 def _label_defects(config: Config, wildcards: Mapping[str, str]) -> Section:
@@ -839,6 +952,18 @@ def _make_table(config: Config, wildcards: Mapping[str, str]) -> Section:
         datasets={name: config.datasets[name].categories for name in config.tables[number]},
         methods=methods,
         switches={name: variants[name].model_dump() for name in methods if name in variants},
+        scale=scale_facts(config),
+    )
+
+
+def _make_robot_table(config: Config, _: Mapping[str, str]) -> Section:
+    names = config.tables.get(ROBOT_TABLE_LIKE, [])
+    return pick(
+        config,
+        MakeRobotTable,
+        datasets={name: config.datasets[name].categories for name in names},
+        methods=list(robot_methods(config)),
+        robots={name: robot_of(config, name) for name in robot_names(config)},
         scale=scale_facts(config),
     )
 
@@ -942,10 +1067,12 @@ SETTINGS = {
     "simulate_clicks": _simulate_clicks,
     "evaluate_clicks": _evaluate_clicks,
     "label_defects": _label_defects,
+    "collect_labels": _plain(CollectLabels),
     "expand_defects": _expand_defects,
     "predict_maps": _predict_maps,
     "evaluate_maps": _evaluate_maps,
     "make_table": _make_table,
+    "make_robot_table": _make_robot_table,
     "make_click_figures": _make_click_figures,
     "make_map_figures": _make_map_figures,
     "make_label_costs": _make_label_costs,

@@ -34,18 +34,22 @@ LAYERS = {
     "folding": 1,
     "retrieval": 2,
     "matching": 2,
+    "matching_everywhere": 2,
     "matching_kernel": 2,
     "foreground": 2,
     "language": 2,
     "models": 2,
+    "models.folder": 3,
     "network_input": 2,
     "training": 3,
     "interactive": 3,
     "sliding": 3,
     "detection": 3,
+    "overlay": 3,
     "peers": 3,
     "tables": 3,
     "table_forms": 3,
+    "robot_tables": 3,
     "figures": 3,
     "plots": 3,
     "label_costs": 3,
@@ -61,7 +65,10 @@ COMMANDS = sorted(
 TRAINING = ("train_adclick", "train_adclick_seg", "label_defects", "predict_maps")
 SCORING = {
     f"adclick.{name}"
-    for name in ("metrics", "curves", "tables", "table_forms", "figures", "plots", "label_costs")
+    for name in (
+        *("metrics", "curves", "tables", "table_forms", "robot_tables"),
+        *("figures", "plots", "label_costs"),
+    )
 }
 HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai", "numba"}
 ALLOWED = {
@@ -74,6 +81,7 @@ ALLOWED = {
     "evaluate_clicks": set(),
     "evaluate_maps": set(),
     "make_table": set(),
+    "make_robot_table": set(),
     "make_click_figures": {"matplotlib"},
     "make_map_figures": {"matplotlib"},
     "make_label_costs": {"matplotlib"},
@@ -130,8 +138,9 @@ def test_evaluation_is_out_of_reach_of_training(command: str) -> None:
 # nothing that prepares, trains or predicts.
 FIGURES = {"make_click_figures", "make_label_costs", "make_map_figures", "make_training_figure"}
 STALE = {
-    "tables": {"make_table"},
-    "table_forms": {"make_table"},
+    "tables": {"make_table", "make_robot_table"},
+    "table_forms": {"make_table", "make_robot_table"},
+    "robot_tables": {"make_robot_table"},
     "figures": FIGURES,
     "plots": FIGURES,
     "label_costs": {"make_label_costs"},

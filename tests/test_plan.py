@@ -99,7 +99,7 @@ def test_a_setting_of_one_phase_is_no_setting_of_the_other() -> None:
 OTHER = {
     "adclick_variants": {
         "clicked_without_place": {
-            **{"language": True, "pretrain": True, "finetune": True, "residual": True},
+            **{"language": True, "pretrain": True, "finetune": True, "inputs": "residual"},
             "matching": "patch_to_patch",
         }
     },
@@ -170,7 +170,8 @@ def test_other_matchings_are_rows_of_result_tables_and_nothing_else() -> None:
     made = config(**OTHER, run_adclick=["finetuned_lang", "clicked_without_place"])
     peers = list(made.run_map_peers)
     assert len(peers) == 3
-    assert plan.table_methods(made, 1) == ["threshold", "finetuned_lang", "clicked_without_place"]
+    rivals = ["threshold", "random_walker", "grabcut"]
+    assert plan.table_methods(made, 1) == [*rivals, "finetuned_lang", "clicked_without_place"]
     for number in (2, 3):
         assert plan.table_methods(made, number) == [*peers, "unsupervised", "unsupervised_sliding"]
     for number in (4, 5, 6):
@@ -181,7 +182,7 @@ def test_other_matchings_are_rows_of_result_tables_and_nothing_else() -> None:
     assert {"weak", "weak_pil"} <= {*plan.table_methods(made, 8)}
     assert "weak_without_place" not in plan.table_methods(made, 8)
     clicks, maps = plan.drawn_clicks(made), plan.drawn_maps(made)
-    assert list(clicks) == ["threshold", "finetuned_lang"]
+    assert list(clicks) == [*rivals, "finetuned_lang"]
     assert list(maps) == ["training_free", "unsupervised", "weak"]
 
 
@@ -265,7 +266,7 @@ def test_the_papers_scale_has_no_departure_and_every_other_run_says_its_own(run:
 
 def test_an_ablation_lists_its_rows_that_are_not_run() -> None:
     made = config(run_adclick=["finetuned_lang"], run_adclick_seg=["unsupervised", "weak"])
-    assert plan.table_methods(made, 1) == ["threshold", "finetuned_lang"]
+    assert plan.table_methods(made, 1) == [*made.run_click_peers, "finetuned_lang"]
     assert len(plan.table_methods(made, 7)) == 4
     assert len(plan.table_methods(made, 8)) == 8
     for number, stage, method in ((7, "evaluate_clicks", "finetuned_lang"), (8, "maps", "weak")):
@@ -330,7 +331,7 @@ def test_a_figures_maps_stand_in_the_order_of_its_columns() -> None:
     assert all("/seed3/" in file for file in maps)
     clicks = plan.click_figure_inputs(made, "mvtec/bottle")
     assert clicks["maps"].endswith("simulate_clicks/finetuned_lang/seed3/maps.h5")
-    assert len(clicks["metrics"]) == 1 + 2 * 4
+    assert len(clicks["metrics"]) == 3 + 2 * 6
 
 
 @pytest.mark.parametrize("trained", ["pwam", "language", "all"])

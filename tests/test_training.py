@@ -8,11 +8,11 @@ from adclick.interactive import open_image
 from adclick.models.adclick import build_adclick
 from adclick.models.adclick_seg import build_adclick_seg
 from adclick.models.checkpoints import seeded
-from adclick.network_input import ResidualForm, network_input
+from adclick.network_input import ResidualForm
 from adclick.training import Plan, ema_weight, forward_with_clicks, train, warmup_rate
 
 CPU = torch.device("cpu")
-FORM = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True, zero=False)
+FORM = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True)
 LANGUAGE = {
     "embed_dim": 8,
     "depths": [1, 1, 1, 1],
@@ -159,13 +159,6 @@ def test_without_clicks_the_click_input_is_zero() -> None:
     )
     assert len(seen) == 1
     assert not seen[0].any()
-
-
-def test_a_zeroed_residual_hides_the_input() -> None:
-    residuals, scales = batch().residuals, batch().scales
-    hidden = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True, zero=True)
-    assert not network_input(residuals, scales, hidden, CPU).any()
-    assert network_input(residuals, scales, FORM, CPU).any()
 
 
 def test_schedules() -> None:

@@ -78,14 +78,15 @@ class LanguageInjection(nn.Module):
     ) -> list[Float[Tensor, "_ _ _ _"]]:
         """The pyramid's maps, each with its language map added."""
         return [
-            level + injection(_resized(language, level))
+            level + injection(resized_language(language, level))
             for level, language, injection in zip(pyramid, maps, self.levels, strict=True)
         ]
 
 
-def _resized(
+def resized_language(
     language: Float[Tensor, "_ _ _ _"], like: Float[Tensor, "_ _ _ _"]
 ) -> Float[Tensor, "_ _ _ _"]:
+    """A language map at the resolution of a level."""
     if language.shape[-2:] == like.shape[-2:]:
         return language
     return functional.interpolate(

@@ -251,6 +251,7 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             {"metrics": f"{folder}/evaluate_clicks/{method}/seed{SEED}/metrics.json"},
             ["--seed", SEED],
         )
+    found |= _robot_steps(config, files, masks)
     for supervision, name in (("weak", f"weak_{config.matching}"), ("full", "full")):
         labels = f"{folder}/label_defects/{name}/seed{SEED}/labels.h5"
         source = f"expanded_{name}_seed{SEED}"
@@ -311,6 +312,33 @@ def _learning_steps(config: Config) -> dict[str, Step]:
                 name: f"{folder}/evaluate_maps/{method}/seed{SEED}/{name}.json"
                 for name in ("metrics", "curves")
             },
+            ["--seed", SEED],
+        )
+    return found
+
+
+def _robot_steps(
+    config: Config, files: dict[str, str | list[str]], masks: dict[str, str]
+) -> dict[str, Step]:
+    """The random walker with a user of several draws, and with that of the protocol."""
+    place, method = "toy/cloth", "random_walker"
+    found: dict[str, Step] = {}
+    for robot in plan.robot_names(config):
+        maps = plan.clicked_file(config, place, method, robot, SEED)
+        wildcards = PLACE | {"method": method, "robot": robot}
+        found[f"simulate_clicks {method} {robot}"] = Step(
+            "simulate_clicks",
+            "simulate_clicks",
+            wildcards,
+            {**files, **masks, **plan.click_inputs(config, place, method, SEED)},
+            {"maps": maps},
+        )
+        found[f"evaluate_clicks {method} {robot}"] = Step(
+            "evaluate_clicks",
+            "evaluate_clicks",
+            wildcards,
+            {**masks, "maps": maps},
+            {"metrics": plan.click_scores(config, place, method, robot, SEED)},
             ["--seed", SEED],
         )
     return found

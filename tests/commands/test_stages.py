@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -129,6 +130,9 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("evaluate_clicks finetuned_lang", "maps", noise("probabilities")),
     ("simulate_clicks threshold", "residuals", noise("lengths")),
     ("simulate_clicks threshold", "masks", inverted("masks")),
+    ("simulate_clicks random_walker jittered", "images", noise("images")),
+    ("simulate_clicks random_walker jittered", "masks", inverted("masks")),
+    ("evaluate_clicks random_walker jittered", "maps", noise("probabilities")),
     ("simulate_clicks finetuned_lang", "weights", weights_scaled),
     ("simulate_clicks finetuned_lang", "residuals", noise("residuals")),
     ("simulate_clicks finetuned_lang", "images", noise("images")),
@@ -369,3 +373,23 @@ def test_the_detector_trains_after_the_truth_is_gone(
     assert content(tmp_path / "out/weights.safetensors") == content(
         first_output(step, folder, None)
     )
+
+
+def test_a_robot_user_of_several_draws_is_scored_a_draw_each(config: Config, folder: Path) -> None:
+    def read(name: str) -> tuple[np.ndarray, dict[str, Any]]:
+        maps = first_output(steps(config)[f"simulate_clicks random_walker {name}"], folder, None)
+        step = steps(config)[f"evaluate_clicks random_walker {name}"]
+        with open_arrays(maps) as file:
+            return file["clicks"][:], json.loads(first_output(step, folder, None).read_text())
+
+    clicks, scores = read("jittered")
+    assert clicks.shape[1] == len(scores["draws"]) == 2
+    assert not np.array_equal(clicks[:, 0], clicks[:, 1])
+    per_draw = [draw["5"]["miou"] for draw in scores["draws"]]
+    assert scores["counts"]["5"]["miou"] == pytest.approx(np.mean(per_draw))
+    assert scores["worst"]["5"] <= min(per_draw)
+    assert scores["noc_cap"] == 5
+    once, protocol = read("deepest")
+    assert once.shape[1] == len(protocol["draws"]) == 1
+    assert protocol["robot"] == "deepest"
+    assert protocol["worst"]["5"] == pytest.approx(protocol["counts"]["5"]["miou"])
