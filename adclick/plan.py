@@ -851,13 +851,19 @@ def _train_adclick_seg(config: Config, wildcards: Mapping[str, str]) -> Section:
             language=pretraining.startswith("language"),
             abandon=False,
         )
-    training = _relevant(config.adclick_seg_training, pretraining)
+    own = config.adclick_seg_network
+    window, normalise = own.window, own.normalise
+    network, residual_input = config.network, config.residual_input
     return pick(
         config,
         TrainAdclickSeg,
         **_training(config, place, pretraining),
         variant=variant,
-        training=training,
+        training=_relevant(config.adclick_seg_training, pretraining),
+        network=network.model_copy(update={"window": window or network.window}),
+        residual_input=residual_input.model_copy(
+            update={"normalise": normalise or residual_input.normalise}
+        ),
     )
 
 

@@ -84,7 +84,8 @@ def test_every_configuration_is_valid(run: str) -> None:
             "supervision human reads all that a person finished",
         ),
         ({"residual_input": {"normalise": "group"}}, "needs `groups`"),
-        ({"network": {"detector_image_channels": [4, 4]}}, "detector_image_channels"),
+        ({"adclick_seg_network": {"normalise": "group"}}, "group needs residual_input.groups"),
+        ({"adclick_seg_network": {"image_channels": [4, 4]}}, "adclick_seg_network.image_channels"),
         ({"titles": {"weak": "ours", "full": "ours"}}, "printed names of more than one: ['ours']"),
     ],
 )
