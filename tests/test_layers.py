@@ -71,6 +71,8 @@ ALLOWED = {
     "evaluate_clicks": set(),
     "evaluate_maps": set(),
     "make_table": set(),
+    "predict_maps": set(),  # the training-free map needs no network
+    "simulate_clicks": set(),
     "make_click_figures": {"matplotlib"},
     "make_map_figures": {"matplotlib"},
     "make_training_figure": {"matplotlib"},

@@ -6,7 +6,6 @@ import numpy as np
 
 from adclick.artifacts import ArraySpec, create_array, create_arrays, open_arrays
 from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.opening import open_network
 from adclick.commands.reading import defect_rows, read_masks
 from adclick.config import SimulateClicks
 from adclick.detection import finish_map, training_free_map
@@ -59,6 +58,8 @@ def _answers(
 
     if "weights" not in job.inputs:
         return _threshold_answers(job, rows, click)
+    from adclick.commands.opening import open_network
+
     with (
         compute_device() as device,
         open_network(
