@@ -13,7 +13,6 @@ from adclick.clicks import Click
 from adclick.diffusion import PictureGraph, picture_graph
 from adclick.models.adclick import ADClick
 from adclick.models.adclick_seg import ADClickSeg
-from adclick.models.incremental import ClickDecoder
 from adclick.models.vision_language import normalise_image
 from adclick.network_input import ResidualForm, click_maps, network_input
 
@@ -30,7 +29,6 @@ class Session:
     graph: PictureGraph | None
     shape: tuple[int, int]
     radius_px: float
-    decoder: ClickDecoder
 
     @torch.no_grad()
     def predict(
@@ -45,7 +43,7 @@ class Session:
             clicks, previous, shape=self.shape, radius_px=self.radius_px, graph=self.graph
         )
         batch = torch.from_numpy(given[None]).to(self.tokens.device)
-        logits = self.decoder.decode(batch)
+        logits = self.model.decode(self.tokens, batch, self.maps)
         return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
 
 
@@ -94,5 +92,4 @@ def start_session(
     """A session on what `open_image` has computed of an image."""
     cells = model.click_cells
     graph = None if cells is None else picture_graph(image, cells=cells)
-    shape, decoder = (image.shape[0], image.shape[1]), ClickDecoder(model, tokens, maps)
-    return Session(model, tokens, maps, graph, shape, radius_px, decoder)
+    return Session(model, tokens, maps, graph, (image.shape[0], image.shape[1]), radius_px)

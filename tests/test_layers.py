@@ -83,6 +83,8 @@ ALLOWED = {
     "evaluate_maps": set(),
     "make_table": set(),
     "make_robot_table": set(),
+    "predict_maps": set(),  # the training-free map needs no network
+    "simulate_clicks": set(),
     "make_click_figures": {"matplotlib"},
     "make_map_figures": {"matplotlib"},
     "make_label_costs": {"matplotlib"},
