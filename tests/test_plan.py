@@ -393,3 +393,60 @@ def test_the_losses_of_other_matchings_are_in_no_figure() -> None:
     made = config(**OTHER, run_adclick=["finetuned_lang", "clicked_without_place"])
     named = {name for _, name, _ in plan.trainings(made, "mvtec/bottle")}
     assert named == {"finetuned_lang", "unsupervised", "weak"}
+
+
+def test_every_robot_user_meets_the_methods_listed_that_are_run() -> None:
+    made = config(tables={1: ["ksdd2"]}, seeds=[0, 1], run_click_peers=["threshold"])
+    folder = "results/paper/ksdd2/ksdd2/evaluate_clicks"
+    found = plan.robot_metrics(made)
+    for name in ("deepest", "jittered", "imperfect"):
+        own = "" if name == "deepest" else f"{name}/"
+        assert f"{folder}/threshold/{own}seed0/metrics.json" in found
+        assert f"{folder}/threshold/{own}seed1/metrics.json" not in found
+        assert f"{folder}/finetuned_lang/{own}seed1/metrics.json" in found
+    assert not [file for file in found if "random_walker" in file or "/finetuned/" in file]
+    assert set(plan.table_metrics(made, 1)) & set(found)
+    assert not [file for file in plan.table_metrics(made, 1) if "jittered" in file]
+
+
+def test_the_table_of_honest_clicks_is_made_where_there_is_something_to_show() -> None:
+    (own,) = plan.robot_table(config())
+    assert own == "results/paper/tables/honest_clicks.csv"
+    assert own in plan.tables(config())
+    for change in ({"run_robots": []}, {"robot_methods": []}, {"tables": {1: []}}):
+        assert plan.robot_table(config(**change)) == []
+
+
+def test_a_robot_users_settings_are_its_own() -> None:
+    changed = config(robots={"jittered": {"draws": 9}})
+    place = {"dataset": "mvtec", "category": "bottle", "method": "finetuned_lang"}
+    for robot, equal in (("deepest", True), ("imperfect", True), ("jittered", False)):
+        before = plan.settings_json(config(), "simulate_clicks", **place, robot=robot)
+        now = plan.settings_json(changed, "simulate_clicks", **place, robot=robot)
+        assert (now == before) is equal
+    assert json.loads(before)["robot"] == {"place": "inside", "wrong": 0.0, "draws": 5}
+
+
+def test_peers_of_the_picture_read_no_residual() -> None:
+    made = config()
+    assert plan.click_inputs(made, "mvtec/bottle", "random_walker", 0) == {}
+    assert [*plan.click_inputs(made, "mvtec/bottle", "threshold", 0)] == ["residuals"]
+    for method, peer in (("grabcut", "grabcut"), ("threshold", "threshold"), ("finetuned", None)):
+        place = {"dataset": "mvtec", "category": "bottle", "method": method}
+        settings = json.loads(plan.settings_json(made, "simulate_clicks", **place))
+        assert settings["peer"] == peer
+        assert (settings["detection"] is None) == (method != "threshold")
+
+
+def test_variants_share_a_pretraining_with_those_that_read_the_same() -> None:
+    variants = config().adclick_variants
+    names = {name: plan.adclick_pretraining(one) for name, one in variants.items()}
+    assert names["finetuned_image"] == "language_image"
+    assert names["finetuned_both"] == "language_both"
+    assert names["finetuned_lang"] == names["pretrained_lang"] == "language"
+    assert names["finetuned"] == "plain"
+    place = {"dataset": "mvtec", "category": "bottle"}
+    read = {"language_image": "image", "plain_both": "both", "plain": "residual"}
+    for name, inputs in read.items():
+        text = plan.settings_json(config(), "train_adclick", **place, pretraining=name)
+        assert json.loads(text)["inputs"] == inputs
