@@ -48,3 +48,6 @@ soak: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json
+
+soak: setup
+	$(BIN)/python -m tests.browser.soak --minutes $(or $(MINUTES),30)
