@@ -20,7 +20,7 @@ from adclick.network_input import ResidualForm, click_maps, network_input
 @dataclass(frozen=True)
 class Session:
     """An opened image: residual tokens, language-vision maps and, where the model diffuses clicks,
-    the picture's graph, computed once, wait for clicks.
+    the picture's graph, computed once, wait for clicks. See `start_session`.
     """
 
     model: ADClick | ADClickSeg
@@ -49,7 +49,7 @@ class Session:
 
 def trained_form(settings: Mapping[str, Any]) -> ResidualForm:
     """The form of residual that a network was trained on, from the settings in its file."""
-    return ResidualForm(**settings["residual_input"], zero=not settings.get("residual", True))
+    return ResidualForm(**settings["residual_input"])
 
 
 @torch.no_grad()
@@ -73,17 +73,23 @@ def open_image(
     """
     model.to(device).eval()
     inputs = network_input(residual[None], scale[None], form, device)
-    tokens = model.embed_residual(inputs)
     pictures = normalise_image(torch.from_numpy(image[None]).to(device))
+    tokens = model.embed(inputs, pictures)
     maps = model.language_maps(
         pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
     )
-    graph = click_graph(model, image)
+    return start_session(model, tokens, maps, image=image, radius_px=radius_px)
+
+
+def start_session(
+    model: ADClick | ADClickSeg,
+    tokens: Float[Tensor, "1 channel grid grid"],
+    maps: list[Float[Tensor, "batch _ _ _"]],
+    *,
+    image: UInt8[np.ndarray, "height width 3"],
+    radius_px: float,
+) -> Session:
+    """A session on what `open_image` has computed of an image."""
+    cells = model.click_cells
+    graph = None if cells is None else picture_graph(image, cells=cells)
     return Session(model, tokens, maps, graph, (image.shape[0], image.shape[1]), radius_px)
-
-
-def click_graph(
-    model: ADClick | ADClickSeg, image: UInt8[np.ndarray, "height width 3"]
-) -> PictureGraph | None:
-    """The graph of a picture that a model's clicks are diffused over; None when they are not."""
-    return None if model.click_cells is None else picture_graph(image, cells=model.click_cells)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,15 +16,12 @@ from adclick.models.residual_input import residual_tokens
 
 @dataclass(frozen=True)
 class ResidualForm:
-    """How a signed residual becomes the network's input; `zero` hides it (the ablation without
-    residual).
-    """
+    """How a signed residual becomes the network's input."""
 
-    normalise: bool
+    normalise: Literal["channel", "group"] | None
     clamp: float | None
     groups: int | None
     log: bool
-    zero: bool
 
 
 def network_input(
@@ -35,13 +33,17 @@ def network_input(
     """Signed residuals (reference minus query) squared once and normalised as `form` says.
 
     `scales` holds each image's mean square residual of normal images, per channel; read only when
-    `form.normalise` is true.
+    `form.normalise` is not None.
     """
     signed = torch.from_numpy(np.asarray(residuals, np.float32)).to(device)
-    if form.zero:
-        signed = torch.zeros_like(signed)
-    scale = torch.from_numpy(scales).to(device) if form.normalise else None
-    return residual_tokens(signed, scale, groups=form.groups, clamp=form.clamp, log=form.log)
+    return residual_tokens(
+        signed,
+        None if form.normalise is None else torch.from_numpy(scales).to(device),
+        normalise=form.normalise or "channel",
+        groups=form.groups,
+        clamp=form.clamp,
+        log=form.log,
+    )
 
 
 def click_maps(

@@ -34,6 +34,7 @@ LAYERS = {
     "folding": 1,
     "retrieval": 2,
     "matching": 2,
+    "matching_everywhere": 2,
     "matching_kernel": 2,
     "foreground": 2,
     "language": 2,
@@ -41,14 +42,18 @@ LAYERS = {
     "models.folder": 3,
     "network_input": 2,
     "training": 3,
+    "resuming": 3,
     "interactive": 3,
+    "sliding": 3,
     "detection": 3,
     "overlay": 3,
     "peers": 3,
     "tables": 3,
     "table_forms": 3,
+    "robot_tables": 3,
     "figures": 3,
     "plots": 3,
+    "label_costs": 3,
     "annotate": 4,
     "commands": 5,
     "cli": 5,
@@ -60,7 +65,11 @@ COMMANDS = sorted(
 )
 TRAINING = ("train_adclick", "train_adclick_seg", "label_defects", "predict_maps")
 SCORING = {
-    f"adclick.{name}" for name in ("metrics", "curves", "tables", "table_forms", "figures", "plots")
+    f"adclick.{name}"
+    for name in (
+        *("metrics", "curves", "tables", "table_forms", "robot_tables"),
+        *("figures", "plots", "label_costs"),
+    )
 }
 HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai", "numba"}
 ALLOWED = {
@@ -73,8 +82,12 @@ ALLOWED = {
     "evaluate_clicks": set(),
     "evaluate_maps": set(),
     "make_table": set(),
+    "make_robot_table": set(),
+    "predict_maps": set(),  # the training-free map needs no network
+    "simulate_clicks": set(),
     "make_click_figures": {"matplotlib"},
     "make_map_figures": {"matplotlib"},
+    "make_label_costs": {"matplotlib"},
     "make_training_figure": {"matplotlib"},
     "fit_retrieval": {"sklearn"},
     "fit_foreground": {"sklearn"},
@@ -126,12 +139,14 @@ def test_evaluation_is_out_of_reach_of_training(command: str) -> None:
 
 # What an edit of a module of results can make stale: stages whose code can reach it. Among them is
 # nothing that prepares, trains or predicts.
-FIGURES = {"make_click_figures", "make_map_figures", "make_training_figure"}
+FIGURES = {"make_click_figures", "make_label_costs", "make_map_figures", "make_training_figure"}
 STALE = {
-    "tables": {"make_table"},
-    "table_forms": {"make_table"},
+    "tables": {"make_table", "make_robot_table"},
+    "table_forms": {"make_table", "make_robot_table"},
+    "robot_tables": {"make_robot_table"},
     "figures": FIGURES,
     "plots": FIGURES,
+    "label_costs": {"make_label_costs"},
     "metrics": {"evaluate_clicks", "evaluate_maps"},
     "curves": {"evaluate_maps", *FIGURES},
 }

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +10,11 @@ from adclick.interactive import open_image
 from adclick.models.adclick import build_adclick
 from adclick.models.adclick_seg import build_adclick_seg
 from adclick.models.checkpoints import seeded
-from adclick.network_input import ResidualForm, network_input
+from adclick.network_input import ResidualForm
 from adclick.training import Plan, ema_weight, forward_with_clicks, train, warmup_rate
 
 CPU = torch.device("cpu")
-FORM = ResidualForm(normalise=True, clamp=200.0, groups=4, log=True, zero=False)
+FORM = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True)
 LANGUAGE = {
     "embed_dim": 8,
     "depths": [1, 1, 1, 1],
@@ -31,6 +33,7 @@ TRUNK = {
     "window": 8,
     "drop_path": 0.0,
     "click_init": "visible",
+    "language_init": "default",
 }
 DECODER = {
     "click_cells": 16,
@@ -82,7 +85,8 @@ def adclick(language: bool = True) -> torch.nn.Module:
 
 
 def detector() -> torch.nn.Module:
-    return seeded(build_adclick_seg, 0, **TRUNK, language=LANGUAGE)
+    added = {"shortcut": True, "image_channels": (4, 6, 8)}
+    return seeded(build_adclick_seg, 0, **TRUNK, **added, language=LANGUAGE)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,39 @@ def test_the_loss_falls_on_one_batch(build, first_clicks: bool, iis: bool) -> No
         build(), lambda step: batch(), plan(first_clicks=first_clicks, iis=iis), seed=0, device=CPU
     )
     assert np.mean(losses[-8:]) < 0.75 * np.mean(losses[:8])
+
+
+@torch.no_grad()
+def _logits(model: torch.nn.Module, given: Batch) -> torch.Tensor:
+    """After first clicks alone, which are the same for every model."""
+    return forward_with_clicks(model, given, plan(click_rounds=0), step=0, seed=0, device=CPU)[0]
+
+
+def test_after_training_other_words_change_the_answer_by_more_than_a_hundredth() -> None:
+    trained, _ = train(adclick(), lambda step: batch(), plan(steps=20), seed=0, device=CPU)
+    given = batch()
+    words = _logits(trained, given)
+    swapped = replace(given, texts=given.texts[::-1].copy())
+    assert (_logits(trained, swapped) - words).norm() > 0.01 * words.norm()
+    one_word = np.zeros_like(given.text_masks)
+    one_word[:, 0] = 1
+    # One word is all that any pixel can read, whichever it is: see `PixelWordAttention`.
+    alone = _logits(trained, replace(given, text_masks=one_word))
+    other = _logits(trained, replace(swapped, text_masks=one_word))
+    assert (alone - other).norm() < 1e-3 * words.norm()
+
+
+@pytest.mark.parametrize("inputs", ["image", "both"])
+def test_a_network_that_reads_the_picture_learns_from_it(inputs: str) -> None:
+    sizes = {**TRUNK, **DECODER, "language": None}
+    model = seeded(build_adclick, 0, **sizes, inputs=inputs, image_channels=[4, 8, 8])
+    before = [value.clone() for value in model.image_stem.parameters()]
+    given = batch()
+    given.images[0, 16:40, 24:48] = 255
+    trained, losses = train(model, lambda step: given, plan(), seed=0, device=CPU)
+    assert np.mean(losses[-8:]) < 0.75 * np.mean(losses[:8])
+    after = trained.image_stem.parameters()
+    assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
 def test_equal_seeds_give_equal_weights_and_other_seeds_others() -> None:
@@ -122,6 +159,27 @@ def test_ignored_pixels_give_no_gradient() -> None:
     assert losses == [0.0]
 
 
+def test_ignored_pixels_are_never_clicked() -> None:
+    partly = batch()
+    partly.labels[:, :, :, 30:] = -1
+    model, seen = detector(), []
+    decode = model.decode
+
+    def spy(tokens, clicks, maps):
+        seen.append(clicks[:, 1:].detach().clone())
+        return decode(tokens, clicks, maps)
+
+    model.decode = spy  # type: ignore[method-assign]
+    for step in range(12):
+        changes = {"first_clicks": True, "deepest_first_click": 0.0, "radius_px": 0.5}
+        forward_with_clicks(
+            model, partly, plan(**changes, click_rounds=3), step=step, seed=0, device=CPU
+        )
+    disks = torch.cat(seen)
+    assert disks[..., :30].any()
+    assert not disks[..., 30:].any()
+
+
 def test_without_clicks_the_click_input_is_zero() -> None:
     seen = []
     model = detector()
@@ -137,13 +195,6 @@ def test_without_clicks_the_click_input_is_zero() -> None:
     )
     assert len(seen) == 1
     assert not seen[0].any()
-
-
-def test_a_zeroed_residual_hides_the_input() -> None:
-    residuals, scales = batch().residuals, batch().scales
-    hidden = ResidualForm(normalise=True, clamp=200.0, groups=4, log=True, zero=True)
-    assert not network_input(residuals, scales, hidden, CPU).any()
-    assert network_input(residuals, scales, FORM, CPU).any()
 
 
 def test_schedules() -> None:
@@ -215,6 +266,19 @@ def test_label_abandon_varies_from_draw_to_draw() -> None:
         for step in range(30)
     }
     assert values == {-1.0, 1.0}
+
+
+@pytest.mark.parametrize(("probability", "label"), [(0.5, 0.0), (0.501, 1.0)])
+def test_without_label_abandon_half_is_the_border_and_nothing_is_ignored(
+    probability: float, label: float
+) -> None:
+    unsure = pool()
+    soft = Pool(**{**unsure.__dict__, "labels": np.full((1, 64, 64), probability, np.float32)})
+    for step in range(10):
+        drawn = draw_batch(
+            {"real": [soft]}, {"real": 1}, Augmentation(False, 0.0, False), seed=0, step=step
+        )
+        assert np.all(drawn.labels == label)
 
 
 def test_several_texts_are_answered_with_their_maximum() -> None:

@@ -9,13 +9,13 @@ import numpy as np
 
 from adclick.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
 from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.opening import open_network
 from adclick.commands.reading import defect_rows
 from adclick.config import PredictMaps
 from adclick.data.pools import defect_types
 from adclick.data.types import NORMAL_TYPE
 from adclick.detection import finish_map, training_free_map
 from adclick.device import compute_device
+from adclick.sliding import predict_in_windows
 
 COMMAND = "adclick.commands.predict_maps"
 SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
@@ -62,6 +62,8 @@ def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
         with open_arrays(job.inputs["residuals"]) as residuals:
             yield lambda row: training_free_map(residuals["lengths"][row], size_px)
         return
+    from adclick.commands.opening import open_network
+
     with (
         compute_device() as device,
         open_network(
@@ -78,7 +80,16 @@ def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
         types = defect_types(
             opened.texts, [kind for kind in sorted(set(kinds)) if kind != NORMAL_TYPE]
         )
-        yield lambda row: opened.session(row, types).predict([])
+        sliding = job.settings.sliding
+        if sliding is None:
+            yield lambda row: opened.session(row, types).predict([])
+            return
+        yield lambda row: predict_in_windows(
+            opened.session(row, types),
+            window=sliding.window,
+            step=sliding.step,
+            stride=job.settings.stride,
+        )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from adclick.detection import finish_map, training_free_map
 from adclick.errors import InputError
 from adclick.features import Backbone, extract, load_backbone
 from adclick.foreground import Foreground, joined_map
-from adclick.interactive import Session, click_graph, open_image, trained_form
+from adclick.interactive import Session, open_image, start_session, trained_form
 from adclick.matching import match_in_bank, residual, residual_length
 from adclick.models.adclick import ADClick
 from adclick.models.adclick_seg import ADClickSeg
@@ -32,6 +32,7 @@ from adclick.models.loading import load_model
 from adclick.network_input import ResidualForm
 from adclick.provenance import digest, file_sha256
 from adclick.retrieval import assign_words, block_histograms, histogram_distances, nearest_images
+from adclick.sliding import predict_in_windows
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS, BANK = "model.json", "weights.safetensors", "bank.h5"
@@ -77,9 +78,17 @@ class ClickUse(_Part):
     threshold: float
 
 
-class MapUse(_Part):
-    """How a detector's maps are finished."""
+class Windows(_Part):
+    """Windows that a detector's maps are made of, as `sliding` has them."""
 
+    window: float
+    step: float
+
+
+class MapUse(_Part):
+    """How a detector's maps are made (None: of the whole image) and finished."""
+
+    sliding: Windows | None
     smoothing_px: float
     foreground_exponent: float
 
@@ -154,7 +163,7 @@ class Encoding:
     neighbour_id: str
     probability: Float32[np.ndarray, "size size"] | None
     score: float
-    tokens: Float32[np.ndarray, "1 dim grid grid"]
+    tokens: Float32[np.ndarray, "1 token_channel grid grid"]
     maps: tuple[Float32[np.ndarray, "1 _ _ _"], ...]
 
 
@@ -270,13 +279,12 @@ def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None
         raise InputError(f"{model.title}: no defect type {defect_type!r}; known: {known}")
     if defect_type is None or model.words is None:
         device = torch.device(model.device)
-        return Session(
+        return start_session(
             model.network,
             torch.from_numpy(encoding.tokens).to(device),
             [torch.from_numpy(level).to(device) for level in encoding.maps],
-            click_graph(model.network, encoding.image),
-            (model.size_px, model.size_px),
-            model.description.clicks.radius_px,
+            image=encoding.image,
+            radius_px=model.description.clicks.radius_px,
         )
     index = model.types.index(defect_type)
     texts, masks = model.words.texts[[index]], model.words.masks[[index]]
@@ -396,8 +404,15 @@ def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]
     use, words = model.description.detection, model.words
     assert use is not None
     texts, masks = _any_words(None) if words is None else (words.texts, words.masks)
+    opened, sliding = _open(model, seen, texts, masks), use.sliding
+    stride = model.description.backbone.stride
+    raw = (
+        opened.predict([])
+        if sliding is None
+        else predict_in_windows(opened, window=sliding.window, step=sliding.step, stride=stride)
+    )
     finished = finish_map(
-        _open(model, seen, texts, masks).predict([]),
+        raw,
         seen.foreground,
         smoothing_px=use.smoothing_px,
         foreground_exponent=use.foreground_exponent,

@@ -37,9 +37,14 @@ SEG_SIZES = {
     "window": 4,
     "drop_path": 0.0,
     "click_init": "visible",
+    "language_init": "default",
+    "shortcut": True,
+    "image_channels": (4, 4, 6),
     "language": LANGUAGE,
 }
-CLICK_SIZES = SEG_SIZES | {
+CLICK_SIZES = {
+    name: size for name, size in SEG_SIZES.items() if name not in ("shortcut", "image_channels")
+} | {
     "click_cells": 8,
     "neck_channels": (4, 4),
     "neck_strides": (4, 8),
