@@ -352,6 +352,50 @@ def test_two_annotators_do_not_write_over_each_other(annotator: Open, served: Se
     other.on("plate/019")
 
 
+def test_when_another_was_quicker_the_one_after_it_is_opened(
+    annotator: Open, served: Served
+) -> None:
+    one, other = annotator("kim", "plate/000"), annotator("lea")
+    other.visit("plate/001")
+    other.on("plate/001")
+    one.page.route(
+        "**/save",
+        lambda route: route.fulfill(json={**route.fetch().json(), "next": "plate/001"}),
+    )
+    one.click(*draw(0).middles[0])
+    one.press("Enter")
+    one.page.wait_for_function(
+        "() => !['plate/000', 'plate/001'].includes(document.getElementById('stage').dataset.key)"
+    )
+    one.settled()
+    one.click(20, 20)
+    one.faults = [fault for fault in one.faults if "409" not in fault]
+    assert label(served, "plate/000")["annotator"] == "kim"
+
+
+def test_an_image_can_be_saved_again_when_it_was_the_last(annotator: Open, served: Served) -> None:
+    one = annotator("kim", "plate/002")
+    one.page.route(
+        "**/save", lambda route: route.fulfill(json={**route.fetch().json(), "next": None})
+    )
+    one.page.route(
+        "**/api/v1/images?*", lambda route: route.fulfill(json=only(route.fetch().json()))
+    )
+    one.page.wait_for_function("() => document.querySelectorAll('#images li').length === 1")
+    for row, column in draw(2).middles:
+        one.click(row, column)
+        revision = one.revision()
+        one.press("Enter")
+        one.at_least(revision + 1)
+        assert "No other image" in one.told()
+    assert label(served, "plate/002")["clicks"] >= 2
+
+
+def only(answer: dict) -> dict:
+    """A queue of one image."""
+    return {**answer, "images": [row for row in answer["images"] if row["key"] == "plate/002"]}
+
+
 def test_clicks_faster_than_the_model_are_all_applied_in_order(
     annotator: Open, served: Served
 ) -> None:

@@ -368,7 +368,7 @@ async function previewThreshold() {
   try {
     const { state } = session;
     let known = cuttable;
-    if (known?.key !== state.key || known?.revision !== state.revision) {
+    if (!known || known.key !== state.key || known.revision !== state.revision) {
       const [probability, strokes] = await Promise.all([
         masks.decodeGrey(state.probability),
         state.strokes ? masks.decodeGrey(state.strokes) : null,
@@ -443,10 +443,9 @@ async function finish(state) {
     }
     const answer = await current.save(state, order());
     current.closedByServer = true;
-    const next = answer.next ?? queue.next(current.key, me());
     speak(`${current.key} saved.`);
-    if (next && (await openImage(next))) measure("next image", started);
-    else if (!next) await allDone(current.key);
+    await goOn(current.key, answer.next);
+    measure("next image", started);
   } catch (error) {
     report(error);
   } finally {
@@ -455,11 +454,23 @@ async function finish(state) {
   }
 }
 
-/** @param {string} key */
-async function allDone(key) {
+/**
+ * From a saved image to the next one; where somebody else was quicker, to the one after it.
+ * @param {string} key
+ * @param {string | null} proposed
+ */
+async function goOn(key, proposed) {
+  let next = proposed ?? queue.next(key, me());
+  const tried = new Set();
+  while (next && !tried.has(next)) {
+    if (await openImage(next)) return;
+    tried.add(next);
+    await refreshQueue();
+    next = queue.next(key, me(), tried);
+  }
   session = null;
   await openImage(key);
-  tell("Saved. No image is left to do.");
+  tell("Saved. No other image is left to do.");
 }
 
 // --- tools and view ------------------------------------------------------------------------------
