@@ -82,6 +82,7 @@ def test_every_configuration_is_valid(run: str) -> None:
         ({"residual_input": {"normalise": "group"}}, "needs `groups`"),
         ({"network": {"detector_image_channels": [4, 4]}}, "detector_image_channels"),
         ({"titles": {"weak": "ours", "full": "ours"}}, "printed names of more than one: ['ours']"),
+        ({"run_zoom": ["no_residual"]}, "run_zoom: ['no_residual'] not defined"),
         ({"run_robots": ["careless"]}, "run_robots: ['careless'] not defined"),
         ({"robots": {"deepest": {"place": "inside", "wrong": 0, "draws": 1}}}, "robots.deepest"),
         (
