@@ -186,13 +186,21 @@ class Network(Section):
     window: Positive
     drop_path: Share
     click_init: Literal["default", "visible"]
-    residual_shortcut: bool
-    detector_image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
+    language_init: Literal["default", "silent"]
     click_cells: Positive | None
     image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     neck_channels: list[Positive]
     neck_strides: list[Positive]
     head_hidden: Positive
+
+
+class SegNetwork(Section):
+    """What ADClick-Seg has otherwise than ADClick, or beside it: null where it is the same."""
+
+    window: Positive | None
+    normalise: Literal["channel", "group"] | None
+    shortcut: bool
+    image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
 
 
 class VisionLanguage(Section):
@@ -276,6 +284,8 @@ class SegVariant(SegTraining):
             raise ValueError("label_clicks: only labels of supervision weak have clicks")
         if self.labelled_images is not None and self.supervision == "unsupervised":
             raise ValueError("labelled_images: supervision unsupervised reads no label")
+        if self.labelled_images is not None and self.supervision == "human":
+            raise ValueError("labelled_images: supervision human reads all that a person finished")
         return self
 
 
@@ -353,6 +363,7 @@ class Config(Section):
     language: Language
     residual_input: ResidualInput
     network: Network
+    adclick_seg_network: SegNetwork
     vision_language: VisionLanguage
     adclick_training: Training
     adclick_seg_training: Training
@@ -455,6 +466,8 @@ class Config(Section):
             raise ValueError("network.dim is not a multiple of network.heads")
         if len(self.network.neck_channels) != len(self.network.neck_strides):
             raise ValueError("network.neck_channels and neck_strides must have equal lengths")
+        if self.adclick_seg_network.normalise == "group" and self.residual_input.groups is None:
+            raise ValueError("adclick_seg_network.normalise: group needs residual_input.groups")
         if (self.residual_input.groups or 0) > self.features.dimension:
             raise ValueError("residual_input.groups exceeds features.dimension")
         if len(set(self.seeds)) != len(self.seeds):
@@ -674,6 +687,7 @@ class TrainAdclickSeg(Section):
     residual_channels: int
     residual_input: ResidualInput
     network: Network
+    adclick_seg_network: SegNetwork
     vision_language: VisionLanguage
     training: Training
     radius_px: float

@@ -39,6 +39,13 @@ def compute_device() -> Iterator["torch.device"]:
         os.close(lock)
 
 
+def device_name(device: "torch.device") -> str:
+    """What arithmetic on a device depends on: `cpu`, or the model of the GPU."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def _take_gpu(count: int) -> tuple[int, int]:
     folder = Path(os.environ.get(LOCK_FOLDER_VARIABLE, f"/tmp/adclick-{os.getuid()}"))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,17 +5,18 @@ patches of K reference images whose grid position is near the query's own. Dista
 float32 first, with a proven error bound; whatever the bounds cannot rule out is compared again by
 float64 differences. So the answer is that of float64 brute force over the stored values.
 
-On the CPU a compiled loop does it (`matching_kernel`). On a GPU, and where numba is missing, matrix
+On the CPU compiled loops do it, one for a radius (`matching_kernel`) and one for none
+(`matching_everywhere`). On a GPU, and where numba is missing, matrix
 products do: one row of references against a tile of queries at a time, features shifted to near
 zero so that float32 suffices.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -207,11 +208,13 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 def _match(query: Tensor, references: list[Tensor], radius: int | float | None) -> Matches:
     height, width, _ = query.shape
-    kernel = _kernel() if all(map(_suits_kernel, (query, *references))) else None
-    if kernel is None:
+    compiled = _compiled() if all(map(_suits_kernel, (query, *references))) else None
+    if compiled is None:
         distance, key = _nearest_by_products(query, references, radius)
+    elif radius is None:
+        distance, key = compiled.everywhere(query, references)
     else:
-        distance, key = kernel(query, references, _half_widths(height, width, radius))
+        distance, key = compiled.nearby(query, references, _half_widths(height, width, radius))
     grid = (height, width)
     place = key % (height * width)
     return Matches(
@@ -222,14 +225,22 @@ def _match(query: Tensor, references: list[Tensor], radius: int | float | None) 
     )
 
 
+class _Compiled(NamedTuple):
+    """The compiled searches: within a radius, and everywhere."""
+
+    nearby: Callable[..., tuple[Tensor, Tensor]]
+    everywhere: Callable[..., tuple[Tensor, Tensor]]
+
+
 @cache
-def _kernel() -> Any:
-    """The compiled search, or None where numba cannot be imported."""
+def _compiled() -> _Compiled | None:
+    """None where numba cannot be imported."""
     try:
+        from adclick.matching_everywhere import nearest_patches_everywhere
         from adclick.matching_kernel import nearest_patches
     except ImportError:
         return None
-    return nearest_patches
+    return _Compiled(nearest_patches, nearest_patches_everywhere)
 
 
 def _suits_kernel(features: Tensor) -> bool:

@@ -8,6 +8,7 @@ distance is computed again in float64, which decides.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, no_type_check
 
 import numba
@@ -20,7 +21,7 @@ UNIT_ROUNDOFF = 2.0**-24  # of float32
 SMALLEST = 2.0**-126  # least normal float32: what one square may lose by underflow
 
 
-class _Search(NamedTuple):
+class Search(NamedTuple):
     """A query and its nearest patches so far, shared by threads that each have rows of their own.
 
     `limit` is the largest float32 sum that a distance below `distance` may have.
@@ -48,10 +49,19 @@ def nearest_patches(
 
     Raises ValueError for features that are not finite.
     """
+    search = start_search(query, half_widths)
+    compare_all(search, [bits_of(image) for image in references])
+    return found_by(search)
+
+
+def start_search(
+    query: Float[Tensor, "height width channel"], half_widths: Int[Tensor, " row"]
+) -> Search:
+    """A search that has met no reference yet. ValueError for a query that is not finite."""
     if not torch.stack(query.aminmax()).isfinite().all():
         raise ValueError("features must be finite; those of the query are not")
-    height, width, channels = query.shape
-    search = _Search(
+    height, width, _ = query.shape
+    return Search(
         query.detach().numpy(),
         half_widths.numpy(),
         int((half_widths >= 0).sum()) - 1,
@@ -59,35 +69,49 @@ def nearest_patches(
         np.zeros((height, width), np.int64),
         np.full((height, width), np.inf, np.float32),
     )
-    images = [_bits(image) for image in references]
+
+
+def compare_all(search: Search, images: Sequence[np.ndarray], first: int = 0) -> None:
+    """Compare the query with the references from `first` on, every candidate in full."""
+    height, width, channels = search.query.shape
     threads = torch.get_num_threads()
     rows = 2 * -(-height // (2 * threads))  # whole pairs of rows
 
     def match_rows(top: int) -> None:
         patches = torch.empty(width, channels).numpy()  # torch begins at a cache line
-        for rank, image in enumerate(images):
-            if not _match_rows(search, image, rank, top, min(height, top + rows), patches):
-                raise ValueError(f"features must be finite; those of reference {rank} are not")
+        for rank in range(first, len(images)):
+            if not _match_rows(search, images[rank], rank, top, min(height, top + rows), patches):
+                raise not_finite(rank)
 
     if rows < height:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(match_rows, range(0, height, rows)))
     else:
         match_rows(0)
+
+
+def found_by(search: Search) -> tuple[Float[Tensor, " position"], Int[Tensor, " position"]]:
+    """The least distances that a search has met, and their keys."""
     return torch.from_numpy(search.distance.ravel()), torch.from_numpy(search.key.ravel())
 
 
-def _bits(image: Tensor) -> np.ndarray:
+def not_finite(rank: int) -> ValueError:
+    """The error for a reference whose features are not."""
+    return ValueError(f"features must be finite; those of reference {rank} are not")
+
+
+def bits_of(image: Tensor) -> np.ndarray:
     """The same memory as whole numbers: numba has no half precision on the CPU."""
     return image.detach().numpy().view(np.uint16 if image.dtype == torch.float16 else np.uint32)
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any], in_any_order: bool = True) -> Any:
     """The function in machine code, kept on disk for the next process where a folder allows it.
 
     Sums may be taken in any order, so that vector instructions can be used; no other liberties.
     """
-    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
+    fastmath = {"reassoc", "contract", "nsz"} if in_any_order else False
+    options = {"nogil": True, "fastmath": fastmath}
     compiler: Any = numba
     try:
         return compiler.njit(function, cache=True, **options)
@@ -95,14 +119,14 @@ def _compiled(function: Callable[..., Any]) -> Any:
         return compiler.njit(function, **options)
 
 
-@_compiled
+@compiled
 @no_type_check
 def _match_rows(search, image, rank, top, bottom, patches):
     """Compare query rows `top` … `bottom` - 1 with a reference; false if that is not finite."""
     half_widths = search.half_widths
     height, width, _ = image.shape
     for row in range(max(0, top - search.reach), min(height, bottom + search.reach)):
-        if not _read(image[row], patches):
+        if not read_patches(image[row], patches):
             return False
         key = (rank * height + row) * width
         for above in range(top, bottom, 2):
@@ -112,9 +136,9 @@ def _match_rows(search, image, rank, top, bottom, patches):
     return True
 
 
-@_compiled
+@compiled
 @no_type_check
-def _read(row, patches):
+def read_patches(row, patches):
     """Turn the bits of half or single precision into float32, exactly; false if not all finite.
 
     The exponent of half precision is 112 larger than float32 takes its bits for.
@@ -135,7 +159,7 @@ def _read(row, patches):
     return largest < np.uint32((0x1F if half else 0xFF) << 23)
 
 
-@_compiled
+@compiled
 @no_type_check
 def _match_two_rows(search, patches, key, row, above, half_width):
     """Compare query rows `above` and `above` + 1 with a row of reference patches.
@@ -155,7 +179,7 @@ def _match_two_rows(search, patches, key, row, above, half_width):
                 _decide(search, patches, key, row, above, left, column, squares)
 
 
-@_compiled
+@compiled
 @no_type_check
 def _squared_distances(query, patches, places):
     """Of each of four query patches to each of two reference patches, in float32."""
@@ -176,7 +200,7 @@ def _squared_distances(query, patches, places):
     return a1, a2, b1, b2, c1, c2, d1, d2
 
 
-@_compiled
+@compiled
 @no_type_check
 def _any_within(limit, places, squares):
     above, below, left, right, _, _ = places
@@ -188,7 +212,7 @@ def _any_within(limit, places, squares):
     )
 
 
-@_compiled
+@compiled
 @no_type_check
 def _decide(search, patches, key, row, above, left, column, squares):
     """Compute in float64 the distances that may be the least so far, and keep those that are."""
@@ -202,25 +226,32 @@ def _decide(search, patches, key, row, above, left, column, squares):
             continue
         if squares[index] > search.limit[own_row, own_column]:
             continue
-        distance = _exact_distance(search.query[own_row, own_column], patches[other])
+        distance = exact_distance(search.query[own_row, own_column], patches[other])
         if distance < search.distance[own_row, own_column]:
             search.distance[own_row, own_column] = distance
             search.key[own_row, own_column] = key + other
-            search.limit[own_row, own_column] = _limit(distance, channels)
+            search.limit[own_row, own_column] = limit_of(distance, channels)
 
 
-@_compiled
+@partial(compiled, in_any_order=False)
 @no_type_check
-def _exact_distance(own, other):
-    total = 0.0
-    for channel in range(own.size):
-        total += (np.float64(own[channel]) - np.float64(other[channel])) ** 2
-    return total
+def exact_distance(own, other):
+    """In float64, rounded in the same way wherever it is called: equal patches must tie."""
+    a = b = c = d = 0.0
+    whole = own.size - own.size % 4
+    for channel in range(0, whole, 4):
+        a += (np.float64(own[channel]) - np.float64(other[channel])) ** 2
+        b += (np.float64(own[channel + 1]) - np.float64(other[channel + 1])) ** 2
+        c += (np.float64(own[channel + 2]) - np.float64(other[channel + 2])) ** 2
+        d += (np.float64(own[channel + 3]) - np.float64(other[channel + 3])) ** 2
+    for channel in range(whole, own.size):
+        a += (np.float64(own[channel]) - np.float64(other[channel])) ** 2
+    return (a + b) + (c + d)
 
 
-@_compiled
+@compiled
 @no_type_check
-def _limit(distance, channels):
+def limit_of(distance, channels):
     """The largest float32 sum of squares that a distance, or a smaller one, may have.
 
     Every difference, square and addition is off by at most the unit roundoff u of its result,

@@ -329,11 +329,9 @@ def labels_folder(config: Config, place: str) -> str:
     """
     dataset, category = place.split("/")
     named = config.datasets[dataset].labels
-    return (
-        f"{category_folder(config, place)}/annotate/labels"
-        if named is None
-        else f"{named}/{category}"
-    )
+    if named is None:
+        return f"{category_folder(config, place)}/annotate/labels"
+    return f"{named}/{category}"
 
 
 def missing_labels(config: Config, unread: Iterable[str]) -> str | None:
@@ -654,9 +652,11 @@ def training_records(config: Config, place: str) -> list[str]:
 def label_costs(config: Config, dataset: str) -> list[LabelCost]:
     """The methods of the figure of what labels buy, with the cost of each: detectors that differ in
     their labels alone, among them one with a number of its own of images or clicks, and those
-    without labels; by the run's matching. Empty where the run has no such variant.
+    without labels; by the run's matching. Empty where the run has no such variant. What a person's
+    labels cost only their files know, so they are not among them.
     """
-    variants = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
+    defined = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
+    variants = {name: one for name, one in defined.items() if one.supervision != HUMAN}
     varied = [_training_but_labels(one) for one in variants.values() if costs_differ(one)]
     return [
         LabelCost(method=name, **_label_cost(config, dataset, variant))
@@ -862,13 +862,19 @@ def _train_adclick_seg(config: Config, wildcards: Mapping[str, str]) -> Section:
             language=pretraining.startswith("language"),
             abandon=False,
         )
-    training = _relevant(config.adclick_seg_training, pretraining)
+    own = config.adclick_seg_network
+    window, normalise = own.window, own.normalise
+    network, residual_input = config.network, config.residual_input
     return pick(
         config,
         TrainAdclickSeg,
         **_training(config, place, pretraining),
         variant=variant,
-        training=training,
+        training=_relevant(config.adclick_seg_training, pretraining),
+        network=network.model_copy(update={"window": window or network.window}),
+        residual_input=residual_input.model_copy(
+            update={"normalise": normalise or residual_input.normalise}
+        ),
     )
 
 

@@ -21,6 +21,7 @@ PINNED_LIBRARIES = {
     "timm": "timm",
     "transformers": "transformers",
     "numpy": "numpy",
+    "numba": "numba",
     "scipy": "scipy",
     "sklearn": "scikit-learn",
     "cv2": "opencv-python-headless",

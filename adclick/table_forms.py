@@ -7,7 +7,7 @@ from itertools import groupby
 
 import pandas as pd
 
-PAPER, OURS, DIFFERENCE = "paper", "this run", "difference"
+PAPER, LATER, OURS, DIFFERENCE = "paper", "later work", "this run", "difference"
 NOT_RUN = "not run"  # configured, and no record of it
 PAGE_ROWS = 45  # a LaTeX page holds about this many rows
 WIDE_COLUMNS = 10  # a LaTeX table of more columns lies on its side
@@ -28,6 +28,7 @@ th.group span {{ display: block; border-bottom: 1px solid #222; }}
 th.number, td.number {{ text-align: right; }}
 .absent {{ text-align: center; color: #666; }}
 .ours {{ background: #eef4fa; }}
+.later {{ color: #555; font-style: italic; }}
 .difference {{ color: #555; font-size: 0.9em; }}
 ul {{ padding-left: 1.1rem; max-width: 60rem; }}
 li {{ color: #555; }}
@@ -212,7 +213,8 @@ def _html_head(table: Table) -> list[str]:
 
 
 def _html_row(line: Line) -> str:
-    looks = {OURS: " class=ours", DIFFERENCE: " class=difference"}.get(line.source, "")
+    classes = {LATER: "later", OURS: "ours", DIFFERENCE: "difference"}
+    looks = f" class={classes[line.source]}" if line.source in classes else ""
     cells = [f"<td>{cell}</td>" for cell in line.labels]
     if line.absent:
         cells.append(f"<td class=absent colspan={len(line.numbers)}>{NOT_RUN}</td>")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from adclick.table_forms import DIFFERENCE, NOT_RUN, OURS, PAPER, Table
+from adclick.table_forms import DIFFERENCE, LATER, NOT_RUN, OURS, PAPER, Table
 
 Record = Mapping[str, Any]
 # Keys: data set, method, category, then seed; and row, data set, category, metric.
@@ -226,10 +226,11 @@ def build_table(
 
     `records` are metric records (kinds `clicks` and `maps`) of any run; those of `methods` in the
     categories of `datasets` (data set -> categories) are shown, both in the order given. A block of
-    rows is one category or one average. It holds the published rows (when one of `methods` was run
-    there), ours, and ours minus its counterpart. Ours is the mean over seeds, with the sample
-    standard deviation when there are several; of an average, that of the seeds' averages. Best and
-    second best are marked per column within a block, at printed precision, ties included; with
+    rows is one category or one average. It holds the published rows and those of later work (when
+    one of `methods` was run there), ours, and ours minus its counterpart. Ours is the mean over
+    seeds, with the sample standard deviation when there are several; of an average, that of the
+    seeds' averages. Best and second best, later work aside, are marked per column within a block,
+    at printed precision, ties included; with
     `departures` from the paper's scale, published rows and ours each among themselves. An average
     that lacks categories says how many it has, and is neither ranked nor subtracted.
 
@@ -245,20 +246,23 @@ def build_table(
         raise ValueError(f"table {number}: there are tables {min(LAYOUTS)} to {max(LAYOUTS)}")
     layout = LAYOUTS[number]
     shown = _select(records, layout, datasets, methods)
-    lines = _index_published(number, published)
+    lines = _index_published(str(number), published)
+    later = _index_published(f"later {number}", published)
     variants = _variants(layout, lines, methods, switches or {}, counterparts)
     index = _index_records(shown)
     rows = [
         row
         for dataset, categories in datasets.items()
         for block in _blocks(layout, dataset, categories)
-        for row in _block_rows(block, layout, index, lines, variants, titles or {})
+        for row in _block_rows(block, layout, index, (lines, later), variants, titles or {})
     ]
     compared = any(row.source == PAPER for row in rows)
     marking = [MARKED + (APART if departures and compared else "") + "."]
     table_notes = [
         *_run_notes(shown, layout, titles or {}),
         *(marking + _row_notes(rows, lines, layout)),
+        *_later_notes(rows, later, layout),
+        SOURCES,
     ]
     said = (setting.rstrip(". "), tuple(departures))
     return _assemble(number, layout, rows, titles or {}, said, table_notes)
@@ -296,7 +300,8 @@ def _index_records(records: Iterable[Record]) -> Index:
     return index
 
 
-def _index_published(number: int, published: pd.DataFrame) -> Published:
+def _index_published(table: str, published: pd.DataFrame) -> Published:
+    """The published lines of a table of the paper, or of later work beside it (`later 2`)."""
     lines = [
         {str(name): str(text) for name, text in line.items()}
         for line in published.to_dict("records")
@@ -304,7 +309,7 @@ def _index_published(number: int, published: pd.DataFrame) -> Published:
     return {
         (line["row"], line["dataset"], line["category"], line["metric"]): line
         for line in lines
-        if line["table"] == str(number)
+        if line["table"] == table
     }
 
 
@@ -365,20 +370,20 @@ def _block_rows(
     block: Block,
     layout: Layout,
     index: Index,
-    lines: Published,
+    printed: tuple[Published, Published],
     variants: Sequence[Variant],
     titles: Mapping[str, str],
 ) -> list[Row]:
+    """`printed` are the paper's lines, then those of later work."""
     present = {
         variant.method: _present(index, layout, block, variant.method) for variant in variants
     }
     complete = {method for method, found in present.items() if found == block.members}
-    rows = (
-        _published_rows(block, layout, lines, ranked=bool(complete))
-        if any(present.values())
-        else []
-    )
-    published = {row.method: row for row in rows}
+    rows: list[Row] = []
+    if any(present.values()):
+        rows += _published_rows(block, layout, printed[0], PAPER, ranked=bool(complete))
+        rows += _published_rows(block, layout, printed[1], LATER, ranked=False)
+    published = {row.method: row for row in rows if row.source == PAPER}
     for variant in variants:
         found = present[variant.method]
         name = titles.get(variant.method, variant.method)
@@ -389,14 +394,16 @@ def _block_rows(
     return rows
 
 
-def _published_rows(block: Block, layout: Layout, lines: Published, *, ranked: bool) -> list[Row]:
+def _published_rows(
+    block: Block, layout: Layout, lines: Published, source: str, *, ranked: bool
+) -> list[Row]:
     rows: list[Row] = []
     for name in dict.fromkeys(row for row, *_ in lines):
         cells = [_published_cell(lines, name, block, column, "value") for column in layout.columns]
         if any(cells):
             numbers = tuple(float(cell) if cell and ranked else None for cell in cells)
             shown = tuple(cell or ABSENT for cell in cells)
-            rows.append(Row(block, name, PAPER, _row_state(layout, name), shown, numbers))
+            rows.append(Row(block, name, source, _row_state(layout, name), shown, numbers))
     return rows
 
 
@@ -582,7 +589,7 @@ def _row_notes(rows: Sequence[Row], lines: Published, layout: Layout) -> list[st
         notes.append(
             "An average that lacks categories is neither ranked nor compared with a published one."
         )
-    return [*notes, *_published_remarks(rows, lines, layout), SOURCES]
+    return [*notes, *_published_remarks(rows, lines, layout)]
 
 
 def _published_remarks(rows: Sequence[Row], lines: Published, layout: Layout) -> list[str]:
@@ -600,3 +607,22 @@ def _published_remarks(rows: Sequence[Row], lines: Published, layout: Layout) ->
         few = [name for names in places if len(names) <= 3 for name in sorted(names)]
         notes.append(f"{', '.join(['Published numbers', *few])}: {remark}.")
     return notes
+
+
+def _later_notes(rows: Sequence[Row], lines: Published, layout: Layout) -> list[str]:
+    """Where the numbers of later work are from, and how their protocol differs."""
+    said: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for column in layout.columns if row.source == LATER else ():
+            line = lines.get((row.method, row.block.dataset, row.block.published_category, column))
+            if line:
+                source = f"{line['source']} ({line['year']})"
+                parts = (source, line["setting"], *line["note"].split("; "))
+                said.setdefault(row.method, {}).update(dict.fromkeys(filter(None, parts)))
+    if not said:
+        return []
+    methods = [f"{method}: {'; '.join(parts)}." for method, parts in said.items()]
+    return [
+        "Later work is not ranked: it is quoted, and its protocols are not the paper's.",
+        *(f"Later work, {told}" for told in methods),
+    ]

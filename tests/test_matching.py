@@ -21,7 +21,7 @@ FIELDS = ("squared_distance", "neighbour", "row", "column")
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways of matching: the compiled loop, and the matrix products that do without numba."""
     if request.param == "products":
-        monkeypatch.setattr(matching, "_kernel", lambda: None)
+        monkeypatch.setattr(matching, "_compiled", lambda: None)
 
 
 both_ways = pytest.mark.usefixtures("way")
@@ -107,12 +107,12 @@ def test_the_nearest_patch_within_the_radius_is_found_by_hand() -> None:
 def test_matches_equal_float64_brute_force(
     small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernel = matching._kernel
+    compiled = matching._compiled
     for number in range(200):
         query, references, radius = case(number)
         expected = nearest_patches(query, references, radius)
-        for way in (kernel, lambda: None):
-            monkeypatch.setattr(matching, "_kernel", way)
+        for way in (compiled, lambda: None):
+            monkeypatch.setattr(matching, "_compiled", way)
             assert_equal(match_patches(query, references, radius), expected, f"case {number}")
 
 
@@ -263,12 +263,12 @@ def test_without_numba_matrix_products_do(monkeypatch: pytest.MonkeyPatch) -> No
     expected = match_patches(query, references, 1)
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "adclick.matching_kernel")
-    matching._kernel.cache_clear()
+    matching._compiled.cache_clear()
     try:
-        assert matching._kernel() is None
+        assert matching._compiled() is None
         assert_same(match_patches(query, references, 1), expected)
     finally:
-        matching._kernel.cache_clear()
+        matching._compiled.cache_clear()
 
 
 def test_a_loop_that_cannot_be_kept_is_compiled_all_the_same(
@@ -280,7 +280,7 @@ def test_a_loop_that_cannot_be_kept_is_compiled_all_the_same(
         return function
 
     monkeypatch.setattr(matching_kernel.numba, "njit", njit)
-    assert matching_kernel._compiled(len) is len
+    assert matching_kernel.compiled(len) is len
 
 
 def test_half_precision_is_read_exactly() -> None:
@@ -289,7 +289,7 @@ def test_half_precision_is_read_exactly() -> None:
     patches = np.zeros((1, 1024), np.float32)
     for row, values in zip(bits, expected, strict=True):
         finite = np.isfinite(values).all()
-        assert matching_kernel._read(row, patches) == finite
+        assert matching_kernel.read_patches(row, patches) == finite
         if finite:
             np.testing.assert_array_equal(patches.view(np.uint32), values.view(np.uint32))
 
@@ -303,7 +303,7 @@ def test_no_float32_sum_is_above_the_limit_of_its_distance(channels: int, scale:
         squares = matching_kernel._squared_distances(query, reference, (0, 1, 0, 1, 0, 1))
         difference = query.reshape(4, 1, channels).astype(float) - reference.astype(float)
         exact = np.square(difference).sum(axis=2).ravel()
-        limits = np.array([matching_kernel._limit(distance, channels) for distance in exact])
+        limits = np.array([matching_kernel.limit_of(distance, channels) for distance in exact])
         assert (squares <= limits).all()
         assert (limits <= exact * 1.0001 + 1e-34).all()
 
@@ -320,7 +320,7 @@ def test_a_gpu_finds_the_same_as_the_cpu(radius: float | None) -> None:
 
 
 def test_ordinary_features_need_no_comparison_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "_kernel", lambda: None)
+    monkeypatch.setattr(matching, "_compiled", lambda: None)
     monkeypatch.delattr(matching, "_nearest_of_all")
     random = np.random.default_rng(6)
     query = 50 + random.normal(size=(16, 16, 64)).astype(np.float32)

@@ -195,6 +195,21 @@ def test_the_run_may_have_another_matching() -> None:
     assert plan.labeller(made, "image_to_image") == "finetuned_lang"
 
 
+def test_the_detector_may_have_a_window_and_a_normalisation_of_its_own() -> None:
+    place = {"dataset": "mvtec", "category": "bottle"}
+    overlay = {"residual_input": {"groups": 28}}
+    own = {"adclick_seg_network": {"window": 16, "normalise": "group"}}
+    for changes, window, normalise in ((overlay, 8, None), (overlay | own, 16, "group")):
+        made = config(**changes)
+        seg = json.loads(plan.settings_json(made, "train_adclick_seg", **place, variant="weak"))
+        assert (seg["network"]["window"], seg["residual_input"]["normalise"]) == (window, normalise)
+        click = plan.settings_json(made, "train_adclick", **place, variant="finetuned_lang")
+        assert json.loads(click)["network"]["window"] == 8
+        assert click == plan.settings_json(
+            config(**overlay), "train_adclick", **place, variant="finetuned_lang"
+        )
+
+
 def test_sliding_maps_are_made_by_the_variants_own_network_where_it_is_run() -> None:
     made = config(run_adclick_seg=["weak", "full"])
     assert made.sliding_methods == {"weak_sliding": "weak"}
@@ -250,6 +265,39 @@ def test_labels_are_named_by_what_makes_them_and_shared_by_equal_variants() -> N
         keys = ("supervision", "labelled_images", "label_clicks")
         assert tuple(made_of[key] for key in keys) == given
         assert bool(plan.labelling_inputs(made, "mvtec/bottle", labels, 0)) == (name != "box")
+
+
+def test_a_persons_labels_are_shared_by_seeds_and_need_no_network() -> None:
+    made = config(run_adclick=[], run_adclick_seg=["human", "weak_3_images"], seeds=[0, 1])
+    assert plan.labels_of(made, made.adclick_seg_variants["human"]) == "human"
+    files = {plan.labels_file(made, "mvtec/bottle", "human", seed) for seed in (0, 1)}
+    assert files == {"results/paper/mvtec/bottle/collect_labels/labels.h5"}
+    clicked = plan.labels_file(made, "mvtec/bottle", "weak_location_aware", 1)
+    assert clicked.endswith("/label_defects/weak_location_aware/seed1/labels.h5")
+    alone = config(run_adclick=[], run_adclick_seg=["human"])
+    assert plan.training_records(alone, "mvtec/bottle") == [
+        "results/paper/mvtec/bottle/pretrain_adclick_seg/location_aware/language_iis/seed0/record.json",
+        "results/paper/mvtec/bottle/train_adclick_seg/human/seed0/record.json",
+    ]
+    assert "human" in plan.table_methods(alone, 4) and "human" not in plan.table_methods(alone, 8)
+    # What a person's labels cost is not known to the configuration.
+    assert [one.method for one in plan.label_costs(made, "mvtec")] == ["weak_3_images"]
+
+
+def test_a_persons_labels_are_where_the_tool_put_them_or_where_the_data_set_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place, own = "mvtec/bottle", "results/paper/mvtec/bottle/annotate/labels"
+    assert plan.labels_folder(config(), place) == own
+    assert plan.missing_labels(config(), []) is None
+    for part in (own, "`adclick annotate results/paper/mvtec/bottle`", "datasets.mvtec.labels"):
+        assert part in (plan.missing_labels(config(), [place]) or "")
+    Path(own).mkdir(parents=True)
+    assert plan.missing_labels(config(), [place]) is None
+    named = config(datasets={"mvtec": {"labels": "desk"}})
+    assert plan.labels_folder(named, place) == "desk/bottle"
+    assert (plan.missing_labels(named, [place]) or "").startswith("desk/bottle: no labels")
 
 
 @pytest.mark.parametrize("run", OVERLAYS)

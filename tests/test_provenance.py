@@ -74,3 +74,9 @@ def test_stamp_holds_only_what_determines_a_result(package: Path) -> None:
         "adclick.commands.go", settings={"a": 2}, inputs={"x": "ab"}, seed=0
     )
     assert provenance.digest(other) != provenance.digest(made[0])
+
+
+def test_compiled_matching_is_bound_to_its_compiler() -> None:
+    reached = provenance.reachable_libraries("adclick.commands.compute_residuals")
+    assert {"numba", "numpy", "timm", "torch"} <= set(reached)
+    assert "numba" not in provenance.reachable_libraries("adclick.commands.make_manifest")

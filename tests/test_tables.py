@@ -176,6 +176,24 @@ def test_published_rows_are_shown_only_where_a_method_was_run():
     assert cell(table, "AP", Category="cable", Method="unsupervised") == "not run"
 
 
+def test_later_work_has_rows_of_its_own_that_are_not_ranked_and_say_their_source():
+    record = map_record("ksdd2", "surface", "weak", ap=0.01)
+    place = {"datasets": {"ksdd2": ["surface"]}, "methods": ["weak"]}
+    table = build_table(6, [record], PUBLISHED, **place)
+    later = table.rows["Source"] == "later work"
+    assert table.rows[later]["Method"].tolist() == ["SuperSimpleNet"]
+    assert table.rows[later][["AP", "I-AUROC"]].to_numpy().tolist() == [["82.1", "99.5"]]
+    assert not (table.marks[later] != "").any(axis=None)
+    assert "best" in set(table.marks["AP"])  # 77.2 of the paper, though 82.1 is more
+    told = [note for note in table.notes if note.startswith("Later work, SuperSimpleNet")]
+    assert len(told) == 1
+    assert "results_avg_std.json of the code (2024); supervised; masks of all 246" in told[0]
+    assert "class=later" in to_html(table)
+    unrun = build_table(6, [], PUBLISHED, **place)
+    assert set(unrun.rows["Source"]) == {"this run"}
+    assert not any(note.startswith("Later") for note in unrun.notes)
+
+
 def test_other_data_sets_show_no_published_row():
     table = build_table(
         2,
@@ -225,7 +243,7 @@ def test_the_one_category_of_a_data_set_meets_its_published_average():
     record = map_record("ksdd2", "surface", "weak", ap=0.784, pro=0.99, auroc=0.99, image=0.97)
     table = build_table(6, [record], PUBLISHED, datasets={"ksdd2": ["surface"]}, methods=["weak"])
     assert list(table.rows["Method"]) == [
-        *("PRN", "SemiREST", "SemiREST (weak)", "Ours (weak)"),
+        *("PRN", "SemiREST", "SemiREST (weak)", "Ours (weak)", "SuperSimpleNet"),
         *("weak", "weak minus Ours (weak)"),
     ]
     assert list(table.rows.iloc[-1])[-4:] == ["0.0", "+0.4", "-0.6", "-1.0"]

@@ -33,6 +33,7 @@ TRUNK = {
     "window": 8,
     "drop_path": 0.0,
     "click_init": "visible",
+    "language_init": "default",
 }
 DECODER = {
     "click_cells": 16,

@@ -1,6 +1,6 @@
 """The frozen backbone as the commands use it: on this job's device, features image by image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adclick.config import Features
-from adclick.device import compute_device
+from adclick.device import compute_device, device_name
 from adclick.errors import InputError
 from adclick.features import Backbone, extract, first_map, load_backbone
 
@@ -32,6 +32,11 @@ def open_backbone(settings: Features, *, first_only: bool = False) -> Iterator[B
             input_px=settings.input_px,
             first_only=first_only,
         ).to(device)
+
+
+def stamp_of_parts(stamp: Mapping[str, Any], backbone: Backbone) -> dict[str, Any]:
+    """A result's stamp and the device: parts that another device made are not gone on from."""
+    return {**stamp, "device": device_name(next(backbone.buffers()).device)}
 
 
 def stream_features(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from adclick.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
-from adclick.commands.backbone import open_backbone, stream_features
+from adclick.commands.backbone import open_backbone, stamp_of_parts, stream_features
 from adclick.commands.entry import parse_job, run
 from adclick.config import ComputeResiduals
 from adclick.foreground import Foreground, joined_map
@@ -76,7 +76,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         with (
             made_in_parts(
-                target, ids=ids, specs=specs | squared, stamp=job.stamp, compute=compute
+                target,
+                ids=ids,
+                specs=specs | squared,
+                stamp=stamp_of_parts(job.stamp, backbone),
+                compute=compute,
             ) as computed,
             create_arrays(target, image_ids=ids, specs=specs, stamp=job.stamp) as file,
         ):

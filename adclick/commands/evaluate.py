@@ -81,6 +81,7 @@ def main(
     """
     if not 0 < pro_limit <= 1:
         raise InputError(f"--pro-limit {pro_limit}: must be above 0 and at most 1")
+    _check_outputs(output, per_image, per_component)
     pairs, left_out = pair_maps(maps, masks, skip_missing=skip_missing)
     score = _score_streaming if stream else _score_exactly
     scores = score(
@@ -104,6 +105,14 @@ def main(
     if output is not None:
         write_text(output, text)
     print(text if as_json else _summary(scores, pro_limit, notes), end="")
+
+
+def _check_outputs(*paths: Path | None) -> None:
+    """That no two results go to one file: the later would replace the other."""
+    files = [path.resolve() for path in paths if path is not None]
+    twice = next((path for path in files if files.count(path) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice}: named for two results; give each its own file")
 
 
 def _score_exactly(

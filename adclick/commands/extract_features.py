@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from adclick.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
-from adclick.commands.backbone import open_backbone, stream_features
+from adclick.commands.backbone import open_backbone, stamp_of_parts, stream_features
 from adclick.commands.entry import parse_job, run
 from adclick.config import ExtractFeatures
 from adclick.data.rows import train_normal_rows
@@ -46,7 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         with (
             made_in_parts(
-                target, ids=chosen, specs=specs, stamp=job.stamp, compute=compute
+                target,
+                ids=chosen,
+                specs=specs,
+                stamp=stamp_of_parts(job.stamp, backbone),
+                compute=compute,
             ) as computed,
             create_arrays(target, image_ids=chosen, specs=specs, stamp=job.stamp) as file,
         ):

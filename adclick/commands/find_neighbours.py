@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from adclick.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
-from adclick.commands.backbone import open_backbone, stream_first_maps
+from adclick.commands.backbone import open_backbone, stamp_of_parts, stream_first_maps
 from adclick.commands.entry import parse_job, run
 from adclick.config import FindNeighbours
 from adclick.parts import made_in_parts
@@ -48,7 +48,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                     yield {"histograms": found[0]}
 
             with made_in_parts(
-                target, ids=ids, specs=counts, stamp=job.stamp, compute=compute
+                target,
+                ids=ids,
+                specs=counts,
+                stamp=stamp_of_parts(job.stamp, backbone),
+                compute=compute,
             ) as computed:
                 histograms = [arrays["histograms"] for arrays in computed]
         distances = histogram_distances(np.stack(histograms), references, settings.kept_blocks)

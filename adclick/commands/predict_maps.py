@@ -9,7 +9,6 @@ import numpy as np
 
 from adclick.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
 from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.opening import open_network
 from adclick.commands.reading import defect_rows
 from adclick.config import PredictMaps
 from adclick.data.pools import defect_types
@@ -63,6 +62,8 @@ def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
         with open_arrays(job.inputs["residuals"]) as residuals:
             yield lambda row: training_free_map(residuals["lengths"][row], size_px)
         return
+    from adclick.commands.opening import open_network
+
     with (
         compute_device() as device,
         open_network(

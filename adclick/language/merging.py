@@ -32,7 +32,7 @@ def merge_into_bank(path: Path, category: str, kind: str, additions: Sequence[Ad
     chosen = [addition for phrase, addition in first.items() if phrase not in have]
     if not chosen:
         return 0
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = path.read_bytes().decode("utf-8") if path.is_file() else ""
     merged = _inserted(text, category, kind, chosen)
     if _parsed(merged) != _expected(bank, category, kind, chosen):
         raise InputError(
@@ -63,19 +63,23 @@ def _parsed(text: str) -> Any:
 
 
 def _inserted(text: str, category: str, kind: str, additions: Sequence[Addition]) -> str:
-    """The bank's text with lines for the additions after the last one that they belong to."""
+    """The bank's text with lines for the additions after the last one that they belong to; they end
+    as its first line does.
+    """
     lines = text.splitlines(keepends=True)
+    end_of_line = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
     if lines and not lines[-1].endswith("\n"):
-        lines[-1] += "\n"
+        lines[-1] += end_of_line
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     types = _value(root, category)
     phrases = _value(types, kind)
     indent = _indent(phrases, types, root)
-    new = [f"{' ' * indent[2]}- {_scalar(phrase)}  # {origin}\n" for phrase, origin in additions]
+    new = [f"{' ' * indent[2]}- {_scalar(phrase)}  # {origin}" for phrase, origin in additions]
     if phrases is None:
-        new.insert(0, f"{' ' * indent[1]}{_scalar(kind)}:\n")
+        new.insert(0, f"{' ' * indent[1]}{_scalar(kind)}:")
     if types is None:
-        new.insert(0, f"{_scalar(category)}:\n")
+        new.insert(0, f"{_scalar(category)}:")
+    new = [line + end_of_line for line in new]
     holder = next((node for node in (phrases, types, root) if node is not None), None)
     end = len(lines) if holder is None else _last_line(holder)
     return "".join([*lines[:end], *new, *lines[end:]])

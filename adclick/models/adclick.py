@@ -14,7 +14,13 @@ from torch.nn import functional
 from adclick.models.click_stem import ClickInit, ClickStem
 from adclick.models.head import PyramidHead
 from adclick.models.image_stem import ImageStem
-from adclick.models.neck import NECK_STRIDES, TOKEN_STRIDE, LanguageInjection, SimplePyramid
+from adclick.models.neck import (
+    NECK_STRIDES,
+    TOKEN_STRIDE,
+    LanguageInit,
+    LanguageInjection,
+    SimplePyramid,
+)
 from adclick.models.trunk import ResidualTrunk
 from adclick.models.vision_language import LanguageSizes, VisionLanguageSwin
 
@@ -145,6 +151,7 @@ def build_adclick(
     drop_path: float,
     click_init: ClickInit,
     click_cells: int | None,
+    language_init: LanguageInit,
     neck_channels: Sequence[int],
     neck_strides: Sequence[int],
     head_hidden: int,
@@ -184,6 +191,7 @@ def build_adclick(
         injection = LanguageInjection(
             language_channels=[vision_language.dims[stage] for stage in stages],
             neck_channels=neck_channels,
+            init=language_init,
         )
     return ADClick(
         trunk=trunk,

@@ -1,6 +1,7 @@
 """ADClick-Seg: residual, language and clicks to an anomaly map; see `build_adclick_seg`."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from adclick.models.click_stem import ClickInit, ClickStem
 from adclick.models.image_stem import ImageStem
+from adclick.models.neck import LanguageInit
 from adclick.models.trunk import ResidualTrunk
 from adclick.models.vision_language import LanguageSizes, VisionLanguageSwin
 
@@ -16,11 +18,17 @@ LANGUAGE_STAGES = 2  # not in the paper's figure; its first code concatenates th
 
 
 class LanguageStem(nn.Module):
-    """Language tokens: the maps resized to the tokens' grid, concatenated, one 1x1 convolution."""
+    """Language tokens: the maps resized to the tokens' grid, concatenated, one 1x1 convolution.
 
-    def __init__(self, *, language_channels: int, dim: int) -> None:
+    With `init="silent"` the convolution starts at zero: an untrained branch adds nothing.
+    """
+
+    def __init__(self, *, language_channels: int, dim: int, init: LanguageInit = "default") -> None:
         super().__init__()
         self.projection = nn.Conv2d(language_channels, dim, 1)
+        if init == "silent":
+            nn.init.zeros_(self.projection.weight)
+            nn.init.zeros_(cast("Tensor", self.projection.bias))
 
     def forward(
         self, maps: list[Float[Tensor, "batch _ _ _"]], size: tuple[int, int]
@@ -178,6 +186,7 @@ def build_adclick_seg(
     window: int,
     drop_path: float,
     click_init: ClickInit,
+    language_init: LanguageInit,
     shortcut: bool,
     image_channels: Sequence[int] | None,
     language: LanguageSizes | None,
@@ -208,7 +217,9 @@ def build_adclick_seg(
     vision_language, language_stem = None, None
     if language is not None:
         vision_language = VisionLanguageSwin(image_px=image_px, stages=LANGUAGE_STAGES, **language)
-        language_stem = LanguageStem(language_channels=sum(vision_language.dims), dim=dim)
+        language_stem = LanguageStem(
+            language_channels=sum(vision_language.dims), dim=dim, init=language_init
+        )
     return ADClickSeg(
         trunk=trunk,
         click_stem=click_stem,

@@ -1,5 +1,5 @@
-"""Toy photographs with known defects, and a model of them that answers at once: for the page's tests,
-which are about the page and the server, not about what a network has learnt.
+"""Toy photographs with known defects, and a model of them that answers at once: for tests that are
+about the page and the server, not about what a network has learnt.
 """
 
 from collections.abc import Sequence

@@ -376,6 +376,15 @@ def test_options_out_of_range_and_masks_of_one_class_are_refused(maps, category,
     assert "no defective pixel" in refused(maps, category, "--skip-missing")
 
 
+def test_one_file_for_two_results_is_refused(tmp_path, maps, category, refused) -> None:
+    for other in (tmp_path / "result", tmp_path / "nowhere/../result"):
+        told = refused(
+            maps, category, "--per-image", str(tmp_path / "result"), "--per-component", str(other)
+        )
+        assert "named for two results" in told
+    assert not (tmp_path / "result").exists()
+
+
 def test_a_range_that_cannot_be_counted_is_one_line(maps, category, refused) -> None:
     spoil(maps / "hole/000.npy", 1e35)
     assert "--stream: scores from" in refused(maps, category, "--stream")

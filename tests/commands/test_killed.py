@@ -101,3 +101,19 @@ def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(
     assert [item.name for item in tmp_path.iterdir()] == [made.name]
     with open_arrays(made) as file:
         assert len(seen) == looks + len(image_ids(file)) - 2
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_parts_that_another_device_made_are_made_anew(
+    config: Config, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = steps(config)["find_neighbours real"]
+    argv = step.argv(config, folder, into=tmp_path)
+    in_a_process_of_its_own(lambda: run_and_die(step, argv, "first_map", images=3))
+    monkeypatch.setattr(backbone, "device_name", lambda device: f"not {device}")
+    seen, look = [], backbone.first_map
+    monkeypatch.setattr(backbone, "first_map", lambda *given: seen.append(0) or look(*given))
+    step.run(config, folder, into=tmp_path)
+    name = next(iter(step.outputs))
+    with open_arrays(tmp_path / f"{name}.h5") as file:
+        assert len(seen) == len(image_ids(file))

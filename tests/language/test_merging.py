@@ -57,6 +57,15 @@ def test_new_lines_follow_the_last_phrase_and_say_where_they_are_from(tmp_path: 
     assert read_bank(path)["washer"]["scratch"][2:] == tuple(phrase for phrase, _ in NEW)
 
 
+def test_line_endings_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "bank.yaml"
+    path.write_bytes(BANK.replace("\n", "\r\n").encode())
+    assert merge_into_bank(path, "washer", "dent", NEW) == 2
+    after = path.read_bytes()
+    assert after.count(b"\r\n") == after.count(b"\n") == BANK.count("\n") + 3
+    assert len(read_bank(path)["washer"]["dent"]) == 2
+
+
 @pytest.mark.parametrize(
     ("category", "kind", "expected"),
     [

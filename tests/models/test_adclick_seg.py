@@ -27,6 +27,7 @@ SIZES = {
     "window": 4,
     "drop_path": 0.0,
     "click_init": "visible",
+    "language_init": "default",
     "shortcut": False,
     "image_channels": None,
     "language": LANGUAGE,
@@ -41,6 +42,7 @@ PAPER = {
     "window": 8,
     "drop_path": 0.1,
     "click_init": "default",
+    "language_init": "default",
     "shortcut": False,
     "image_channels": None,
     "language": {

@@ -37,6 +37,7 @@ SEG_SIZES = {
     "window": 4,
     "drop_path": 0.0,
     "click_init": "visible",
+    "language_init": "default",
     "shortcut": True,
     "image_channels": (4, 4, 6),
     "language": LANGUAGE,

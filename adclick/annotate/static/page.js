@@ -16,6 +16,7 @@ const TOLD_MS = 5_000;
 const SETTLED_MS = 350; // a threshold that keys have moved is sent when they rest
 const LARGEST_PNG = 9_000_000;
 const LARGEST_BRUSH = 120;
+const BRUSH_SHARE = 0.02; // of the image's shorter side, until somebody chooses a size
 
 /**
  * @template {HTMLElement} T
@@ -63,6 +64,7 @@ let session = null;
 let cuttable = null;
 let opening = 0;
 let finishing = false;
+let radiusChosen = false;
 let connected = true;
 let touched = performance.now();
 
@@ -170,6 +172,7 @@ function begin(opened) {
   byId("image-name").title = key;
   byId("image-size").textContent = `${state.width} × ${state.height}`;
   stage.reset(state.width, state.height);
+  if (!radiusChosen) setRadius(Math.min(state.width, state.height) * BRUSH_SHARE);
   queue.select(key);
   pictures.keepOnly([key, queue.next(key, me())]);
   for (const what of ["residual", "neighbour"]) depict(key, what);
@@ -479,6 +482,12 @@ function setRadius(radius) {
   stage.redraw();
 }
 
+/** @param {number} radius */
+function chooseRadius(radius) {
+  radiusChosen = true;
+  setRadius(radius);
+}
+
 /** @param {number} opacity */
 function setOpacity(opacity) {
   stage.opacity = Math.min(Math.max(opacity, 0), 1);
@@ -529,7 +538,7 @@ function setTheme(theme) {
   memory.set("theme", theme);
 }
 
-const mainBox = () => stage.main.element.getBoundingClientRect();
+const mainBox = () => stage.box(stage.main);
 /** @param {number} factor */
 function zoom(factor) {
   const box = mainBox();
@@ -574,8 +583,8 @@ const COMMANDS = {
   click: () => setTool("click"),
   brush: () => setTool("brush"),
   erase: () => setTool("erase"),
-  smaller: () => setRadius(stage.radius / 1.25),
-  larger: () => setRadius(Math.max(stage.radius + 1, stage.radius * 1.25)),
+  smaller: () => chooseRadius(Math.min(stage.radius - 1, stage.radius / 1.25)),
+  larger: () => chooseRadius(Math.max(stage.radius + 1, stage.radius * 1.25)),
   undo: () => session?.state && (session.state.can_undo || session.waiting.length) && send({ kind: "undo" }),
   redo: () => session?.state && (session.state.can_redo || session.waiting.length) && send({ kind: "redo" }),
   new: () => session?.state.objects.length && send({ kind: "object", id: null }),
@@ -712,7 +721,7 @@ function wire() {
       byId("stage").focus({ preventScroll: true });
     }
   });
-  input("size").addEventListener("input", () => setRadius(Number(input("size").value)));
+  input("size").addEventListener("input", () => chooseRadius(Number(input("size").value)));
   input("opacity").addEventListener("input", () => setOpacity(Number(input("opacity").value)));
   input("threshold").addEventListener("input", previewThreshold);
   input("threshold").addEventListener("change", recordThreshold);
