@@ -1,12 +1,14 @@
-# demo: two commands' worth of everything; test, check: what CI runs; bench: the measured claims
-# (PARTS="matching metrics": some of them).
+# demo: two commands' worth of everything; annotate: label a category of it in the browser; test, check:
+# what CI runs; bench: the measured claims (PARTS="matching metrics": some of them); soak: half an hour of
+# labelling by two browsers, with kills.
 PYTHON ?= python3.11
 BIN := .venv/bin
 RUN ?= demo
 CORES ?= all
+CATEGORY ?= toy/capsule
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --configfile config/$(RUN).yaml --cores $(CORES)
 
-.PHONY: demo report test check bench setup $(foreach n,1 2 3 4 5 6 7 8,table$(n))
+.PHONY: demo report annotate test check bench soak setup $(foreach n,1 2 3 4 5 6 7 8,table$(n))
 
 .venv/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -24,6 +26,9 @@ demo: setup
 report: setup
 	$(SNAKEMAKE) --report results/$(RUN)/report.html
 
+annotate: setup
+	$(BIN)/adclick annotate results/$(RUN)/$(CATEGORY)
+
 table1 table2 table3 table4 table5 table6 table7 table8: setup
 	$(SNAKEMAKE) $@
 	@cat results/$(RUN)/tables/$@.md
@@ -37,6 +42,9 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/python -m tests.lint_workflow
+
+soak: setup
+	$(BIN)/python -m tests.browser.soak --minutes $(or $(MINUTES),30)
 
 bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json

@@ -101,6 +101,150 @@ def evaluate(
     )
 
 
+@app.command(name="export-model")
+def export_model(
+    category: Annotated[
+        Path, typer.Argument(metavar="CATEGORY", help="results/<run>/<data set>/<category>")
+    ],
+    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="such as finetuned_lang, weak")],
+    *,
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="the model folder to write")],
+    seed: Annotated[int, typer.Option(help="which of the run's seeds")] = 0,
+) -> None:
+    """Collect what a trained network needs, so that it can be used on new pictures anywhere.
+
+    The folder holds weights, backbone, the normal images with their features, the words of each
+    defect type, and model.json, which says what it is. `adclick predict` and `adclick annotate`
+    read it and nothing else.
+
+    \b
+    Examples:
+      adclick export-model results/demo/toy/capsule finetuned_lang --output models/capsule
+      adclick export-model results/demo/toy/capsule weak --seed 0 --output models/capsule-detector
+    """
+    from adclick.commands.export_model import describe_folder
+    from adclick.commands.export_model import export_model as verb
+
+    verb(category, variant, seed=seed, output=output)
+    print(describe_folder(output))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Option(metavar="FOLDER", help="a detector's model folder")],
+    images: Annotated[Path, typer.Option(metavar="DIR", help="photographs, also in subfolders")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="where maps and scores are written")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="of areas and outlines; default: the model's"),
+    ] = None,
+    overlays: Annotated[bool, typer.Option(help="draw every map over its picture")] = True,
+) -> None:
+    """Find defects in a folder of photographs, without any click.
+
+    DIR/maps holds a float32 .tiff a picture, at its own size, as `adclick evaluate --maps` reads
+    them; DIR/overlays a PNG to look at; DIR/scores.csv each picture's score and its area above the
+    threshold. Pictures that cannot be read are named and skipped (exit code 1).
+
+    \b
+    Examples:
+      adclick predict --model models/capsule-detector --images photos --output found
+      adclick predict --model models/bottle --images mvtec/bottle/test --output found --no-overlays
+    """
+    from adclick.commands.predict import predict as verb
+
+    verb(model, images, output, threshold=threshold, overlays=overlays)
+
+
+@app.command()
+def annotate(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CATEGORY]", help="results/<run>/<data set>/<category> of a run"),
+    ] = None,
+    *,
+    model: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="a model folder (adclick export-model)")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="the pictures to label, also in subfolders")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="where labels are written and found again")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="masks to start from, as <image>.png")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="of a run: which trained network")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of a run: which of its seeds")] = 0,
+    host: Annotated[str, typer.Option(help="other than this machine needs a token")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(help="default: the first free one from 8765", min=1, max=65535)
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="what a browser must show; made up for other hosts")
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="open the page in a browser")
+    ] = True,
+) -> None:
+    """Label defects in the browser, with a few clicks each.
+
+    Serves a page on this machine. Every click is on disk before it is answered: a closed page, a
+    killed server or a lost connection lose nothing. Labels are <image>.png (0 and 255) and
+    <image>.json; `adclick export-labels` turns them into other formats.
+
+    \b
+    Examples:
+      adclick annotate results/demo/toy/capsule
+      adclick annotate --model models/bottle --images photos --labels labels
+    """
+    from adclick.commands.annotate import main as verb
+
+    verb(
+        run=run,
+        model=model,
+        images=images,
+        labels=labels,
+        masks=masks,
+        variant=variant,
+        seed=seed,
+        host=host,
+        port=port,
+        token=token,
+        open_page=open_page,
+    )
+
+
+@app.command(name="export-labels")
+def export_labels(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="a folder of labels")],
+    *,
+    images: Annotated[Path, typer.Option(metavar="DIR", help="the pictures that were labelled")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="a new folder")],
+    form: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="mvtec, coco, yolo, anomalib or png")
+    ] = "mvtec",
+) -> None:
+    """Write labels as other software reads them.
+
+    mvtec: test/<type> and ground_truth/<type>/<stem>_mask.png. anomalib: the same and a CSV with
+    its columns. coco: annotations.json with run-length masks. yolo: segmentation polygons. png:
+    masks, index masks of the types and classes.json. Only finished images (done and normal) are
+    written.
+
+    \b
+    Examples:
+      adclick export-labels labels --images photos --output bottle --format mvtec
+      adclick export-labels labels --images photos --output coco --format coco
+    """
+    from adclick.commands.export_labels import main as verb
+
+    verb(labels, images=images, output=output, form=form)
+
+
 app.add_typer(prompts.app, name="prompts")
 app.command()(convert_weights)
 

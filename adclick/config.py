@@ -19,6 +19,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$")]
 
 
+ClickPeer = Literal["threshold", "random_walker", "grabcut"]
+
+
 class Section(BaseModel):
     """A part of the configuration: immutable, no unknown keys."""
 
@@ -36,6 +39,7 @@ class Dataset(Section):
     split: str
     training_defects: Count
     empty_masks: Literal["error", "drop", "normal"]
+    labels: str | None
 
 
 class Toy(Section):
@@ -157,14 +161,20 @@ class Language(Section):
 
 
 class ResidualInput(Section):
-    """What the network sees of a residual: its square, optionally normalised, averaged in groups,
-    log1p.
+    """What the network sees of a residual: its square, optionally normalised by that of normal
+    images (per channel, or per group of channels), averaged in groups, log1p.
     """
 
-    normalise: bool
+    normalise: Literal["channel", "group"] | None
     clamp: NonNegative | None
     groups: Positive | None
     log: bool
+
+    @model_validator(mode="after")
+    def _groups_are_given(self) -> "ResidualInput":
+        if self.normalise == "group" and self.groups is None:
+            raise ValueError("normalise: group needs `groups`, the number of groups")
+        return self
 
 
 class Network(Section):
@@ -176,6 +186,11 @@ class Network(Section):
     window: Positive
     drop_path: Share
     click_init: Literal["default", "visible"]
+    language_init: Literal["default", "silent"]
+    residual_shortcut: bool
+    detector_image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
+    click_cells: Positive | None
+    image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     neck_channels: list[Positive]
     neck_strides: list[Positive]
     head_hidden: Positive
@@ -220,18 +235,27 @@ class Training(Section):
 
 
 class AdclickVariant(Section):
-    """A row of tables 1 and 7. `residual: false` zeroes the residual, to show what it is worth."""
+    """A row of tables 1 and 7. `inputs` other than the residual show what the residual is worth;
+    `pretrain: false` trains on the category's simulated defects from nothing.
+    """
 
     language: bool
+    pretrain: bool
     finetune: bool
-    residual: bool
+    inputs: Literal["residual", "image", "both"]
     matching: Name | None
+
+    @model_validator(mode="after")
+    def _is_trained(self) -> "AdclickVariant":
+        if not (self.pretrain or self.finetune):
+            raise ValueError("pretrain and finetune are both false: the network would be untrained")
+        return self
 
 
 class SegTraining(Section):
     """How an ADClick-Seg variant is trained, whatever residuals it reads."""
 
-    supervision: Literal["unsupervised", "weak", "full"]
+    supervision: Literal["unsupervised", "weak", "full", "box", "human"]
     pretrain: bool
     iis: bool
     language: bool
@@ -239,9 +263,21 @@ class SegTraining(Section):
 
 
 class SegVariant(SegTraining):
-    """A row of tables 2-6 and 8."""
+    """A row of tables 2-6 and 8, or, with fewer images or another number of clicks than the run's,
+    a point of the figure of what labels buy.
+    """
 
     matching: Name | None
+    labelled_images: Positive | None
+    label_clicks: Positive | None
+
+    @model_validator(mode="after")
+    def _labels_are_read(self) -> "SegVariant":
+        if self.label_clicks is not None and self.supervision != "weak":
+            raise ValueError("label_clicks: only labels of supervision weak have clicks")
+        if self.labelled_images is not None and self.supervision == "unsupervised":
+            raise ValueError("labelled_images: supervision unsupervised reads no label")
+        return self
 
 
 class Clicks(Section):
@@ -253,11 +289,38 @@ class Clicks(Section):
     label_clicks: Positive
 
 
+class Robot(Section):
+    """A robot user: where it clicks, what share of its clicks has the wrong sign, and how often
+    each image is clicked anew.
+    """
+
+    place: Literal["deepest", "inside"]
+    wrong: Share
+    draws: Positive
+
+    @model_validator(mode="after")
+    def _draws_differ(self) -> "Robot":
+        if self.draws > 1 and self.place == "deepest" and self.wrong == 0:
+            raise ValueError("draws of a robot that draws nothing are all equal; set draws to 1")
+        return self
+
+
+PROTOCOL = "deepest"
+PROTOCOL_ROBOT = Robot(place="deepest", wrong=0, draws=1)
+
+
 class Detection(Section):
     """Zero-click maps: smoothing and foreground weighting."""
 
     smoothing_px: NonNegative
     foreground_exponent: NonNegative
+
+
+class Sliding(Section):
+    """Windows of a map: their side as a share of the grid's, and their step as a share of it."""
+
+    window: Annotated[float, Field(gt=0, le=1)]
+    step: Annotated[float, Field(gt=0, le=1)]
 
 
 class Config(Section):
@@ -290,12 +353,17 @@ class Config(Section):
     adclick_variants: dict[Name, AdclickVariant]
     adclick_seg_variants: dict[Name, SegVariant]
     run_adclick: list[Name]
-    run_click_peers: list[Literal["threshold"]]
+    run_click_peers: list[ClickPeer]
     run_adclick_seg: list[Name]
+    run_sliding: list[Name]
     run_map_peers: list[Name]
     label_with: Name
     clicks: Clicks
+    robots: dict[Name, Robot]
+    run_robots: list[Name]
+    robot_methods: list[Name]
     detection: Detection
+    sliding: Sliding
     tables: dict[int, list[Name]]
     figure_cases: Positive
     titles: dict[str, str]
@@ -321,6 +389,11 @@ class Config(Section):
         _require("run_datasets", self.run_datasets, self.datasets)
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
+        _require("run_robots", self.run_robots, self.robots)
+        _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
+        taken = [name for name in self.sliding_methods if name in self.adclick_seg_variants]
+        if taken:
+            raise ValueError(f"adclick_seg_variants: {taken} are the names of sliding maps")
         _require("label_with", [self.label_with], self.adclick_variants)
         for number, names in self.tables.items():
             _require(f"tables.{number}", names, {name: None for name in self.run_datasets})
@@ -335,6 +408,16 @@ class Config(Section):
             )
         whole = [entry for entry in listed if "/" not in entry]
         _require("pretrain_on", whole, self.datasets)
+        return self
+
+    @model_validator(mode="after")
+    def _robots_are_others_than_the_protocols(self) -> "Config":
+        known = [name for name, robot in self.robots.items() if robot == PROTOCOL_ROBOT]
+        if known or PROTOCOL in self.robots:
+            raise ValueError(
+                f"robots.{(known or [PROTOCOL])[0]}: the user of the protocol is always run, under"
+                f" the name {PROTOCOL}; define others"
+            )
         return self
 
     @model_validator(mode="after")
@@ -375,6 +458,14 @@ class Config(Section):
     def grid(self) -> int:
         """Side of the residual grid, in patches."""
         return self.size_px // self.features.stride
+
+    @property
+    def sliding_methods(self) -> dict[str, str]:
+        """The methods whose maps are made of sliding windows, and the variant of each, which is
+        run.
+        """
+        run = [name for name in self.run_sliding if name in self.run_adclick_seg]
+        return {f"{name}_sliding": name for name in run}
 
     @property
     def map_peers(self) -> dict[str, str]:
@@ -504,7 +595,7 @@ class TrainAdclick(Section):
     language: bool
     text_channels: int
     residual_channels: int
-    residual: bool
+    inputs: Literal["residual", "image", "both"]
     residual_input: ResidualInput
     network: Network
     vision_language: VisionLanguage
@@ -517,10 +608,14 @@ class TrainAdclick(Section):
 
 
 class SimulateClicks(Section):
-    """Settings of `simulate_clicks`; `detection` for the thresholded training-free map alone."""
+    """Settings of `simulate_clicks`; without a `peer` the method is a network, and `detection` is
+    for the thresholded training-free map alone.
+    """
 
     category: str
     clicks: Clicks
+    robot: Robot
+    peer: ClickPeer | None
     detection: Detection | None
 
 
@@ -530,16 +625,24 @@ class EvaluateClicks(Section):
     dataset: str
     category: str
     method: str
+    robot: str
 
 
 class LabelDefects(Section):
     """Settings of `label_defects`."""
 
     category: str
-    supervision: Literal["weak", "full"]
+    supervision: Literal["weak", "full", "box"]
+    labelled_images: int | None
     threshold: float
     radius_px: float
     label_clicks: int
+
+
+class CollectLabels(Section):
+    """Settings of `collect_labels`."""
+
+    size_px: int
 
 
 class ExpandDefects(Section):
@@ -575,7 +678,9 @@ class PredictMaps(Section):
     category: str
     method: str
     size_px: int
+    stride: int
     detection: Detection
+    sliding: Sliding | None
 
 
 class EvaluateMaps(Section):
@@ -594,6 +699,17 @@ class MakeTable(Section):
     datasets: dict[str, list[str]]
     methods: list[str]
     switches: dict[str, dict[str, Any]]
+    scale_note: str
+    scale: dict[str, str]
+    titles: dict[str, str]
+
+
+class MakeRobotTable(Section):
+    """Settings of `make_robot_table`."""
+
+    datasets: dict[str, list[str]]
+    methods: list[str]
+    robots: dict[str, Robot]
     scale_note: str
     scale: dict[str, str]
     titles: dict[str, str]
@@ -622,6 +738,24 @@ class MakeMapFigures(Section):
     columns: list[str]
     methods: list[str]
     shown: str
+    titles: dict[str, str]
+
+
+class LabelCost(Section):
+    """What the labels of a method cost: pictures, and clicks on each (0: painted, or none)."""
+
+    method: str
+    supervision: Literal["unsupervised", "weak", "full", "box"]
+    images: int
+    clicks: int
+
+
+class MakeLabelCosts(Section):
+    """Settings of `make_label_costs`."""
+
+    dataset: str
+    category: str
+    costs: list[LabelCost]
     titles: dict[str, str]
 
 

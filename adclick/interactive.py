@@ -1,27 +1,32 @@
 """One image opened for clicking: what no click changes is computed once, so a click is cheap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from adclick.clicks import Click, click_disks
+from adclick.clicks import Click
+from adclick.diffusion import PictureGraph, picture_graph
 from adclick.models.adclick import ADClick
 from adclick.models.adclick_seg import ADClickSeg
 from adclick.models.vision_language import normalise_image
-from adclick.network_input import ResidualForm, network_input
+from adclick.network_input import ResidualForm, click_maps, network_input
 
 
 @dataclass(frozen=True)
 class Session:
-    """An opened image: residual tokens and language-vision maps, computed once, wait for clicks."""
+    """An opened image: residual tokens, language-vision maps and, where the model diffuses clicks,
+    the picture's graph, computed once, wait for clicks. See `start_session`.
+    """
 
     model: ADClick | ADClickSeg
     tokens: Tensor
     maps: list[Tensor]
+    graph: PictureGraph | None
     shape: tuple[int, int]
     radius_px: float
 
@@ -34,15 +39,17 @@ class Session:
         `previous` is the last probability map (M_{t-1} of Eq. 1), or any mask to start from; None =
         empty. Clicks are in pixels of the network's input.
         """
-        disks = torch.from_numpy(click_disks(clicks, shape=self.shape, radius_px=self.radius_px))
-        last = (
-            torch.zeros(self.shape)
-            if previous is None
-            else torch.from_numpy(np.asarray(previous, np.float32))
+        given = click_maps(
+            clicks, previous, shape=self.shape, radius_px=self.radius_px, graph=self.graph
         )
-        given = torch.cat([last[None], disks])[None].to(self.tokens.device)
-        logits = self.model.decode(self.tokens, given, self.maps)
+        batch = torch.from_numpy(given[None]).to(self.tokens.device)
+        logits = self.model.decode(self.tokens, batch, self.maps)
         return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
+
+
+def trained_form(settings: Mapping[str, Any]) -> ResidualForm:
+    """The form of residual that a network was trained on, from the settings in its file."""
+    return ResidualForm(**settings["residual_input"])
 
 
 @torch.no_grad()
@@ -66,9 +73,23 @@ def open_image(
     """
     model.to(device).eval()
     inputs = network_input(residual[None], scale[None], form, device)
-    tokens = model.embed_residual(inputs)
     pictures = normalise_image(torch.from_numpy(image[None]).to(device))
+    tokens = model.embed(inputs, pictures)
     maps = model.language_maps(
         pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
     )
-    return Session(model, tokens, maps, (image.shape[0], image.shape[1]), radius_px)
+    return start_session(model, tokens, maps, image=image, radius_px=radius_px)
+
+
+def start_session(
+    model: ADClick | ADClickSeg,
+    tokens: Float[Tensor, "1 dim grid grid"],
+    maps: list[Float[Tensor, "batch _ _ _"]],
+    *,
+    image: UInt8[np.ndarray, "height width 3"],
+    radius_px: float,
+) -> Session:
+    """A session on what `open_image` has computed of an image."""
+    cells = model.click_cells
+    graph = None if cells is None else picture_graph(image, cells=cells)
+    return Session(model, tokens, maps, graph, (image.shape[0], image.shape[1]), radius_px)

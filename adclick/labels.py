@@ -1,9 +1,10 @@
-"""From probabilities to training labels: confidence discs and label abandon."""
+"""From probabilities to training labels: confidence discs and label abandon; boxes of masks."""
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
-from jaxtyping import Float, Int8
+from jaxtyping import Bool, Float, Int8
 
 from adclick.clicks import Click
 
@@ -50,6 +51,20 @@ def abandon(
     labels[probability > as_stored(0.5 + delta)] = 1
     labels[probability < as_stored(0.5 - delta)] = 0
     return labels
+
+
+def boxes(truth: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """The upright bounding boxes of a mask's connected pieces (corners connect), filled: the label
+    of someone who draws boxes. Every pixel of a box counts as defective.
+
+    Source: the kind of weak label that SemiREST (arXiv 2306.03492) proposes; its semi-supervised
+    loss for the pixels inside is not repeated.
+    """
+    _, _, stats, _ = cv2.connectedComponentsWithStats(truth.astype(np.uint8), connectivity=8)
+    filled = np.zeros(truth.shape, bool)
+    for left, top, width, height, _ in np.asarray(stats)[1:]:
+        filled[top : top + height, left : left + width] = True
+    return filled
 
 
 def _near(

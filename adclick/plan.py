@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from adclick.config import (
+    PROTOCOL,
+    PROTOCOL_ROBOT,
     AdclickVariant,
     Batch,
+    CollectLabels,
     ComputeResiduals,
     Config,
     DrawToy,
@@ -26,13 +29,17 @@ from adclick.config import (
     FitForeground,
     FitRetrieval,
     GeneratePrompts,
+    LabelCost,
     LabelDefects,
     MakeClickFigures,
+    MakeLabelCosts,
     MakeManifest,
     MakeMapFigures,
+    MakeRobotTable,
     MakeTable,
     MakeTrainingFigure,
     PredictMaps,
+    Robot,
     Section,
     SegTraining,
     SegVariant,
@@ -48,10 +55,13 @@ from adclick.errors import InputError
 from adclick.provenance import digest
 
 REAL, SIMULATED = "real", "simulated"
-TRUE_LABELS, CLICKED_LABELS = "full", "weak_"
+HUMAN = "human"  # the labels that a person made
 SORTED_SPLIT = "sorted"
 NOTHING = "none"  # the method that a figure shows when the run has none
 NETWORK_TITLES = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
+PICTURE_PEERS = ("random_walker", "grabcut")
+INPUT_SUFFIXES = {"residual": "", "image": "_image", "both": "_both"}
+ROBOT_TABLE, ROBOT_TABLE_LIKE = "honest_clicks", 1  # its data sets are those of table 1
 CLICK_TABLES, UNSUPERVISED_TABLES, ABLATIONS = (1, 7), (2, 3), (7, 8)
 
 
@@ -119,7 +129,7 @@ def map_matching(config: Config, method: str) -> str:
     """The name of the matching whose residuals a detection method reads."""
     if method in config.map_peers:
         return config.map_peers[method]
-    return matching_of(config, config.adclick_seg_variants[method])
+    return matching_of(config, config.adclick_seg_variants[trained_variant(config, method)])
 
 
 def residuals_file(config: Config, place: str, matching: str, source: str) -> str:
@@ -134,9 +144,12 @@ def adclick_pretraining(variant: AdclickVariant) -> str:
     """The name of the pretraining that a variant starts from: variants with equal settings share
     it.
     """
-    return ("language" if variant.language else "plain") + (
-        "" if variant.residual else "_no_residual"
-    )
+    return ("language" if variant.language else "plain") + INPUT_SUFFIXES[variant.inputs]
+
+
+def trained_variant(config: Config, method: str) -> str:
+    """The ADClick-Seg variant whose network makes a method's maps: itself, or slid over windows."""
+    return config.sliding_methods.get(method, method)
 
 
 def seg_pretraining(variant: SegVariant) -> str:
@@ -193,6 +206,8 @@ def initial_weights(
         return {}
     if network == "adclick":
         click_variant = config.adclick_variants[name]
+        if not click_variant.pretrain:
+            return {}
         matching, shared = matching_of(config, click_variant), adclick_pretraining(click_variant)
     else:
         variant = config.adclick_seg_variants[name]
@@ -226,7 +241,11 @@ def detector_inputs(
 
 
 def click_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
-    """The network of a click method, if it has one, and the real images' residuals."""
+    """The network of a click method, if it has one, and the residuals of the real images, if it
+    reads them.
+    """
+    if method in PICTURE_PEERS:
+        return {}
     residuals = residuals_file(config, place, click_matching(config, method), REAL)
     if method in config.run_click_peers:
         return {"residuals": residuals}
@@ -239,7 +258,8 @@ def detection_inputs(config: Config, place: str, method: str, seed: int | str) -
     residuals = residuals_file(config, place, map_matching(config, method), REAL)
     if method in config.run_map_peers:
         return {"residuals": residuals}
-    folder = f"{category_folder(config, place)}/train_adclick_seg/{method}/seed{seed}"
+    name = trained_variant(config, method)
+    folder = f"{category_folder(config, place)}/train_adclick_seg/{name}/seed{seed}"
     return {"residuals": residuals, **_network(config, place, f"{folder}/weights.safetensors")}
 
 
@@ -251,26 +271,74 @@ def _network(config: Config, place: str, weights: str) -> dict[str, str]:
 
 
 def label_names(config: Config) -> list[str]:
-    """Names of the labels that training defects may have: true ones, or clicked by a matching."""
-    return [TRUE_LABELS, *(f"{CLICKED_LABELS}{name}" for name in config.matchings)]
+    """Names of the labels that training defects may have, each once: those of some variant."""
+    named = [labels_of(config, variant) for variant in config.adclick_seg_variants.values()]
+    return list(dict.fromkeys(name for name in named if name is not None))
 
 
 def labels_of(config: Config, variant: SegVariant) -> str | None:
-    """The name of the labels that a variant learns from: weak ones by its own matching; None
-    without supervision.
+    """The name of the labels that a variant learns from: weak ones by its own matching, and of how
+    many images and clicks where it has numbers of its own; None without supervision.
     """
     if variant.supervision == "unsupervised":
         return None
-    clicked = f"{CLICKED_LABELS}{matching_of(config, variant)}"
-    return clicked if variant.supervision == "weak" else TRUE_LABELS
+    if variant.supervision == HUMAN:
+        return HUMAN
+    clicked = f"weak_{matching_of(config, variant)}"
+    name = clicked if variant.supervision == "weak" else variant.supervision
+    for key, count in (("images", variant.labelled_images), ("clicks", variant.label_clicks)):
+        name += "" if count is None else f"_{count}{key}"
+    return name
+
+
+def _variant_of_labels(config: Config, labels: str) -> SegVariant:
+    """Some variant that learns from these labels: all of them say the same of the labels."""
+    variants = config.adclick_seg_variants.values()
+    return next(variant for variant in variants if labels_of(config, variant) == labels)
 
 
 def labelling_inputs(config: Config, place: str, labels: str, seed: int | str) -> dict[str, str]:
-    """The network that clicks labels and the residuals that it sees; true labels need neither."""
-    if labels == TRUE_LABELS:
+    """The network that clicks labels and the residuals that it sees; other labels need neither."""
+    variant = _variant_of_labels(config, labels)
+    if variant.supervision != "weak":
         return {}
-    name = labeller(config, labels.removeprefix(CLICKED_LABELS))
-    return click_inputs(config, place, name, seed)
+    return click_inputs(config, place, labeller(config, matching_of(config, variant)), seed)
+
+
+def labels_file(config: Config, place: str, labels: str, seed: int | str) -> str:
+    """The labels by their name: a person's, which no seed changes, or a stage's."""
+    folder = category_folder(config, place)
+    if labels == HUMAN:
+        return f"{folder}/collect_labels/labels.h5"
+    return f"{folder}/label_defects/{labels}/seed{seed}/labels.h5"
+
+
+def labels_folder(config: Config, place: str) -> str:
+    """Where a person's labels of a category are: below the folder that the data set names, or where
+    `adclick annotate` puts those of the run.
+    """
+    dataset, category = place.split("/")
+    named = config.datasets[dataset].labels
+    return (
+        f"{category_folder(config, place)}/annotate/labels"
+        if named is None
+        else f"{named}/{category}"
+    )
+
+
+def missing_labels(config: Config, unread: Iterable[str]) -> str | None:
+    """What to do about the first category whose labels are to be read and are not there; `unread`
+    are places.
+    """
+    for place in unread:
+        folder = labels_folder(config, place)
+        if not Path(folder).is_dir():
+            return (
+                f"{folder}: no labels of {place}; label its training defects with"
+                f" `adclick annotate {category_folder(config, place)}`, or name the folder above"
+                f" them with datasets.{place.split('/')[0]}.labels"
+            )
+    return None
 
 
 def labeller(config: Config, matching: str) -> str:
@@ -357,33 +425,106 @@ def click_methods(config: Config) -> dict[str, list[int]]:
 def map_methods(config: Config) -> dict[str, list[int]]:
     """Detection methods of the run and their seeds."""
     peers = {name: config.seeds[:1] for name in config.run_map_peers}
-    return peers | {name: list(config.seeds) for name in config.run_adclick_seg}
+    trained = [*config.run_adclick_seg, *config.sliding_methods]
+    return peers | {name: list(config.seeds) for name in trained}
 
 
 def table_methods(config: Config, number: int) -> list[str]:
     """The methods that a table shows, peers first; an ablation (7, 8) those of the run's matching,
     also those not run.
     """
-    variants = config.adclick_seg_variants
     if number == 1:
         return [*config.run_click_peers, *config.run_adclick]
     if number in ABLATIONS:
         return _ablation(config, number)
-    free = [name for name in config.run_adclick_seg if variants[name].supervision == "unsupervised"]
+    variants = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
+    free = [name for name, variant in variants.items() if variant.supervision == "unsupervised"]
     if number in UNSUPERVISED_TABLES:
-        return [*config.run_map_peers, *free]
-    supervised = [name for name in config.run_adclick_seg if name not in free]
-    return [*config.run_map_peers, *(name for name in supervised if variants[name].abandon)]
+        return [*config.run_map_peers, *_with_sliding(config, free)]
+    supervised = [
+        name
+        for name, variant in variants.items()
+        if name not in free and variant.abandon and not costs_differ(variant)
+    ]
+    return [*config.run_map_peers, *_with_sliding(config, supervised)]
+
+
+def _with_sliding(config: Config, names: Iterable[str]) -> list[str]:
+    """Variants, each followed by its maps of sliding windows where the run makes them."""
+    slid = {variant: method for method, variant in config.sliding_methods.items()}
+    return [method for name in names for method in (name, slid.get(name)) if method is not None]
+
+
+def costs_differ(variant: SegVariant) -> bool:
+    """Whether a variant has labels of fewer images, or of other clicks, than the run's."""
+    return (variant.labelled_images, variant.label_clicks) != (None, None)
 
 
 def _ablation(config: Config, number: int) -> list[str]:
     click, detection = config.adclick_variants, config.adclick_seg_variants
     shown = {
-        7: [name for name, variant in click.items() if variant.residual],
-        8: [name for name, variant in detection.items() if variant.supervision == "weak"],
+        7: [name for name, one in click.items() if one.inputs == "residual" and one.pretrain],
+        8: [
+            name
+            for name, variant in detection.items()
+            if variant.supervision == "weak" and not costs_differ(variant)
+        ],
     }[number]
     defined: Mapping[str, AdclickVariant | SegVariant] = {7: click, 8: detection}[number]
     return [name for name in shown if matching_of(config, defined[name]) == config.matching]
+
+
+def robot_methods(config: Config) -> dict[str, list[int]]:
+    """The click methods that meet every robot user, and their seeds: those listed that are run."""
+    known = click_methods(config)
+    return {name: known[name] for name in config.robot_methods if name in known}
+
+
+def robot_names(config: Config) -> list[str]:
+    """The robot users of the run, that of the protocol first."""
+    return [PROTOCOL, *config.run_robots]
+
+
+def robot_of(config: Config, name: str) -> Robot:
+    """A robot user by name."""
+    return PROTOCOL_ROBOT if name == PROTOCOL else config.robots[name]
+
+
+def clicked_file(config: Config, place: str, method: str, robot: str, seed: int | str) -> str:
+    """The answers of a click method to a robot user."""
+    return _clicked(config, place, method, robot, seed, "simulate_clicks/maps.h5")
+
+
+def _clicked(
+    config: Config, place: str, method: str, robot: str, seed: int | str, result: str
+) -> str:
+    stage, name = result.split("/")
+    own = "" if robot == PROTOCOL else f"{robot}/"
+    return f"{category_folder(config, place)}/{stage}/{method}/{own}seed{seed}/{name}"
+
+
+def click_scores(config: Config, place: str, method: str, robot: str, seed: int | str) -> str:
+    """The scores of a click method with a robot user."""
+    return _clicked(config, place, method, robot, seed, "evaluate_clicks/metrics.json")
+
+
+def robot_table(config: Config) -> list[str]:
+    """The table of honest clicks, when the run has other users than the protocol's."""
+    if not (config.run_robots and robot_methods(config) and config.tables.get(ROBOT_TABLE_LIKE)):
+        return []
+    return [f"results/{config.run}/tables/{ROBOT_TABLE}.csv"]
+
+
+def robot_metrics(config: Config) -> list[str]:
+    """The metric files that the table of honest clicks is made of."""
+    return [
+        click_scores(config, f"{dataset}/{category}", method, robot, seed)
+        for dataset in config.tables.get(ROBOT_TABLE_LIKE, [])
+        for category in config.datasets[dataset].categories
+        for method, seeds in robot_methods(config).items()
+        for robot in robot_names(config)
+        for seed in seeds
+    ]
 
 
 def table_metrics(config: Config, number: int) -> list[str]:
@@ -407,9 +548,17 @@ def drawn_clicks(config: Config) -> dict[str, list[int]]:
 
 
 def drawn_maps(config: Config) -> dict[str, list[int]]:
-    """The detection methods in figures and their seeds: those of the run's matching."""
-    found = map_methods(config).items()
-    return {name: seeds for name, seeds in found if map_matching(config, name) == config.matching}
+    """The detection methods in figures and their seeds: those of the run's matching and labels, on
+    whole images.
+    """
+    variants = config.adclick_seg_variants
+    apart = {name for name, variant in variants.items() if costs_differ(variant)}
+    apart |= config.sliding_methods.keys()
+    return {
+        name: seeds
+        for name, seeds in map_methods(config).items()
+        if map_matching(config, name) == config.matching and name not in apart
+    }
 
 
 def click_figure_inputs(config: Config, place: str) -> dict[str, Any]:
@@ -491,6 +640,50 @@ def training_records(config: Config, place: str) -> list[str]:
     return list(dict.fromkeys(files))
 
 
+def label_costs(config: Config, dataset: str) -> list[LabelCost]:
+    """The methods of the figure of what labels buy, with the cost of each: detectors that differ in
+    their labels alone, among them one with a number of its own of images or clicks, and those
+    without labels; by the run's matching. Empty where the run has no such variant.
+    """
+    variants = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
+    varied = [_training_but_labels(one) for one in variants.values() if costs_differ(one)]
+    return [
+        LabelCost(method=name, **_label_cost(config, dataset, variant))
+        for name, variant in variants.items()
+        if matching_of(config, variant) == config.matching
+        and (_training_but_labels(variant) in varied or (varied and _unlabelled(variant)))
+    ]
+
+
+def _unlabelled(variant: SegVariant) -> bool:
+    return variant.supervision == "unsupervised"
+
+
+def _training_but_labels(variant: SegVariant) -> dict[str, Any] | None:
+    """How a variant is trained, apart from its labels and its matching; None without labels."""
+    labels = {"supervision", "matching", "labelled_images", "label_clicks"}
+    return None if _unlabelled(variant) else variant.model_dump(exclude=labels)
+
+
+def _label_cost(config: Config, dataset: str, variant: SegVariant) -> dict[str, Any]:
+    """Labelled images and clicks on each; no clicks where the labels are true masks or boxes."""
+    images = variant.labelled_images or config.datasets[dataset].training_defects
+    clicks = variant.label_clicks or config.clicks.label_clicks
+    return {
+        "supervision": variant.supervision,
+        "images": 0 if _unlabelled(variant) else images,
+        "clicks": clicks if variant.supervision == "weak" else 0,
+    }
+
+
+def label_cost_metrics(config: Config, place: str) -> list[str]:
+    """The metric files behind the figure of what labels buy, of every seed."""
+    seeds = map_methods(config)
+    named = [cost.method for cost in label_costs(config, place.split("/")[0])]
+    folder = f"{category_folder(config, place)}/evaluate_maps"
+    return _seed_files(folder, {name: seeds[name] for name in named}, "metrics.json")
+
+
 def table_file(config: Config, number: int) -> str:
     """One of the paper's eight tables."""
     return f"results/{config.run}/tables/table{number}.csv"
@@ -498,7 +691,8 @@ def table_file(config: Config, number: int) -> str:
 
 def tables(config: Config) -> list[str]:
     """The tables of the run, in order."""
-    return [table_file(config, number) for number in sorted(config.tables) if config.tables[number]]
+    numbers = [number for number in sorted(config.tables) if config.tables[number]]
+    return [*(table_file(config, number) for number in numbers), *robot_table(config)]
 
 
 def figures(config: Config) -> list[str]:
@@ -507,7 +701,9 @@ def figures(config: Config) -> list[str]:
     names += ["maps", "curves"] if drawn_maps(config) else []
     names += ["losses"] if config.run_adclick or config.run_adclick_seg else []
     folders = [f"results/{config.run}/figures/{place}" for place in places(config)]
-    return [f"{folder}/{name}.png" for folder in folders for name in names]
+    drawn = [f"{folder}/{name}.png" for folder in folders for name in names]
+    priced = [place for place in places(config) if label_costs(config, place.split("/")[0])]
+    return drawn + [f"results/{config.run}/figures/{place}/labels.png" for place in priced]
 
 
 def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:
@@ -627,18 +823,17 @@ def _train_adclick(config: Config, wildcards: Mapping[str, str]) -> Section:
     place, pretraining = _place(wildcards), wildcards.get("pretraining")
     if pretraining is None:
         variant = config.adclick_variants[wildcards["variant"]]
-        language, residual = variant.language, variant.residual
+        language, inputs = variant.language, variant.inputs
     else:
-        language, residual = (
-            pretraining.startswith("language"),
-            not pretraining.endswith("_no_residual"),
-        )
+        language = pretraining.startswith("language")
+        ends = reversed(INPUT_SUFFIXES.items())  # every name ends with the residual's, which is ""
+        inputs = next(name for name, suffix in ends if pretraining.endswith(suffix))
     return pick(
         config,
         TrainAdclick,
         **_training(config, place, pretraining),
         language=language,
-        residual=residual,
+        inputs=inputs,
         training=_relevant(config.adclick_training, pretraining),
     )
 
@@ -647,7 +842,7 @@ def _train_adclick_seg(config: Config, wildcards: Mapping[str, str]) -> Section:
     place, pretraining = _place(wildcards), wildcards.get("pretraining")
     if pretraining is None:
         defined = config.adclick_seg_variants[wildcards["variant"]]
-        variant = SegTraining(**defined.model_dump(exclude={"matching"}))
+        variant = SegTraining(**defined.model_dump(include=set(SegTraining.model_fields)))
     else:
         variant = SegTraining(
             supervision="full",
@@ -688,21 +883,34 @@ def _training(config: Config, place: str, pretraining: str | None) -> dict[str, 
 
 
 def _simulate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
-    detection = config.detection if wildcards["method"] in config.run_click_peers else None
-    return pick(config, SimulateClicks, category=wildcards["category"], detection=detection)
+    peer = wildcards["method"] if wildcards["method"] in config.run_click_peers else None
+    robot = wildcards.get("robot", PROTOCOL)
+    return pick(
+        config,
+        SimulateClicks,
+        category=wildcards["category"],
+        robot=robot_of(config, robot),
+        peer=peer,
+        detection=config.detection if peer == "threshold" else None,
+    )
 
 
 def _evaluate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
-    return pick(config, EvaluateClicks, **_named(wildcards), method=wildcards["method"])
+    robot = wildcards.get("robot", PROTOCOL)
+    return pick(
+        config, EvaluateClicks, **_named(wildcards), method=wildcards["method"], robot=robot
+    )
 
 
 def _label_defects(config: Config, wildcards: Mapping[str, str]) -> Section:
+    variant = _variant_of_labels(config, wildcards["labels"])
     return LabelDefects(
         category=wildcards["category"],
-        supervision="full" if wildcards["labels"] == TRUE_LABELS else "weak",
+        supervision=variant.supervision,  # pyright: ignore[reportArgumentType]
+        labelled_images=variant.labelled_images,
         threshold=config.clicks.threshold,
         radius_px=config.clicks.radius_px,
-        label_clicks=config.clicks.label_clicks,
+        label_clicks=variant.label_clicks or config.clicks.label_clicks,
     )
 
 
@@ -711,11 +919,19 @@ def _expand_defects(config: Config, _: Mapping[str, str]) -> Section:
 
 
 def _predict_maps(config: Config, wildcards: Mapping[str, str]) -> Section:
-    return pick(config, PredictMaps, category=wildcards["category"], method=wildcards["method"])
+    method = wildcards["method"]
+    return pick(
+        config,
+        PredictMaps,
+        category=wildcards["category"],
+        method=method,
+        stride=config.features.stride,
+        sliding=config.sliding if method in config.sliding_methods else None,
+    )
 
 
 def _evaluate_maps(config: Config, wildcards: Mapping[str, str]) -> Section:
-    variant = config.adclick_seg_variants.get(wildcards["method"])
+    variant = config.adclick_seg_variants.get(trained_variant(config, wildcards["method"]))
     supervised = variant is not None and variant.supervision != "unsupervised"
     return pick(
         config, EvaluateMaps, **_named(wildcards), method=wildcards["method"], supervised=supervised
@@ -736,6 +952,18 @@ def _make_table(config: Config, wildcards: Mapping[str, str]) -> Section:
         datasets={name: config.datasets[name].categories for name in config.tables[number]},
         methods=methods,
         switches={name: variants[name].model_dump() for name in methods if name in variants},
+        scale=scale_facts(config),
+    )
+
+
+def _make_robot_table(config: Config, _: Mapping[str, str]) -> Section:
+    names = config.tables.get(ROBOT_TABLE_LIKE, [])
+    return pick(
+        config,
+        MakeRobotTable,
+        datasets={name: config.datasets[name].categories for name in names},
+        methods=list(robot_methods(config)),
+        robots={name: robot_of(config, name) for name in robot_names(config)},
         scale=scale_facts(config),
     )
 
@@ -806,6 +1034,11 @@ def _make_training_figure(config: Config, wildcards: Mapping[str, str]) -> Secti
     return pick(config, MakeTrainingFigure, **_named(wildcards), trainings=files)
 
 
+def _make_label_costs(config: Config, wildcards: Mapping[str, str]) -> Section:
+    named = _named(wildcards)
+    return pick(config, MakeLabelCosts, **named, costs=label_costs(config, named["dataset"]))
+
+
 def _named(wildcards: Mapping[str, str]) -> dict[str, str]:
     return {"dataset": wildcards["dataset"], "category": wildcards["category"]}
 
@@ -834,11 +1067,14 @@ SETTINGS = {
     "simulate_clicks": _simulate_clicks,
     "evaluate_clicks": _evaluate_clicks,
     "label_defects": _label_defects,
+    "collect_labels": _plain(CollectLabels),
     "expand_defects": _expand_defects,
     "predict_maps": _predict_maps,
     "evaluate_maps": _evaluate_maps,
     "make_table": _make_table,
+    "make_robot_table": _make_robot_table,
     "make_click_figures": _make_click_figures,
     "make_map_figures": _make_map_figures,
+    "make_label_costs": _make_label_costs,
     "make_training_figure": _make_training_figure,
 }

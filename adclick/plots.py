@@ -85,7 +85,7 @@ def miou_curve(
         axes.set_xlabel("clicks" if place + columns >= len(panels) else "", fontsize=9)
         axes.set_ylabel("mIoU (%)" if place % columns == 0 else "", fontsize=9)
     handles = [
-        Line2D([], [], label=names.get(method, method), **_line_style(place))
+        Line2D([], [], label=names.get(method, method), **line_style(place))
         for place, method in enumerate(chosen)
     ]
     figure.legend(
@@ -195,7 +195,8 @@ def _mean_curve(runs: Sequence[Mapping[int, Mapping[str, Mapping[str, float]]]])
     return dict(sorted(curve.items()))
 
 
-def _line_style(place: int) -> dict[str, Any]:
+def line_style(place: int) -> dict[str, Any]:
+    """Colour, marker and dash of the line at a place: no two neighbours share any."""
     return {
         "color": LINE_COLOURS[place % len(LINE_COLOURS)],
         "marker": LINE_MARKERS[place % len(LINE_MARKERS)],
@@ -225,11 +226,11 @@ def _show_curves(
     for place, method in enumerate(methods):
         curve = curves.get(method, {})
         means = [100 * statistics.fmean(values) for values in curve.values()]
-        axes.plot(list(curve), means, **_line_style(place))
+        axes.plot(list(curve), means, **line_style(place))
         for count, mean in zip(curve, means, strict=True):
             if len(curve[count]) > 1:
                 deviation = 100 * statistics.stdev(curve[count])
-                axes.errorbar(count, mean, deviation, color=_line_style(place)["color"], capsize=3)
+                axes.errorbar(count, mean, deviation, color=line_style(place)["color"], capsize=3)
     axes.set_title(label, fontsize=9)
     axes.set_xticks(counts)
     axes.margins(x=0.12)
@@ -279,14 +280,14 @@ def _show_steps(
             100 * steps.means,
             markevery=(0.02 * place, 0.2),
             label=f"{titles.get(method, method)}: {area} {100 * steps.mean:.1f} %",
-            **_line_style(place),
+            **line_style(place),
         )
     recall = kind == "precision"
     axes.set_xlabel("recall (%)" if recall else "false positive rate (%)", fontsize=9)
     axes.set_ylabel("precision (%)" if recall else "region overlap (%)", fontsize=9)
     axes.set_xlim(0, 100 * max(curves[kind].edges[-1] for curves in lines.values()))
     axes.set_ylim(0, 102)
-    _finish(axes)
+    finish_axes(axes)
 
 
 def _show_losses(
@@ -297,7 +298,7 @@ def _show_losses(
     length = max(len(one.training) for one in trainings)
     for one in trainings:
         place = methods.index(one.method)
-        looks = {**_line_style(place), "linewidth": 1.2, "markersize": 4.0}
+        looks = {**line_style(place), "linewidth": 1.2, "markersize": 4.0}
         label = titles.get(one.method, one.method)
         for start, losses in ((0, one.pretraining), (border, one.training)):
             if len(losses):
@@ -323,7 +324,7 @@ def _show_losses(
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("step", fontsize=9)
-    _finish(axes)
+    finish_axes(axes)
 
 
 def _smoothed(losses: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -333,7 +334,7 @@ def _smoothed(losses: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(len(means)) + (window + 1) / 2, means
 
 
-def _finish(axes: Axes) -> None:
+def finish_axes(axes: Axes) -> None:
     """Light grid, no frame at the top and right, a legend below that lists each line once."""
     axes.tick_params(labelsize=8)
     axes.grid(color="0.88", linewidth=0.7)

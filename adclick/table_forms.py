@@ -50,11 +50,12 @@ class Table:
     """One finished table: everything in it is text.
 
     `rows` has the columns `columns`; `marks`, of the same shape, says `best`, `second` or nothing.
-    Columns up to `Source` are labels, those after it numbers; `AP@5` is the AP after 5 clicks.
+    The first `labels` columns are labels, in a table of the paper up to `Source`; those after them
+    are numbers; `AP@5` is the AP after 5 clicks. A table of ours has no `number`.
     `setting` is one line on this run, `departures` are its differences in scale.
     """
 
-    number: int
+    number: int | None
     title: str
     columns: tuple[str, ...]
     rows: pd.DataFrame
@@ -62,11 +63,17 @@ class Table:
     setting: str
     departures: tuple[str, ...]
     notes: tuple[str, ...]
+    labels: int | None = None
 
     @property
     def label_count(self) -> int:
         """How many columns are labels."""
-        return self.columns.index("Source") + 1
+        return self.columns.index("Source") + 1 if self.labels is None else self.labels
+
+    @property
+    def name(self) -> str:
+        """What it is called in print: `Table 1.`; empty for a table of ours."""
+        return "" if self.number is None else f"Table {self.number}."
 
     @property
     def number_count(self) -> int:
@@ -93,7 +100,8 @@ def to_csv(table: Table) -> str:
     """Comma-separated text; a last column `Note` has setting and scale beside each own row."""
     frame = table.rows.copy()
     note = "; ".join(filter(None, [table.setting, *table.departures]))
-    frame["Note"] = [note if source == OURS else "" for source in frame["Source"]]
+    sources = frame["Source"] if "Source" in frame else [OURS] * len(frame)
+    frame["Note"] = [note if source == OURS else "" for source in sources]
     return frame.to_csv(index=False, lineterminator="\n")
 
 
@@ -106,7 +114,8 @@ def to_markdown(table: Table) -> str:
     widths = [max(map(len, cells)) for cells in zip(header, *body, strict=True)]
     ends = ["-"] * table.label_count + [":"] * table.number_count
     rule = ["-" * (width - 1) + end for width, end in zip(widths, ends, strict=True)]
-    text = [f"**Table {table.number}.** {_markdown_text(table.title)}.", ""]
+    title = f"{_markdown_text(table.title)}."
+    text = [f"**{table.name}** {title}" if table.name else f"**{title}**", ""]
     for cells in [header, rule, *body]:
         padded = [
             cell.rjust(width) if end == ":" else cell.ljust(width)
@@ -123,7 +132,7 @@ def to_html(table: Table) -> str:
     blocks = [list(block) for _, block in groupby(lines, key=lambda line: line.place)]
     body = ["\n".join(_html_row(line) for line in block) for block in blocks]
     return HTML_PAGE.format(
-        title=html.escape(f"Table {table.number}. {table.title}."),
+        title=html.escape(f"{table.name} {table.title}.".lstrip()),
         head="\n".join(_html_head(table)),
         body="\n".join(f"<tbody>\n{rows}\n</tbody>" for rows in body),
         notes="".join(f"<li>{html.escape(note)}</li>" for note in _all_notes(table)),
@@ -246,8 +255,8 @@ def _latex_head(table: Table) -> list[str]:
     if any(heading for heading, _ in groups):
         spans = [rf"\multicolumn{{{len(group)}}}{{c}}{{{heading}}}" for heading, group in groups]
         rules, column = "", table.label_count
-        for _, group in groups:
-            rules += rf"\cmidrule(lr){{{column + 1}-{column + len(group)}}}"
+        for heading, group in groups:
+            rules += "" if not heading else rf"\cmidrule(lr){{{column + 1}-{column + len(group)}}}"
             column += len(group)
         head = [" & ".join([*[""] * len(labels), *spans]) + r" \\", rules, *head]
     return [r"\toprule", *head, r"\midrule"]
@@ -258,7 +267,8 @@ def _latex_columns(table: Table) -> str:
 
 
 def _latex_caption(table: Table) -> str:
-    return rf"\caption{{{_latex_text(table.title)}.}}\label{{tab:table{table.number}}}"
+    label = "honest_clicks" if table.number is None else f"table{table.number}"
+    return rf"\caption{{{_latex_text(table.title)}.}}\label{{tab:{label}}}"
 
 
 def _latex_size(table: Table) -> str:

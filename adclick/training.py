@@ -17,24 +17,31 @@ from torch.optim.swa_utils import AveragedModel
 
 from adclick.clicks import (
     Click,
-    click_disks,
     sample_deepest_click,
     sample_first_clicks,
     sample_next_click,
 )
 from adclick.data.samples import Batch, step_generator
+from adclick.diffusion import PictureGraph, picture_graph
 from adclick.losses import focal_loss, normalized_focal_loss
 from adclick.models.vision_language import normalise_image
-from adclick.network_input import ResidualForm, network_input
+from adclick.network_input import ResidualForm, click_maps, network_input
 
 CLICK_STREAM = 10_000  # keeps the click generators of a step apart from its sample generators
 
 
 class Segmenter(Protocol):
-    """What the loop needs of a network: the three parts that clicks are repeated over or not."""
+    """What the loop needs of a network: the three parts that clicks are repeated over or not, and
+    over how many cells clicks are diffused.
+    """
 
-    def embed_residual(self, residual: Tensor) -> Tensor:
-        """Tokens of the network's residual input."""
+    @property
+    def click_cells(self) -> int | None:
+        """Cells a side of the graphs that clicks are diffused over; None for disks alone."""
+        ...
+
+    def embed(self, residual: Tensor, image: Tensor) -> Tensor:
+        """Tokens of the network's inputs: residual, normalised picture, or both."""
         ...
 
     def language_maps(self, image: Tensor, text: Tensor, text_mask: Tensor) -> list[Tensor]:
@@ -146,14 +153,15 @@ def forward_with_clicks(
     """
     segmenter: Segmenter = model  # type: ignore[assignment]
     labels = torch.from_numpy(batch.labels).to(device)
-    tokens = segmenter.embed_residual(
-        network_input(batch.residuals, batch.scales, plan.residual, device)
-    )
+    images = normalise_image(torch.from_numpy(batch.images).to(device))
+    residuals = network_input(batch.residuals, batch.scales, plan.residual, device)
+    tokens = segmenter.embed(residuals, images)
     maps = segmenter.language_maps(
-        normalise_image(torch.from_numpy(batch.images).to(device)),
+        images,
         torch.from_numpy(batch.texts).to(device),
         torch.from_numpy(batch.text_masks).to(device),
     )
+    graphs = _graphs(batch, segmenter.click_cells if plan.iis else None)
     previous = torch.zeros_like(labels)
     clicks: list[list[Click]] = [[] for _ in range(len(labels))]
     if plan.iis:
@@ -163,9 +171,14 @@ def forward_with_clicks(
         rounds = int(step_generator(seed, step, 3 * CLICK_STREAM).integers(plan.click_rounds + 1))
         clicks = _first_clicks(batch.labels[:, 0], plan, generators)
         for _ in range(rounds):
-            previous = _predict(model, tokens, clicks, previous, maps, plan)
+            previous = _predict(model, tokens, _click_input(clicks, previous, plan, graphs), maps)
             _add_next_clicks(clicks, batch.labels[:, 0], previous, plan.threshold, generators)
-    return segmenter.decode(tokens, _click_input(clicks, previous, plan.radius_px), maps), labels
+    given = _click_input(clicks, previous, plan, graphs)
+    return segmenter.decode(tokens, given, maps), labels
+
+
+def _graphs(batch: Batch, cells: int | None) -> list[PictureGraph | None]:
+    return [None if cells is None else picture_graph(image, cells=cells) for image in batch.images]
 
 
 def _first_clicks(
@@ -206,26 +219,27 @@ def _add_next_clicks(
 
 @torch.no_grad()
 def _predict(
-    model: nn.Module,
-    tokens: Tensor,
-    clicks: list[list[Click]],
-    previous: Tensor,
-    maps: list[Tensor],
-    plan: Plan,
+    model: nn.Module, tokens: Tensor, given: Tensor, maps: list[Tensor]
 ) -> Float[Tensor, "batch 1 height width"]:
     segmenter: Segmenter = model  # type: ignore[assignment]
     model.eval()
-    logits = segmenter.decode(tokens, _click_input(clicks, previous, plan.radius_px), maps)
+    logits = segmenter.decode(tokens, given, maps)
     model.train()
     return torch.sigmoid(logits)
 
 
 def _click_input(
-    clicks: list[list[Click]], previous: Float[Tensor, "batch 1 height width"], radius_px: float
-) -> Float[Tensor, "batch 3 height width"]:
+    clicks: list[list[Click]],
+    previous: Float[Tensor, "batch 1 height width"],
+    plan: Plan,
+    graphs: Sequence[PictureGraph | None],
+) -> Float[Tensor, "batch click_map height width"]:
     shape = (previous.shape[2], previous.shape[3])
-    disks = np.stack([click_disks(own, shape=shape, radius_px=radius_px) for own in clicks])
-    return torch.cat([previous, torch.from_numpy(disks).to(previous)], dim=1)
+    given = [
+        click_maps(own, last, shape=shape, radius_px=plan.radius_px, graph=graph)
+        for own, last, graph in zip(clicks, previous[:, 0].cpu().numpy(), graphs, strict=True)
+    ]
+    return torch.from_numpy(np.stack(given)).to(previous)
 
 
 def _optimiser(model: nn.Module, plan: Plan) -> torch.optim.AdamW:

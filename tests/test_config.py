@@ -69,6 +69,18 @@ def test_every_configuration_is_valid(run: str) -> None:
             {"matchings": {"image_to_image": {"neighbours": 51}}},
             "image_to_image.neighbours exceeds",
         ),
+        ({"run_sliding": ["near"]}, "run_sliding: ['near'] not defined"),
+        ({"sliding": {"window": 1.5}}, "sliding.window = 1.5"),
+        (
+            {"adclick_seg_variants": {"full": {"label_clicks": 3}}},
+            "only labels of supervision weak",
+        ),
+        (
+            {"adclick_seg_variants": {"unsupervised": {"labelled_images": 3}}},
+            "supervision unsupervised reads no label",
+        ),
+        ({"residual_input": {"normalise": "group"}}, "needs `groups`"),
+        ({"network": {"detector_image_channels": [4, 4]}}, "detector_image_channels"),
         ({"titles": {"weak": "ours", "full": "ours"}}, "printed names of more than one: ['ours']"),
     ],
 )

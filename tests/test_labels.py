@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from adclick.clicks import Click
-from adclick.labels import abandon, strengthen
+from adclick.labels import abandon, boxes, strengthen
 
 
 def test_strengthening_by_hand():
@@ -111,3 +111,26 @@ def test_a_delta_outside_its_range_is_refused(delta):
 def test_a_nan_is_not_silently_abandoned():
     with pytest.raises(ValueError, match="NaN"):
         abandon(np.array([[0.5, np.nan]]), 0.1)
+
+
+def test_boxes_of_pieces_by_hand():
+    truth = np.zeros((6, 8), bool)
+    truth[[0, 1, 2], [1, 2, 1]] = True  # corners connect
+    truth[4, 5] = truth[5, 6] = truth[5, 7] = True
+    expected = np.zeros((6, 8), bool)
+    expected[0:3, 1:3] = True
+    expected[4:6, 5:8] = True
+    assert np.array_equal(boxes(truth), expected)
+    assert not boxes(np.zeros((3, 3), bool)).any()
+
+
+def test_a_box_holds_its_piece_and_is_its_own_box():
+    truth = np.random.default_rng(4).random((20, 20)) > 0.93
+    drawn = boxes(truth)
+    assert np.all(drawn[truth])
+    # Boxes that touch become one piece: only then does a second box grow.
+    single = np.zeros((20, 20), bool)
+    single[3:9, 4:7] = truth[3:9, 4:7]
+    single[3, 4] = single[8, 6] = True
+    single[3:9, 5] = True
+    assert np.array_equal(boxes(boxes(single)), boxes(single))

@@ -25,6 +25,7 @@ LAYERS = {
     "labels": 1,
     "robot": 1,
     "curves": 1,
+    "diffusion": 1,
     "data.images": 1,
     "data.layouts": 1,
     "data.manifest": 1,
@@ -38,15 +39,20 @@ LAYERS = {
     "foreground": 2,
     "language": 2,
     "models": 2,
+    "models.folder": 3,
     "network_input": 2,
     "training": 3,
     "interactive": 3,
+    "sliding": 3,
     "detection": 3,
+    "overlay": 3,
     "peers": 3,
     "tables": 3,
     "table_forms": 3,
+    "robot_tables": 3,
     "figures": 3,
     "plots": 3,
+    "label_costs": 3,
     "annotate": 4,
     "commands": 5,
     "cli": 5,
@@ -58,7 +64,11 @@ COMMANDS = sorted(
 )
 TRAINING = ("train_adclick", "train_adclick_seg", "label_defects", "predict_maps")
 SCORING = {
-    f"adclick.{name}" for name in ("metrics", "curves", "tables", "table_forms", "figures", "plots")
+    f"adclick.{name}"
+    for name in (
+        *("metrics", "curves", "tables", "table_forms", "robot_tables"),
+        *("figures", "plots", "label_costs"),
+    )
 }
 HEAVY = {"torch", "timm", "transformers", "sklearn", "matplotlib", "openai", "numba"}
 ALLOWED = {
@@ -73,8 +83,10 @@ ALLOWED = {
     "make_table": set(),
     "predict_maps": set(),  # the training-free map needs no network
     "simulate_clicks": set(),
+    "make_robot_table": set(),
     "make_click_figures": {"matplotlib"},
     "make_map_figures": {"matplotlib"},
+    "make_label_costs": {"matplotlib"},
     "make_training_figure": {"matplotlib"},
     "fit_retrieval": {"sklearn"},
     "fit_foreground": {"sklearn"},
@@ -126,12 +138,14 @@ def test_evaluation_is_out_of_reach_of_training(command: str) -> None:
 
 # What an edit of a module of results can make stale: stages whose code can reach it. Among them is
 # nothing that prepares, trains or predicts.
-FIGURES = {"make_click_figures", "make_map_figures", "make_training_figure"}
+FIGURES = {"make_click_figures", "make_label_costs", "make_map_figures", "make_training_figure"}
 STALE = {
-    "tables": {"make_table"},
-    "table_forms": {"make_table"},
+    "tables": {"make_table", "make_robot_table"},
+    "table_forms": {"make_table", "make_robot_table"},
+    "robot_tables": {"make_robot_table"},
     "figures": FIGURES,
     "plots": FIGURES,
+    "label_costs": {"make_label_costs"},
     "metrics": {"evaluate_clicks", "evaluate_maps"},
     "curves": {"evaluate_maps", *FIGURES},
 }

@@ -99,7 +99,7 @@ def test_a_setting_of_one_phase_is_no_setting_of_the_other() -> None:
 OTHER = {
     "adclick_variants": {
         "clicked_without_place": {
-            **{"language": True, "finetune": True, "residual": True},
+            **{"language": True, "pretrain": True, "finetune": True, "inputs": "residual"},
             "matching": "patch_to_patch",
         }
     },
@@ -107,6 +107,7 @@ OTHER = {
         "weak_without_place": {
             **{"supervision": "weak", "pretrain": True, "iis": True},
             **{"language": True, "abandon": True, "matching": "patch_to_patch"},
+            **{"labelled_images": None, "label_clicks": None},
         }
     },
     "run_adclick_seg": ["unsupervised", "weak", "weak_without_place"],
@@ -169,17 +170,19 @@ def test_other_matchings_are_rows_of_result_tables_and_nothing_else() -> None:
     made = config(**OTHER, run_adclick=["finetuned_lang", "clicked_without_place"])
     peers = list(made.run_map_peers)
     assert len(peers) == 3
-    assert plan.table_methods(made, 1) == ["threshold", "finetuned_lang", "clicked_without_place"]
+    rivals = ["threshold", "random_walker", "grabcut"]
+    assert plan.table_methods(made, 1) == [*rivals, "finetuned_lang", "clicked_without_place"]
     for number in (2, 3):
-        assert plan.table_methods(made, number) == [*peers, "unsupervised"]
+        assert plan.table_methods(made, number) == [*peers, "unsupervised", "unsupervised_sliding"]
     for number in (4, 5, 6):
-        assert plan.table_methods(made, number) == [*peers, "weak", "weak_without_place"]
+        weak = ["weak", "weak_sliding", "weak_without_place"]
+        assert plan.table_methods(made, number) == [*peers, *weak]
     assert "finetuned_lang" in plan.table_methods(made, 7)
     assert "clicked_without_place" not in plan.table_methods(made, 7)
     assert {"weak", "weak_pil"} <= {*plan.table_methods(made, 8)}
     assert "weak_without_place" not in plan.table_methods(made, 8)
     clicks, maps = plan.drawn_clicks(made), plan.drawn_maps(made)
-    assert list(clicks) == ["threshold", "finetuned_lang"]
+    assert list(clicks) == [*rivals, "finetuned_lang"]
     assert list(maps) == ["training_free", "unsupervised", "weak"]
 
 
@@ -190,6 +193,63 @@ def test_the_run_may_have_another_matching() -> None:
     assert not [path for path in files if "location_aware" in path]
     assert plan.click_matching(made, "threshold") == "image_to_image"
     assert plan.labeller(made, "image_to_image") == "finetuned_lang"
+
+
+def test_sliding_maps_are_made_by_the_variants_own_network_where_it_is_run() -> None:
+    made = config(run_adclick_seg=["weak", "full"])
+    assert made.sliding_methods == {"weak_sliding": "weak"}
+    plain = plan.detection_inputs(made, "mvtec/bottle", "weak", 0)
+    assert plan.detection_inputs(made, "mvtec/bottle", "weak_sliding", 0) == plain
+    place = {"dataset": "mvtec", "category": "bottle"}
+    for method, slid in (("weak", False), ("weak_sliding", True)):
+        given = json.loads(plan.settings_json(made, "predict_maps", **place, method=method))
+        assert (given["sliding"] is not None) == slid
+        scored = json.loads(plan.settings_json(made, "evaluate_maps", **place, method=method))
+        assert scored["supervised"]
+
+
+COSTS = ["unsupervised", "weak", "full", "weak_3_images", "weak_3_images_1_click", "weak_pil"]
+
+
+def test_variants_of_fewer_labels_are_in_their_figure_and_in_no_table() -> None:
+    made = config(run_adclick_seg=COSTS)
+    found = {
+        one.method: (one.supervision, one.images, one.clicks)
+        for one in plan.label_costs(made, "mvtec")
+    }
+    assert found == {
+        "unsupervised": ("unsupervised", 0, 0),
+        "weak": ("weak", 10, 5),
+        "full": ("full", 10, 0),
+        "weak_3_images": ("weak", 3, 5),
+        "weak_3_images_1_click": ("weak", 3, 1),
+    }
+    assert len(plan.label_cost_metrics(made, "mvtec/bottle")) == 5
+    for number in range(2, 9):
+        assert not {"weak_3_images", "weak_3_images_1_click"} & {*plan.table_methods(made, number)}
+    assert "weak_3_images" not in plan.drawn_maps(made)
+    assert "results/paper/figures/mvtec/bottle/labels.png" in plan.figures(made)
+    assert not [file for file in plan.figures(config()) if "labels.png" in file]
+
+
+def test_labels_are_named_by_what_makes_them_and_shared_by_equal_variants() -> None:
+    made = config()
+    variants = made.adclick_seg_variants
+    named = {name: plan.labels_of(made, variants[name]) for name in variants}
+    assert named["weak"] == named["weak_pil"] == "weak_location_aware"
+    assert named["weak_3_images_1_click"] == "weak_location_aware_3images_1clicks"
+    assert (named["full"], named["box"], named["unsupervised"]) == ("full", "box", None)
+    place = {"dataset": "mvtec", "category": "bottle"}
+    for name, given in (
+        ("weak", ("weak", None, 5)),
+        ("weak_3_images_1_click", ("weak", 3, 1)),
+        ("box", ("box", None, 5)),
+    ):
+        labels = str(named[name])
+        made_of = json.loads(plan.settings_json(made, "label_defects", **place, labels=labels))
+        keys = ("supervision", "labelled_images", "label_clicks")
+        assert tuple(made_of[key] for key in keys) == given
+        assert bool(plan.labelling_inputs(made, "mvtec/bottle", labels, 0)) == (name != "box")
 
 
 @pytest.mark.parametrize("run", OVERLAYS)
@@ -206,7 +266,7 @@ def test_the_papers_scale_has_no_departure_and_every_other_run_says_its_own(run:
 
 def test_an_ablation_lists_its_rows_that_are_not_run() -> None:
     made = config(run_adclick=["finetuned_lang"], run_adclick_seg=["unsupervised", "weak"])
-    assert plan.table_methods(made, 1) == ["threshold", "finetuned_lang"]
+    assert plan.table_methods(made, 1) == [*made.run_click_peers, "finetuned_lang"]
     assert len(plan.table_methods(made, 7)) == 4
     assert len(plan.table_methods(made, 8)) == 8
     for number, stage, method in ((7, "evaluate_clicks", "finetuned_lang"), (8, "maps", "weak")):
@@ -271,7 +331,7 @@ def test_a_figures_maps_stand_in_the_order_of_its_columns() -> None:
     assert all("/seed3/" in file for file in maps)
     clicks = plan.click_figure_inputs(made, "mvtec/bottle")
     assert clicks["maps"].endswith("simulate_clicks/finetuned_lang/seed3/maps.h5")
-    assert len(clicks["metrics"]) == 1 + 2 * 4
+    assert len(clicks["metrics"]) == 3 + 2 * 6
 
 
 @pytest.mark.parametrize("trained", ["pwam", "language", "all"])

@@ -62,7 +62,9 @@ OTHER_ORIGINS = {
 KEYS_OF_A_RUN = {
     *("run", "data_root", "compute_threads", "scale_note", "tables", "figure_cases", "toy"),
     *("datasets", "run_datasets", "adclick_variants", "adclick_seg_variants"),
-    *("run_adclick", "run_adclick_seg", "run_click_peers", "run_map_peers", "matching", "titles"),
+    *("run_adclick", "run_adclick_seg", "run_sliding", "run_click_peers", "run_map_peers"),
+    *("matching", "titles"),
+    *("run_robots", "robot_methods"),
 }
 TECHNICAL_KEYS = {
     *("features.batch_size", "features.weights", "language.weights"),

@@ -2,16 +2,17 @@ import numpy as np
 import pytest
 import torch
 
+from adclick.clicks import Click
 from adclick.data.samples import Augmentation, Batch, Pool, Text, draw_batch, draw_text, turn
 from adclick.interactive import open_image
 from adclick.models.adclick import build_adclick
 from adclick.models.adclick_seg import build_adclick_seg
 from adclick.models.checkpoints import seeded
-from adclick.network_input import ResidualForm, network_input
+from adclick.network_input import ResidualForm
 from adclick.training import Plan, ema_weight, forward_with_clicks, train, warmup_rate
 
 CPU = torch.device("cpu")
-FORM = ResidualForm(normalise=True, clamp=200.0, groups=4, log=True, zero=False)
+FORM = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True)
 LANGUAGE = {
     "embed_dim": 8,
     "depths": [1, 1, 1, 1],
@@ -30,8 +31,14 @@ TRUNK = {
     "window": 8,
     "drop_path": 0.0,
     "click_init": "visible",
+    "language_init": "default",
 }
-DECODER = {"neck_channels": [8, 8, 8], "neck_strides": [4, 8, 16], "head_hidden": 8}
+DECODER = {
+    "click_cells": 16,
+    "neck_channels": [8, 8, 8],
+    "neck_strides": [4, 8, 16],
+    "head_hidden": 8,
+}
 
 
 def plan(**changes: object) -> Plan:
@@ -76,7 +83,8 @@ def adclick(language: bool = True) -> torch.nn.Module:
 
 
 def detector() -> torch.nn.Module:
-    return seeded(build_adclick_seg, 0, **TRUNK, language=LANGUAGE)
+    added = {"shortcut": True, "image_channels": (4, 6, 8)}
+    return seeded(build_adclick_seg, 0, **TRUNK, **added, language=LANGUAGE)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +124,27 @@ def test_ignored_pixels_give_no_gradient() -> None:
     assert losses == [0.0]
 
 
+def test_ignored_pixels_are_never_clicked() -> None:
+    partly = batch()
+    partly.labels[:, :, :, 30:] = -1
+    model, seen = detector(), []
+    decode = model.decode
+
+    def spy(tokens, clicks, maps):
+        seen.append(clicks[:, 1:].detach().clone())
+        return decode(tokens, clicks, maps)
+
+    model.decode = spy  # type: ignore[method-assign]
+    for step in range(12):
+        changes = {"first_clicks": True, "deepest_first_click": 0.0, "radius_px": 0.5}
+        forward_with_clicks(
+            model, partly, plan(**changes, click_rounds=3), step=step, seed=0, device=CPU
+        )
+    disks = torch.cat(seen)
+    assert disks[..., :30].any()
+    assert not disks[..., 30:].any()
+
+
 def test_without_clicks_the_click_input_is_zero() -> None:
     seen = []
     model = detector()
@@ -131,13 +160,6 @@ def test_without_clicks_the_click_input_is_zero() -> None:
     )
     assert len(seen) == 1
     assert not seen[0].any()
-
-
-def test_a_zeroed_residual_hides_the_input() -> None:
-    residuals, scales = batch().residuals, batch().scales
-    hidden = ResidualForm(normalise=True, clamp=200.0, groups=4, log=True, zero=True)
-    assert not network_input(residuals, scales, hidden, CPU).any()
-    assert network_input(residuals, scales, FORM, CPU).any()
 
 
 def test_schedules() -> None:
@@ -211,6 +233,19 @@ def test_label_abandon_varies_from_draw_to_draw() -> None:
     assert values == {-1.0, 1.0}
 
 
+@pytest.mark.parametrize(("probability", "label"), [(0.5, 0.0), (0.501, 1.0)])
+def test_without_label_abandon_half_is_the_border_and_nothing_is_ignored(
+    probability: float, label: float
+) -> None:
+    unsure = pool()
+    soft = Pool(**{**unsure.__dict__, "labels": np.full((1, 64, 64), probability, np.float32)})
+    for step in range(10):
+        drawn = draw_batch(
+            {"real": [soft]}, {"real": 1}, Augmentation(False, 0.0, False), seed=0, step=step
+        )
+        assert np.all(drawn.labels == label)
+
+
 def test_several_texts_are_answered_with_their_maximum() -> None:
     one, model = batch(), detector().eval()
 
@@ -232,3 +267,31 @@ def test_several_texts_are_answered_with_their_maximum() -> None:
     both = predict(one.texts)
     assert np.allclose(both, np.maximum(*singles), atol=1e-6)
     assert not np.allclose(*singles)
+
+
+def test_a_model_that_diffuses_clicks_sees_them_beyond_their_disk() -> None:
+    one = batch()
+    image = np.full((64, 64, 3), 40, np.uint8)
+    image[:, 32:] = 200
+    changes = {}
+    for cells in (None, 16):
+        sizes = {**TRUNK, **DECODER, "window": 2, "click_cells": cells}
+        model = seeded(build_adclick, 0, **sizes, language=None).eval()
+        session = open_image(
+            model,
+            residual=one.residuals[0],
+            scale=one.scales[0],
+            image=image,
+            texts=one.texts[:1],
+            text_masks=one.text_masks[:1],
+            form=FORM,
+            radius_px=3.0,
+            device=CPU,
+        )
+        tokens = []
+        model.click_stem.register_forward_hook(lambda *call, kept=tokens: kept.append(call[2]))
+        session.predict([])
+        session.predict([Click(60, 4, True)])
+        changes[cells] = (tokens[1] - tokens[0]).abs().amax(1)[0]
+    assert changes[None][0, 0] == 0
+    assert changes[16][0, 0] > 10 * changes[16][0, 7]

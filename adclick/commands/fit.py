@@ -66,6 +66,7 @@ def trunk_sizes(
         "window": network.window,
         "drop_path": network.drop_path,
         "click_init": network.click_init,
+        "language_init": network.language_init,
     }
 
 

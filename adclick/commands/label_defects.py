@@ -1,8 +1,10 @@
-"""Labels of the training defects: ADClick's answer to simulated clicks, or the true masks (Sec.
-4.3).
+"""Labels of the training defects: ADClick's answer to simulated clicks, the true masks, or their
+boxes (Sec. 4.3).
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from adclick.commands.reading import defect_rows, read_masks
 from adclick.config import LabelDefects
 from adclick.device import compute_device
 from adclick.errors import InputError
+from adclick.labels import boxes
 from adclick.robot import Answer, simulate_clicks
 
 COMMAND = "adclick.commands.label_defects"
@@ -23,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     positive)], -1 = none.
 
     Only the robot user opens the true masks here (supervision `weak`), or they are the labels
-    (`full`).
+    (`full`), or their boxes are (`box`). With `labelled_images` only so many get a label: types in
+    turn, as they come in the manifest, so that a few are of many types.
     """
     job = parse_job(
         COMMAND,
@@ -39,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(
             f"{job.inputs['manifest']}: no training defect; check `split` and `training_defects`"
         )
+    rows = spread(rows, job.settings.labelled_images or len(rows), job.inputs["manifest"])
     truths = read_masks(job.inputs["masks"])
     most = job.settings.label_clicks
     shape = next(iter(truths.values())).shape
@@ -53,12 +58,29 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
 
 
+def spread(
+    rows: Sequence[tuple[int, str, str]], count: int, manifest: Path
+) -> list[tuple[int, str, str]]:
+    """`count` of the rows (row, image id, type), types in turn, in their order. InputError when
+    there are fewer.
+    """
+    if count > len(rows):
+        raise InputError(
+            f"labelled_images: {count} asked for, and {manifest} has {len(rows)} training defects"
+        )
+    turns = {kind: itertools.count() for _, _, kind in rows}
+    ordered = sorted((next(turns[kind]), place) for place, (_, _, kind) in enumerate(rows))
+    return [rows[place] for place in sorted(place for _, place in ordered[:count])]
+
+
 def _labels(
     job: Job[LabelDefects], rows: Sequence[tuple[int, str, str]], truths: dict[str, np.ndarray]
 ) -> Iterator[Answer]:
     settings = job.settings
-    if settings.supervision == "full":
-        yield from (Answer((), truths[image_id].astype(np.float32)) for _, image_id, _ in rows)
+    if settings.supervision != "weak":
+        masks = [truths[image_id] for _, image_id, _ in rows]
+        drawn = [boxes(mask) for mask in masks] if settings.supervision == "box" else masks
+        yield from (Answer((), mask.astype(np.float32)) for mask in drawn)
         return
     with (
         compute_device() as device,

@@ -52,11 +52,11 @@ def _cases(job: Job[MakeClickFigures], ious: Sequence[Sequence[float]]) -> list[
                 truth=truths[ids[place]],
                 clicks=tuple(
                     Click(int(row), int(column), bool(positive))
-                    for row, column, positive in maps["clicks"][place]
+                    for row, column, positive in maps["clicks"][place, 0]
                     if row >= 0
                 ),
                 masks={
-                    count: _unpacked(maps["masks"][place, count - 1], truths[ids[place]])
+                    count: _unpacked(maps["masks"][place, 0, count - 1], truths[ids[place]])
                     for count in clicks.counts
                 },
                 title=f"{name}, IoU {100 * ious[place][last - 1]:.1f} % after {last} clicks:"

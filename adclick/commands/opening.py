@@ -12,7 +12,7 @@ import torch
 from adclick.artifacts import open_arrays
 from adclick.data.pools import read_texts, text_of
 from adclick.data.samples import Text
-from adclick.interactive import Session, open_image
+from adclick.interactive import Session, open_image, trained_form
 from adclick.models.loading import load_model
 from adclick.network_input import ResidualForm
 
@@ -59,8 +59,7 @@ def open_network(
 ) -> Iterator[Opened]:
     """A network and the artifacts of one category, open until the block ends."""
     model, metadata = load_model(weights)
-    settings = metadata.extra["settings"]
-    form = ResidualForm(**settings["residual_input"], zero=not settings.get("residual", True))
+    form = trained_form(metadata.extra["settings"])
     with ExitStack() as stack:
         pictures = stack.enter_context(open_arrays(images))
         signed = stack.enter_context(open_arrays(residuals))

@@ -62,6 +62,7 @@ def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
             yield lambda row: training_free_map(residuals["lengths"][row], size_px)
         return
     from adclick.commands.opening import open_network
+    from adclick.sliding import predict_in_windows
 
     with (
         compute_device() as device,
@@ -79,7 +80,16 @@ def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
         types = defect_types(
             opened.texts, [kind for kind in sorted(set(kinds)) if kind != NORMAL_TYPE]
         )
-        yield lambda row: opened.session(row, types).predict([])
+        sliding = job.settings.sliding
+        if sliding is None:
+            yield lambda row: opened.session(row, types).predict([])
+            return
+        yield lambda row: predict_in_windows(
+            opened.session(row, types),
+            window=sliding.window,
+            step=sliding.step,
+            stride=job.settings.stride,
+        )
 
 
 if __name__ == "__main__":

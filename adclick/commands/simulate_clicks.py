@@ -1,6 +1,7 @@
-"""A click method's answers to the robot user on all real defects of a category (Sec. 4.2)."""
+"""A click method's answers to a robot user on all real defects of a category (Sec. 4.2)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -9,30 +10,36 @@ from adclick.commands.entry import Job, parse_job, run
 from adclick.commands.reading import defect_rows, read_masks
 from adclick.config import SimulateClicks
 from adclick.detection import finish_map, training_free_map
-from adclick.device import compute_device
 from adclick.errors import InputError
+from adclick.peers.grabcut import open_grabcut
+from adclick.peers.random_walker import open_walker
 from adclick.peers.threshold import click_threshold
-from adclick.robot import Answer, simulate_clicks
+from adclick.robot import Answer, Predict, RobotUser, click_generator, simulate_clicks
 
 COMMAND = "adclick.commands.simulate_clicks"
 DEFECT_ROLES = ("train_defect", "test_defect", "spare_defect")
+PICTURE_PEERS = {"random_walker": open_walker, "grabcut": open_grabcut}
+
+# A method opens an image, given its row in the manifest and its defect type.
+Opener = Callable[[int, str], Predict]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the `clicks` [image click 3] (row, column, positive; -1 where none was needed), the
-    `masks` after each of them [image click height width / 8] (bits), and the `probabilities` after
-    some [image count height width] (float16).
+    """Write, for every draw of the robot user, the `clicks` [image draw click 3] (row, column,
+    positive; -1 where none was needed), the `masks` after each of them
+    [image draw click height width / 8] (bits), and the `probabilities` after some
+    [image draw count height width] (float16).
 
-    Only images with a defect count, training defects included, as in the paper. Without weights the
-    method is the thresholded training-free map.
+    Only images with a defect count, training defects included, as in the paper. Without a peer the
+    method is the network of the weights.
     """
     job = parse_job(
         COMMAND,
         SimulateClicks,
         argv,
         doc=__doc__,
-        inputs=["manifest", "images", "masks", "residuals"],
-        optional=["weights", "language"],
+        inputs=["manifest", "images", "masks"],
+        optional=["residuals", "weights", "language"],
         outputs=["maps"],
     )
     rows = defect_rows(job.inputs["manifest"], roles=DEFECT_ROLES)
@@ -42,23 +49,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(
             f"{job.inputs['manifest']}: no image with a defect mask; clicks cannot be scored"
         )
-    answers = _answers(job, rows, truths)
-    _write_maps(job, [image_id for _, image_id, _ in rows], answers)
+    with _method(job) as opener:
+        _write_maps(job, rows, truths, opener)
 
 
-def _answers(
-    job: Job[SimulateClicks], rows: Sequence[tuple[int, str, str]], truths: dict[str, np.ndarray]
-) -> list[list[Answer]]:
-    clicks = job.settings.clicks
+@contextmanager
+def _method(job: Job[SimulateClicks]) -> Iterator[Opener]:
+    peer = job.settings.peer
+    open_method = {None: _network, "threshold": _threshold}.get(peer, _picture_peer)
+    with open_method(job) as opener:
+        yield opener
 
-    def click(predict: Callable[..., np.ndarray], image_id: str) -> list[Answer]:
-        return simulate_clicks(
-            predict, truths[image_id], count=max(clicks.counts), threshold=clicks.threshold
-        )
 
-    if "weights" not in job.inputs:
-        return _threshold_answers(job, rows, click)
+@contextmanager
+def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
     from adclick.commands.opening import open_network
+    from adclick.device import compute_device
 
     with (
         compute_device() as device,
@@ -68,20 +74,24 @@ def _answers(
             residuals=job.inputs["residuals"],
             language=job.inputs["language"],
             category=job.settings.category,
-            radius_px=clicks.radius_px,
+            radius_px=job.settings.clicks.radius_px,
             device=device,
         ) as opened,
     ):
-        return [
-            click(opened.session(row, [kind]).predict, image_id) for row, image_id, kind in rows
-        ]
+        yield lambda row, kind: opened.session(row, [kind]).predict
 
 
-def _threshold_answers(
-    job: Job[SimulateClicks],
-    rows: Sequence[tuple[int, str, str]],
-    click: Callable[..., list[Answer]],
-) -> list[list[Answer]]:
+@contextmanager
+def _picture_peer(job: Job[SimulateClicks]) -> Iterator[Opener]:
+    assert job.settings.peer is not None
+    opened = PICTURE_PEERS[job.settings.peer]
+    radius_px = job.settings.clicks.radius_px
+    with open_arrays(job.inputs["images"]) as images:
+        yield lambda row, _: opened(images["images"][row], radius_px=radius_px)
+
+
+@contextmanager
+def _threshold(job: Job[SimulateClicks]) -> Iterator[Opener]:
     detection = job.settings.detection
     if detection is None:
         raise ValueError("the threshold method needs detection settings")
@@ -90,41 +100,66 @@ def _threshold_answers(
         open_arrays(job.inputs["images"]) as images,
     ):
         size_px = images["images"].shape[1]
-        answers = []
-        for row, image_id, _ in rows:
+
+        def opener(row: int, _: str) -> Predict:
             finished = finish_map(
                 training_free_map(residuals["lengths"][row], size_px),
                 residuals["foreground"][row],
                 smoothing_px=detection.smoothing_px,
                 foreground_exponent=detection.foreground_exponent,
             )
-            answers.append(
-                click(
-                    lambda given, _previous, shown=finished.pixels: click_threshold(shown, given),
-                    image_id,
-                )
-            )
-    return answers
+            return lambda given, _previous: click_threshold(finished.pixels, given)
+
+        yield opener
 
 
-def _write_maps(job: Job[SimulateClicks], ids: list[str], answers: list[list[Answer]]) -> None:
-    clicks = job.settings.clicks
-    counts, most = clicks.counts, max(clicks.counts)
-    shape = answers[0][0].probability.shape
+def _write_maps(
+    job: Job[SimulateClicks],
+    rows: Sequence[tuple[int, str, str]],
+    truths: dict[str, np.ndarray],
+    opener: Opener,
+) -> None:
+    counts, draws = job.settings.clicks.counts, job.settings.robot.draws
+    most = max(counts)
+    height, width = truths[rows[0][1]].shape
     specs = {
-        "probabilities": ArraySpec((len(counts), *shape), "float16"),
-        "masks": ArraySpec((most, shape[0], -(-shape[1] // 8)), "uint8"),
+        "probabilities": ArraySpec((draws, len(counts), height, width), "float16"),
+        "masks": ArraySpec((draws, most, height, -(-width // 8)), "uint8"),
     }
+    ids = [image_id for _, image_id, _ in rows]
     with create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
-        create_array(file, "clicks", (len(ids), most, 3), "int32")[:] = -1
+        create_array(file, "clicks", (len(ids), draws, most, 3), "int32")[:] = -1
         file["counts"] = np.asarray(counts, np.int32)
-        for index, own in enumerate(answers):
-            for place, count in enumerate(counts):
-                file["probabilities"][index, place] = own[count - 1].probability
-            masks = np.stack([one.probability > clicks.threshold for one in own])
-            file["masks"][index] = np.packbits(masks, axis=2)
-            for place, click in enumerate(own[-1].clicks):
-                file["clicks"][index, place] = (click.row, click.column, int(click.positive))
+        for index, (row, image_id, kind) in enumerate(rows):
+            predict = opener(row, kind)
+            found = [_answers(job, predict, truths[image_id], image_id, k) for k in range(draws)]
+            shown = [[own[count - 1].probability for count in counts] for own in found]
+            file["probabilities"][index] = np.array(shown, np.float16)
+            file["masks"][index] = np.stack([_bits(job, own) for own in found])
+            for draw, own in enumerate(found):
+                for place, click in enumerate(own[-1].clicks):
+                    value = (click.row, click.column, int(click.positive))
+                    file["clicks"][index, draw, place] = value
+
+
+def _answers(
+    job: Job[SimulateClicks], predict: Predict, truth: np.ndarray, image_id: str, draw: int
+) -> list[Answer]:
+    clicks, robot = job.settings.clicks, job.settings.robot
+    return simulate_clicks(
+        predict,
+        truth,
+        count=max(clicks.counts),
+        threshold=clicks.threshold,
+        user=RobotUser(robot.place, robot.wrong),
+        generator=click_generator(image_id, draw),
+    )
+
+
+def _bits(job: Job[SimulateClicks], answers: Sequence[Answer]) -> np.ndarray:
+    """The masks after each click as bits [click height width / 8]."""
+    masks = np.stack([one.probability > job.settings.clicks.threshold for one in answers])
+    return np.packbits(masks, axis=2)
 
 
 if __name__ == "__main__":

@@ -40,9 +40,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         **trunk_sizes(
             network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels
         ),
+        "click_cells": network.click_cells,
         "neck_channels": network.neck_channels,
         "neck_strides": network.neck_strides,
         "head_hidden": network.head_hidden,
+        "inputs": settings.inputs,
+        "image_channels": [] if settings.inputs == "residual" else network.image_channels,
         "language": language_sizes(settings.vision_language, text_channels=settings.text_channels)
         if settings.language
         else None,
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = make_plan(
         training,
         steps=training.pretrain_steps if settings.pretrain else training.steps,
-        form=ResidualForm(**settings.residual_input.model_dump(), zero=not settings.residual),
+        form=ResidualForm(**settings.residual_input.model_dump()),
         first_clicks=True,
         iis=True,
         radius_px=settings.radius_px,

@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         **trunk_sizes(
             network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels
         ),
+        "shortcut": network.residual_shortcut,
+        "image_channels": network.detector_image_channels,
         "language": language_sizes(settings.vision_language, text_channels=settings.text_channels)
         if variant.language
         else None,
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = make_plan(
         training,
         steps=training.pretrain_steps if settings.pretrain else training.steps,
-        form=ResidualForm(**settings.residual_input.model_dump(), zero=False),
+        form=ResidualForm(**settings.residual_input.model_dump()),
         first_clicks=False,
         iis=variant.iis,
         radius_px=settings.radius_px,

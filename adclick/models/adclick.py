@@ -1,6 +1,11 @@
-"""ADClick: residual, clicks and language to a logit a pixel; sizes meet in `build_adclick`."""
+"""ADClick: residual, clicks and language to a logit a pixel; sizes meet in `build_adclick`.
+
+What it reads besides clicks is a choice, `Inputs`: the residual as in the paper, the picture in its
+place, or both.
+"""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -8,16 +13,25 @@ from torch.nn import functional
 
 from adclick.models.click_stem import ClickInit, ClickStem
 from adclick.models.head import PyramidHead
-from adclick.models.neck import NECK_STRIDES, TOKEN_STRIDE, LanguageInjection, SimplePyramid
+from adclick.models.image_stem import ImageStem
+from adclick.models.neck import (
+    NECK_STRIDES,
+    TOKEN_STRIDE,
+    LanguageInit,
+    LanguageInjection,
+    SimplePyramid,
+)
 from adclick.models.trunk import ResidualTrunk
 from adclick.models.vision_language import LanguageSizes, VisionLanguageSwin
+
+Inputs = Literal["residual", "image", "both"]
 
 
 class ADClick(nn.Module):
     """The click model: clicks enter before the trunk, language after the neck.
 
-    Work is split by how often it is needed: `embed_residual` and `language_maps` once an image,
-    `decode` once a click. A batch of one broadcasts against many prompts. Parameters of the
+    Work is split by how often it is needed: `embed` and `language_maps` once an image, `decode`
+    once a click. A batch of one broadcasts against many prompts. Parameters of the
     language branch are those whose name begins with `vision_language.`.
 
     Source: sections 3.1 and 3.2, figure 2. What the paper leaves open follows its first code, but
@@ -31,6 +45,8 @@ class ADClick(nn.Module):
         click_stem: ClickStem,
         neck: SimplePyramid,
         head: PyramidHead,
+        inputs: Inputs = "residual",
+        image_stem: ImageStem | None = None,
         vision_language: VisionLanguageSwin | None = None,
         injection: LanguageInjection | None = None,
         language_stages: Sequence[int] = (),
@@ -40,6 +56,8 @@ class ADClick(nn.Module):
         self.click_stem = click_stem
         self.neck = neck
         self.head = head
+        self.inputs = inputs
+        self.image_stem = image_stem
         self.vision_language = vision_language
         self.injection = injection
         self.language_stages = tuple(language_stages)
@@ -49,11 +67,27 @@ class ADClick(nn.Module):
         """Whether the model reads an image and a text."""
         return self.vision_language is not None
 
-    def embed_residual(
-        self, residual: Float[Tensor, "batch residual_channel grid grid"]
+    @property
+    def click_cells(self) -> int | None:
+        """Cells a side of the graphs that clicks are diffused over; None for disks alone."""
+        return self.click_stem.cells
+
+    def embed(
+        self,
+        residual: Float[Tensor, "#batch residual_channel grid grid"],
+        image: Float[Tensor, "#batch 3 image_height image_width"] | None = None,
     ) -> Float[Tensor, "batch dim grid grid"]:
-        """Tokens of a squared residual, as `residual_tokens` makes it."""
-        return self.trunk.embed(residual)
+        """Tokens of a squared residual (as `residual_tokens` makes it), of a normalised picture, or
+        the sum of both: of what the model reads.
+
+        ValueError when it reads the picture and there is none.
+        """
+        if self.image_stem is None:
+            return self.trunk.embed(residual)
+        if image is None:
+            raise ValueError(f"a model with inputs {self.inputs!r} needs an image")
+        tokens = self.image_stem(image)
+        return tokens if self.inputs == "image" else self.trunk.embed(residual) + tokens
 
     def language_maps(
         self,
@@ -76,13 +110,13 @@ class ADClick(nn.Module):
     def decode(
         self,
         tokens: Float[Tensor, "#batch dim height width"],
-        clicks: Float[Tensor, "#batch 3 image_height image_width"],
+        clicks: Float[Tensor, "#batch click_map image_height image_width"],
         maps: list[Float[Tensor, "#batch _ _ _"]],
     ) -> Float[Tensor, "batch 1 image_height image_width"]:
         """Logits at the clicks' resolution.
 
-        `clicks` holds [previous probability, positive disks, negative disks]. Tokens, clicks and
-        maps may all be the same window of a larger image.
+        `clicks` holds the maps that the click stem reads (`network_input.click_maps`). Tokens,
+        clicks and maps may all be the same window of a larger image.
         """
         pyramid = self.neck(self.trunk(tokens + self.click_stem(clicks)))
         if self.injection is not None:
@@ -95,14 +129,14 @@ class ADClick(nn.Module):
     def forward(
         self,
         residual: Float[Tensor, "#batch residual_channel grid grid"],
-        clicks: Float[Tensor, "#batch 3 image_height image_width"],
+        clicks: Float[Tensor, "#batch click_map image_height image_width"],
         image: Float[Tensor, "#batch 3 image_height image_width"] | None = None,
         text: Float[Tensor, "#batch text_channel token"] | None = None,
         text_mask: Float[Tensor, "#batch token"] | Bool[Tensor, "#batch token"] | None = None,
     ) -> Float[Tensor, "batch 1 image_height image_width"]:
         """Logits [batch 1 height width] of the three steps in a row."""
         maps = self.language_maps(image, text, text_mask)
-        return self.decode(self.embed_residual(residual), clicks, maps)
+        return self.decode(self.embed(residual, image), clicks, maps)
 
 
 def build_adclick(
@@ -116,23 +150,29 @@ def build_adclick(
     window: int,
     drop_path: float,
     click_init: ClickInit,
+    click_cells: int | None,
+    language_init: LanguageInit,
     neck_channels: Sequence[int],
     neck_strides: Sequence[int],
     head_hidden: int,
     language: LanguageSizes | None,
+    inputs: Inputs = "residual",
+    image_channels: Sequence[int] = (),
 ) -> ADClick:
     """An untrained ADClick, drawn from torch's global generator (see `checkpoints.seeded`).
 
     The paper's scale (not stated there but for the image; from its first code): grid 64, image_px
-    512, residual_channels 1024, dim 1024, depth 4, heads 32, window 8, drop_path 0.1, neck 240,
-    480, 960, 1920 at strides 4, 8, 16, 32, head_hidden 256, and for language embed_dim 128, depths
-    2 2 18 2, heads 4 8 16 32, window 12, text_channels 768, trainable pwam. `language=None` leaves
-    the branch out. ValueError on sizes that do not fit together.
+    512, residual_channels 1024, dim 1024, depth 4, heads 32, window 8, drop_path 0.1,
+    click_cells None, neck 240, 480, 960, 1920 at strides 4, 8, 16, 32, head_hidden 256, and for
+    language embed_dim 128, depths 2 2 18 2, heads 4 8 16 32, window 12, text_channels 768,
+    trainable pwam. `language=None` leaves the branch out. `image_channels` are the widths of the
+    image stem's three levels, read unless `inputs` is `residual`. ValueError on sizes that do not
+    fit together.
     """
     if image_px != TOKEN_STRIDE * grid:
         raise ValueError(f"image_px {image_px} is not {TOKEN_STRIDE} x grid {grid}")
     trunk = ResidualTrunk(
-        residual_channels=residual_channels,
+        residual_channels=None if inputs == "image" else residual_channels,
         dim=dim,
         depth=depth,
         heads=heads,
@@ -140,23 +180,37 @@ def build_adclick(
         grid=grid,
         drop_path=drop_path,
     )
-    click_stem = ClickStem(dim=dim, patch=TOKEN_STRIDE, init=click_init)
+    click_stem = ClickStem(dim=dim, patch=TOKEN_STRIDE, init=click_init, cells=click_cells)
     neck = SimplePyramid(dim=dim, channels=neck_channels, strides=neck_strides)
     head = PyramidHead(channels=neck_channels, hidden=head_hidden)
-    if language is None:
-        return ADClick(trunk=trunk, click_stem=click_stem, neck=neck, head=head)
+    image_stem = None if inputs == "residual" else _image_stem(dim=dim, channels=image_channels)
     stages = [NECK_STRIDES.index(stride) for stride in neck_strides]
-    vision_language = VisionLanguageSwin(image_px=image_px, stages=max(stages) + 1, **language)
-    injection = LanguageInjection(
-        language_channels=[vision_language.dims[stage] for stage in stages],
-        neck_channels=neck_channels,
-    )
+    vision_language, injection = None, None
+    if language is not None:
+        vision_language = VisionLanguageSwin(image_px=image_px, stages=max(stages) + 1, **language)
+        injection = LanguageInjection(
+            language_channels=[vision_language.dims[stage] for stage in stages],
+            neck_channels=neck_channels,
+            init=language_init,
+        )
     return ADClick(
         trunk=trunk,
         click_stem=click_stem,
         neck=neck,
         head=head,
+        inputs=inputs,
+        image_stem=image_stem,
         vision_language=vision_language,
         injection=injection,
-        language_stages=stages,
+        language_stages=stages if language else (),
     )
+
+
+def _image_stem(*, dim: int, channels: Sequence[int]) -> ImageStem:
+    stem = ImageStem(dim=dim, channels=channels)
+    if stem.stride != TOKEN_STRIDE:
+        raise ValueError(
+            f"image_channels has {len(channels)} levels, so a stride of {stem.stride};"
+            f" tokens have {TOKEN_STRIDE}"
+        )
+    return stem

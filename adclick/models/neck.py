@@ -1,6 +1,7 @@
 """From one token map to a pyramid, and where language enters it."""
 
 from collections.abc import Sequence
+from typing import Literal, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,6 +9,8 @@ from torch.nn import functional
 
 TOKEN_STRIDE = 8
 NECK_STRIDES = (4, 8, 16, 32)
+
+LanguageInit = Literal["default", "silent"]
 
 
 class SimplePyramid(nn.Module):
@@ -63,29 +66,41 @@ class LanguageInjection(nn.Module):
     """A pyramid with language added: each map += GELU(GroupNorm(1x1 convolution of language)).
 
     A language map of another resolution is resized bilinearly first. Batches of one broadcast, so
-    one image can meet many prompts.
+    one image can meet many prompts. With `init="silent"` the norms' weights start at zero: an
+    untrained branch adds nothing, where noise of the maps' own size would be in the way of all else
+    in a short training. `"default"` is torch's own.
     """
 
-    def __init__(self, *, language_channels: Sequence[int], neck_channels: Sequence[int]) -> None:
+    def __init__(
+        self,
+        *,
+        language_channels: Sequence[int],
+        neck_channels: Sequence[int],
+        init: LanguageInit = "default",
+    ) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
             nn.Sequential(nn.Conv2d(language, neck, 1), nn.GroupNorm(1, neck), nn.GELU())
             for language, neck in zip(language_channels, neck_channels, strict=True)
         )
+        if init == "silent":
+            for level in self.levels:
+                nn.init.zeros_(cast("Tensor", cast("nn.Sequential", level)[1].weight))
 
     def forward(
         self, pyramid: list[Float[Tensor, "_ _ _ _"]], maps: list[Float[Tensor, "_ _ _ _"]]
     ) -> list[Float[Tensor, "_ _ _ _"]]:
         """The pyramid's maps, each with its language map added."""
         return [
-            level + injection(_resized(language, level))
+            level + injection(resized_language(language, level))
             for level, language, injection in zip(pyramid, maps, self.levels, strict=True)
         ]
 
 
-def _resized(
+def resized_language(
     language: Float[Tensor, "_ _ _ _"], like: Float[Tensor, "_ _ _ _"]
 ) -> Float[Tensor, "_ _ _ _"]:
+    """A language map at the resolution of a level."""
     if language.shape[-2:] == like.shape[-2:]:
         return language
     return functional.interpolate(

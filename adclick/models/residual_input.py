@@ -1,5 +1,7 @@
 """What the networks see of a residual: its square, on demand normalised, pooled, compressed."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +15,7 @@ def residual_tokens(
     residual: Float[Tensor, "batch height width channel"],
     scale: Float[Tensor, "*batch channel"] | None = None,
     *,
+    normalise: Literal["channel", "group"] = "channel",
     groups: int | None = None,
     clamp: float | None = None,
     log: bool = False,
@@ -23,19 +26,28 @@ def residual_tokens(
     before it is squared, and it is squared here and nowhere else. Then, each only where asked for:
     division by `scale`, the mean square of normal images per channel (one for all images, or one an
     image); `clamp` as an upper bound; the mean over `groups` neighbouring channels' groups; log(1 +
-    x). With all of them left out this is the paper's input. ValueError when `groups` exceeds the
-    channels.
+    x). `normalise="group"` takes the mean of residuals and of scales over the groups first and
+    divides those: channels that hardly vary on normal images, whose quotients are huge, then do not
+    drown the rest of their group. With all of them left out this is the paper's input. ValueError
+    when `groups` exceeds the channels, or is None with `normalise="group"`.
 
     Source: squared residual, section 3.2 with SemiREST; the rest serves short trainings at small
     scale.
     """
     squared = residual.float().square()
+    per_image = None  # [1 or batch, 1, 1, channel or group]
     if scale is not None:
-        per_image = scale.float().reshape(-1, 1, 1, scale.shape[-1])  # [1 or batch, 1, 1, channel]
+        per_image = scale.float().reshape(-1, 1, 1, scale.shape[-1])
+    if normalise == "group":
+        if groups is None:
+            raise ValueError("normalisation by groups needs their number")
+        squared = _channel_groups(squared, groups)
+        per_image = None if per_image is None else _channel_groups(per_image, groups)
+    if per_image is not None:
         squared = squared / per_image.clamp_min(SMALLEST_SCALE)
     if clamp is not None:
         squared = squared.clamp_max(clamp)
-    if groups is not None:
+    if groups is not None and normalise == "channel":
         squared = _channel_groups(squared, groups)
     if log:
         squared = torch.log1p(squared)

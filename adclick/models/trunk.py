@@ -65,6 +65,8 @@ class ResidualTrunk(nn.Module):
     `embed` and `forward` are apart because clicks (and, in ADClick-Seg, language) are added between
     them, and because an image is embedded once however many clicks follow.
 
+    Without `residual_channels` it has nothing to embed, and its tokens are made elsewhere.
+
     Source: section 3.2. The paper states no sizes; its first code has depth 4, dim 1024, 32 heads,
     window 8.
     """
@@ -72,7 +74,7 @@ class ResidualTrunk(nn.Module):
     def __init__(
         self,
         *,
-        residual_channels: int,
+        residual_channels: int | None,
         dim: int,
         depth: int,
         heads: int,
@@ -81,8 +83,9 @@ class ResidualTrunk(nn.Module):
         drop_path: float,
     ) -> None:
         super().__init__()
-        self.patch_embed = nn.Conv2d(residual_channels, dim, 1)
-        self.patch_norm = nn.LayerNorm(dim)
+        if residual_channels is not None:
+            self.patch_embed = nn.Conv2d(residual_channels, dim, 1)
+            self.patch_norm = nn.LayerNorm(dim)
         self.blocks = swin_blocks(
             dim=dim, grid=grid, heads=heads, window=window, drop_path=rising_rates(drop_path, depth)
         )

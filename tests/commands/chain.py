@@ -26,6 +26,7 @@ def micro_config() -> Config:
     values = read("config/demo.yaml", "tests/config/micro.yaml")
     listed = {
         "run_adclick_seg": ["unsupervised", "unsupervised_image_to_image", "weak", "full"],
+        "run_sliding": ["weak"],
         "run_map_peers": ["training_free", *OTHER_PEERS],
     }
     return load_config(merged(values, listed))
@@ -250,6 +251,7 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             {"metrics": f"{folder}/evaluate_clicks/{method}/seed{SEED}/metrics.json"},
             ["--seed", SEED],
         )
+    found |= _robot_steps(config, files, masks)
     for supervision, name in (("weak", f"weak_{config.matching}"), ("full", "full")):
         labels = f"{folder}/label_defects/{name}/seed{SEED}/labels.h5"
         source = f"expanded_{name}_seed{SEED}"
@@ -284,7 +286,15 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             {"variant": variant},
             plan.detector_inputs(config, place, variant, SEED),
         )
-    for method in (*config.run_map_peers, "weak"):
+    for name in ("box", "weak_location_aware_1images"):
+        found[f"label_defects {name}"] = Step(
+            "label_defects",
+            "label_defects",
+            PLACE | {"labels": name},
+            {**files, **masks, **plan.labelling_inputs(config, place, name, SEED)},
+            {"labels": f"{folder}/label_defects/{name}/seed{SEED}/labels.h5"},
+        )
+    for method in (*config.run_map_peers, "weak", "weak_sliding"):
         maps = f"{folder}/predict_maps/{method}/seed{SEED}/maps.h5"
         found[f"predict_maps {method}"] = Step(
             "predict_maps",
@@ -302,6 +312,33 @@ def _learning_steps(config: Config) -> dict[str, Step]:
                 name: f"{folder}/evaluate_maps/{method}/seed{SEED}/{name}.json"
                 for name in ("metrics", "curves")
             },
+            ["--seed", SEED],
+        )
+    return found
+
+
+def _robot_steps(
+    config: Config, files: dict[str, str | list[str]], masks: dict[str, str]
+) -> dict[str, Step]:
+    """The random walker with a user of several draws, and with that of the protocol."""
+    place, method = "toy/cloth", "random_walker"
+    found: dict[str, Step] = {}
+    for robot in plan.robot_names(config):
+        maps = plan.clicked_file(config, place, method, robot, SEED)
+        wildcards = PLACE | {"method": method, "robot": robot}
+        found[f"simulate_clicks {method} {robot}"] = Step(
+            "simulate_clicks",
+            "simulate_clicks",
+            wildcards,
+            {**files, **masks, **plan.click_inputs(config, place, method, SEED)},
+            {"maps": maps},
+        )
+        found[f"evaluate_clicks {method} {robot}"] = Step(
+            "evaluate_clicks",
+            "evaluate_clicks",
+            wildcards,
+            {**masks, "maps": maps},
+            {"metrics": plan.click_scores(config, place, method, robot, SEED)},
             ["--seed", SEED],
         )
     return found

@@ -162,10 +162,10 @@ def test_clicks_are_the_best_median_and_worst_images_by_their_last_iou(
     with create_arrays(
         folder / "clicks.h5",
         image_ids=DEFECT_IDS,
-        specs={"masks": ArraySpec((2, SIDE, -(-SIDE // 8)), "uint8")},
+        specs={"masks": ArraySpec((1, 2, SIDE, -(-SIDE // 8)), "uint8")},
         stamp=STAMP,
     ) as file:
-        create_array(file, "clicks", (DEFECTS, 2, 3), "int32")[:] = [[8, 9, 1], [-1, -1, -1]]
+        create_array(file, "clicks", (DEFECTS, 1, 2, 3), "int32")[:] = [[8, 9, 1], [-1, -1, -1]]
     record = {"kind": "clicks", "dataset": "toy", "category": "cloth", "seed": 0, "ious": IOUS}
     paths = [folder / "threshold.json", folder / "weak.json"]
     for path in paths:

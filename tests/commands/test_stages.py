@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,9 +15,10 @@ from timm.models.swin_transformer import SwinTransformer
 
 from adclick import plan
 from adclick.artifacts import image_ids, input_digest, open_arrays, read_stamp
-from adclick.commands import train_adclick_seg
-from adclick.config import Config
+from adclick.commands import label_defects, train_adclick_seg
+from adclick.config import Config, Sliding
 from adclick.errors import InputError
+from adclick.labels import boxes
 from adclick.models.checkpoints import save_tensors, seeded
 from adclick.models.foreign import plain_swin
 from tests.commands.chain import Step, micro_config, steps
@@ -128,6 +130,9 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("evaluate_clicks finetuned_lang", "maps", noise("probabilities")),
     ("simulate_clicks threshold", "residuals", noise("lengths")),
     ("simulate_clicks threshold", "masks", inverted("masks")),
+    ("simulate_clicks random_walker jittered", "images", noise("images")),
+    ("simulate_clicks random_walker jittered", "masks", inverted("masks")),
+    ("evaluate_clicks random_walker jittered", "maps", noise("probabilities")),
     ("simulate_clicks finetuned_lang", "weights", weights_scaled),
     ("simulate_clicks finetuned_lang", "residuals", noise("residuals")),
     ("simulate_clicks finetuned_lang", "images", noise("images")),
@@ -135,6 +140,7 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("label_defects weak", "residuals", noise("residuals")),
     ("label_defects weak", "masks", inverted("masks")),
     ("label_defects full", "masks", inverted("masks")),
+    ("label_defects box", "masks", noise("masks")),
     ("expand_defects weak", "labels", inverted("probabilities")),
     ("expand_defects weak", "images", noise("images")),
     ("train_adclick_seg weak", "expanded_images", inverted("labels")),
@@ -145,6 +151,7 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("predict_maps training_free_patch_to_patch", "residuals", noise("lengths")),
     ("predict_maps weak", "weights", weights_scaled),
     ("predict_maps weak", "language", other_words),
+    ("predict_maps weak_sliding", "weights", weights_scaled),
     ("evaluate_maps weak", "maps", noise("maps")),
     ("evaluate_maps weak", "masks", inverted("masks")),
 ]
@@ -188,13 +195,15 @@ def content(path: Path) -> object:
         }
     if path.suffix == ".safetensors":
         return {name: array.tobytes() for name, array in load_file(path).items()}
-    arrays: dict[str, bytes] = {}
+    arrays: dict[str, object] = {}
+
+    def add(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset):  # names are objects: their bytes are places in memory
+            values = item[:]
+            arrays[name] = values.tolist() if values.dtype.hasobject else values.tobytes()
+
     with open_arrays(path) as file:
-        file.visititems(
-            lambda name, item: (
-                arrays.update({name: item[:].tobytes()}) if hasattr(item, "shape") else None
-            )
-        )
+        file.visititems(add)
     return arrays
 
 
@@ -314,6 +323,42 @@ def test_an_image_to_image_residual_is_the_most_alike_image_minus_the_image(
             np.testing.assert_allclose(file["residuals"][own], expected, atol=0.02)
 
 
+def test_boxes_are_filled_and_a_few_labels_are_of_many_types(config: Config, folder: Path) -> None:
+    place = folder / "results/micro/toy/cloth"
+    with (
+        open_arrays(place / "label_defects/full/seed0/labels.h5") as full,
+        open_arrays(place / "label_defects/box/seed0/labels.h5") as box,
+    ):
+        for truth, drawn in zip(full["probabilities"][:], box["probabilities"][:], strict=True):
+            np.testing.assert_array_equal(drawn > 0.5, boxes(truth > 0.5))
+    with (
+        open_arrays(place / "label_defects/weak_location_aware/seed0/labels.h5") as every,
+        open_arrays(place / "label_defects/weak_location_aware_1images/seed0/labels.h5") as few,
+    ):
+        assert image_ids(few) == image_ids(every)[:1]
+        np.testing.assert_array_equal(few["probabilities"][0], every["probabilities"][0])
+
+
+def test_a_few_of_the_labelled_are_types_in_turn() -> None:
+    rows = [(row, f"{kind}{row}", kind) for row, kind in enumerate("aaabbc")]
+    found = label_defects.spread(rows, 4, Path("manifest.csv"))
+    assert [row for row, _, _ in found] == [0, 1, 3, 5]
+    with pytest.raises(InputError, match=r"labelled_images: 7 asked for, and manifest\.csv has 6"):
+        label_defects.spread(rows, 7, Path("manifest.csv"))
+
+
+def test_windows_change_a_map_and_one_for_all_does_not(
+    config: Config, folder: Path, tmp_path: Path
+) -> None:
+    plain = first_output(steps(config)["predict_maps weak"], folder, None)
+    slid = first_output(steps(config)["predict_maps weak_sliding"], folder, None)
+    assert content(slid) != content(plain)
+    whole = config.model_copy(update={"sliding": Sliding(window=1.0, step=1.0)})
+    step = steps(whole)["predict_maps weak_sliding"]
+    step.run(whole, folder, into=tmp_path)
+    assert content(first_output(step, folder, tmp_path)) == content(plain)
+
+
 def test_the_detector_trains_after_the_truth_is_gone(
     config: Config, folder: Path, tmp_path: Path
 ) -> None:
@@ -328,3 +373,23 @@ def test_the_detector_trains_after_the_truth_is_gone(
     assert content(tmp_path / "out/weights.safetensors") == content(
         first_output(step, folder, None)
     )
+
+
+def test_a_robot_user_of_several_draws_is_scored_a_draw_each(config: Config, folder: Path) -> None:
+    def read(name: str) -> tuple[np.ndarray, dict[str, Any]]:
+        maps = first_output(steps(config)[f"simulate_clicks random_walker {name}"], folder, None)
+        step = steps(config)[f"evaluate_clicks random_walker {name}"]
+        with open_arrays(maps) as file:
+            return file["clicks"][:], json.loads(first_output(step, folder, None).read_text())
+
+    clicks, scores = read("jittered")
+    assert clicks.shape[1] == len(scores["draws"]) == 2
+    assert not np.array_equal(clicks[:, 0], clicks[:, 1])
+    per_draw = [draw["5"]["miou"] for draw in scores["draws"]]
+    assert scores["counts"]["5"]["miou"] == pytest.approx(np.mean(per_draw))
+    assert scores["worst"]["5"] <= min(per_draw)
+    assert scores["noc_cap"] == 5
+    once, protocol = read("deepest")
+    assert once.shape[1] == len(protocol["draws"]) == 1
+    assert protocol["robot"] == "deepest"
+    assert protocol["worst"]["5"] == pytest.approx(protocol["counts"]["5"]["miou"])

@@ -24,6 +24,8 @@ SIZES = {
     "window": 4,
     "drop_path": 0.0,
     "click_init": "visible",
+    "language_init": "default",
+    "click_cells": None,
     "neck_channels": [8, 8, 8],
     "neck_strides": [4, 8, 16],
     "head_hidden": 8,
@@ -47,6 +49,8 @@ PAPER = {
     "window": 8,
     "drop_path": 0.1,
     "click_init": "default",
+    "language_init": "default",
+    "click_cells": None,
     "neck_channels": [240, 480, 960, 1920],
     "neck_strides": [4, 8, 16, 32],
     "head_hidden": 256,
@@ -97,7 +101,7 @@ def test_at_paper_scale_language_maps_and_neck_levels_match_exactly() -> None:
         model = build_adclick(**PAPER)
         text, mask = torch.zeros(2, 768, 20), torch.zeros(2, 20)
         maps = model.language_maps(torch.zeros(1, 3, 512, 512), text, mask)
-        tokens = model.embed_residual(torch.zeros(1, 1024, 64, 64))
+        tokens = model.embed(torch.zeros(1, 1024, 64, 64))
         levels = model.neck(model.trunk(tokens))
         logits = model.decode(tokens, torch.zeros(1, 3, 512, 512), maps)
     assert logits.shape == (2, 1, 512, 512)
@@ -123,7 +127,7 @@ def test_logits_have_the_clicks_size_with_and_without_language() -> None:
 @torch.no_grad()
 def test_the_three_steps_in_a_row_are_forward() -> None:
     model, inputs = _model().eval(), _inputs()
-    tokens = model.embed_residual(inputs["residual"])
+    tokens = model.embed(inputs["residual"])
     maps = model.language_maps(inputs["image"], inputs["text"], inputs["text_mask"])
     assert [tuple(m.shape) for m in maps] == [(2, 8, 16, 16), (2, 16, 8, 8), (2, 32, 4, 4)]
     assert torch.equal(model.decode(tokens, inputs["clicks"], maps), model(**inputs))
@@ -159,6 +163,48 @@ def test_every_input_has_a_say() -> None:
         assert (model(**changed) - before).norm() > 1e-3 * before.norm(), name
 
 
+@pytest.mark.parametrize(
+    ("inputs", "read"),
+    [("residual", {"residual"}), ("image", {"image"}), ("both", {"residual", "image"})],
+)
+def test_inputs_say_what_is_read(inputs: str, read: set[str]) -> None:
+    model = _model(inputs=inputs, image_channels=[4, 6, 8], language=None).train()
+    given = {name: _inputs()[name] for name in ("residual", "clicks", "image")}
+    for name in ("residual", "image"):
+        with torch.no_grad():
+            changed = given | {name: given[name].flip(-1) + 0.5}
+            moves = not torch.equal(model.eval()(**changed), model(**given))
+        assert moves == (name in read), name
+    model(**given).square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_the_image_stem_costs_its_own_parameters_and_the_residual_its_embedding() -> None:
+    image_channels = [64, 128, 256]
+    with torch.device("meta"):
+        plain = build_adclick(**PAPER)
+        both = build_adclick(**PAPER, inputs="both", image_channels=image_channels)
+        image = build_adclick(**PAPER, inputs="image", image_channels=image_channels)
+    stem = (
+        (27 + 3) * 64
+        + (9 * 64 + 3) * 128
+        + (9 * 128 + 3) * 256  # convolutions with bias, and two vectors of each norm
+        + (256 + 1) * 1024
+        + 2 * 1024
+    )
+    embedding = (1024 + 1) * 1024 + 2 * 1024
+    assert round(1e6 * (_millions(both) - _millions(plain))) == stem
+    assert round(1e6 * (_millions(both) - _millions(image))) == embedding
+
+
+def test_a_picture_that_is_read_must_be_given() -> None:
+    inputs = _inputs()
+    with pytest.raises(ValueError, match="needs an image"):
+        _model(inputs="image", image_channels=[4, 6, 8]).embed(inputs["residual"])
+    with pytest.raises(ValueError, match="stride of 4"):
+        _model(inputs="both", image_channels=[4, 6])
+
+
 @torch.no_grad()
 def test_texts_that_differ_give_outputs_that_differ_and_padding_does_not() -> None:
     model, inputs = _model().eval(), _inputs()
@@ -185,7 +231,7 @@ def test_one_image_with_many_prompts_equals_each_prompt_alone() -> None:
 @torch.no_grad()
 def test_a_window_of_all_inputs_decodes_to_a_window() -> None:
     model, inputs = _model().eval(), _inputs()
-    tokens = model.embed_residual(inputs["residual"])
+    tokens = model.embed(inputs["residual"])
     maps = model.language_maps(inputs["image"], inputs["text"], inputs["text_mask"])
     cropped = [m[:, :, : m.shape[2] // 2, : m.shape[3] // 2] for m in maps]
     logits = model.decode(tokens[:, :, :4, :4], inputs["clicks"][:, :, :32, :32], cropped)

@@ -27,6 +27,9 @@ SIZES = {
     "window": 4,
     "drop_path": 0.0,
     "click_init": "visible",
+    "language_init": "default",
+    "shortcut": False,
+    "image_channels": None,
     "language": LANGUAGE,
 }
 PAPER = {
@@ -39,6 +42,9 @@ PAPER = {
     "window": 8,
     "drop_path": 0.1,
     "click_init": "default",
+    "language_init": "default",
+    "shortcut": False,
+    "image_channels": None,
     "language": {
         "embed_dim": 128,
         "depths": [2, 2, 18, 2],
@@ -82,7 +88,7 @@ def test_paper_scale_has_the_published_codes_parameters() -> None:
 
 
 def test_both_models_have_the_same_methods() -> None:
-    for name in ("embed_residual", "language_maps", "decode", "forward"):
+    for name in ("embed", "language_maps", "decode", "forward"):
         ours, theirs = (inspect.signature(getattr(cls, name)) for cls in (ADClickSeg, ADClick))
         assert list(ours.parameters) == list(theirs.parameters)
 
@@ -121,6 +127,34 @@ def test_tokens_are_summed_before_the_trunk() -> None:
 
 
 @torch.no_grad()
+def test_the_shortcut_adds_a_weighted_sum_of_the_residual_to_the_logits() -> None:
+    model = _model(shortcut=True, language=None).eval()
+    plain = _model(shortcut=False, language=None).eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    residual, clicks = _draw(2, 6, 8, 8).abs(), torch.zeros(2, 3, 64, 64)
+    with torch.no_grad():
+        added = model(residual, clicks) - plain(residual, clicks)
+        expected = functional.interpolate(
+            residual.mean(1, keepdim=True), size=(64, 64), mode="bilinear", align_corners=False
+        )
+        torch.testing.assert_close(added, expected, atol=1e-5, rtol=1e-4)
+        tokens = model.embed(residual)
+        window = model.decode(tokens[:, :, 2:6, 4:8], clicks[:, :, :32, :32], [])
+    assert window.shape == (2, 1, 32, 32)
+
+
+def test_the_pictures_tokens_are_added_to_the_residuals() -> None:
+    model = _model(image_channels=(4, 4, 6), language=None).eval()
+    residual, picture = _draw(2, 6, 8, 8), _draw(2, 3, 64, 64, seed=1)
+    with torch.no_grad():
+        expected = model.trunk.embed(residual) + model.image_stem(picture)  # pyright: ignore
+        torch.testing.assert_close(model.embed(residual, picture), expected)
+    with pytest.raises(ValueError, match="needs an image"):
+        model.embed(residual)
+    with pytest.raises(ValueError, match="image_channels"):
+        _model(image_channels=(4, 6), language=None)
+
+
 def test_texts_that_differ_give_outputs_that_differ() -> None:
     model, inputs = _model().eval(), _inputs()
     before = model(**inputs)
@@ -143,7 +177,7 @@ def test_one_image_with_many_prompts_equals_each_prompt_alone() -> None:
 def test_a_window_of_all_inputs_decodes_to_a_window() -> None:
     model, inputs = _model().eval(), _inputs()
     maps = model.language_maps(inputs["image"], inputs["text"], inputs["text_mask"])
-    tokens = model.embed_residual(inputs["residual"])[:, :, 4:, :4]
+    tokens = model.embed(inputs["residual"])[:, :, 4:, :4]
     cropped = [m[:, :, m.shape[2] // 2 :, : m.shape[3] // 2] for m in maps]
     logits = model.decode(tokens, inputs["clicks"][:, :, 32:, :32], cropped)
     assert logits.shape == (2, 1, 32, 32)

@@ -37,9 +37,19 @@ SEG_SIZES = {
     "window": 4,
     "drop_path": 0.0,
     "click_init": "visible",
+    "language_init": "default",
+    "shortcut": True,
+    "image_channels": (4, 4, 6),
     "language": LANGUAGE,
 }
-CLICK_SIZES = SEG_SIZES | {"neck_channels": (4, 4), "neck_strides": (4, 8), "head_hidden": 4}
+CLICK_SIZES = {
+    name: size for name, size in SEG_SIZES.items() if name not in ("shortcut", "image_channels")
+} | {
+    "click_cells": 8,
+    "neck_channels": (4, 4),
+    "neck_strides": (4, 8),
+    "head_hidden": 4,
+}
 STAMP = {"command": "train", "seed": 3, "note": "für später"}
 
 
@@ -73,7 +83,8 @@ def test_loaded_model_is_the_saved_one(tmp_path: Path, kind: str) -> None:
     assert not loaded.training
     assert (metadata.kind, metadata.extra) == (kind, {"steps": 12})
     assert metadata.sizes == json.loads(json.dumps(sizes))
-    inputs = torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    clicks = torch.zeros(1, 3 if loaded.click_cells is None else 5, 32, 32)
+    inputs = torch.ones(1, 3, 4, 4), clicks, torch.rand(1, 3, 32, 32)
     text = torch.rand(1, 3, 4), torch.ones(1, 4)
     assert torch.equal(model.eval()(*inputs, *text), loaded(*inputs, *text))
 

@@ -33,6 +33,12 @@ def test_visible_deviations_are_those_of_the_small_config() -> None:
     assert weight.mean(dim=0).abs().max() < 0.003
 
 
+def test_diffused_clicks_have_weights_like_the_previous_probability() -> None:
+    weight = seeded(ClickStem, 0, dim=20000, patch=8, init="visible", cells=8).projection.weight
+    expected = torch.tensor([1 / 64, 1 / 12, 1 / 12, 1 / 64, 1 / 64])
+    assert torch.allclose(weight[..., 0, 0].std(dim=0), expected, rtol=0.03)
+
+
 def test_no_click_adds_nothing_when_visible() -> None:
     stem = seeded(ClickStem, 0, dim=8, patch=8, init="visible")
     assert torch.count_nonzero(stem(torch.zeros(2, 3, 16, 16))) == 0

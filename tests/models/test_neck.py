@@ -63,3 +63,15 @@ def test_one_pyramid_meets_many_prompts() -> None:
     together = injection(pyramid, maps)[0]
     apart = [injection(pyramid, [maps[0][i : i + 1]])[0] for i in range(3)]
     assert torch.allclose(together, torch.cat(apart), atol=1e-6)
+
+
+def test_a_silent_start_adds_nothing_and_learns() -> None:
+    injection = LanguageInjection(language_channels=[4], neck_channels=[8], init="silent")
+    pyramid, maps = [torch.rand(1, 8, 4, 4)], [torch.rand(1, 4, 4, 4)]
+    (silent,) = injection(pyramid, maps)
+    assert torch.equal(silent, pyramid[0])
+    silent.square().sum().backward()
+    weight = injection.levels[0][1].weight
+    assert weight.grad.abs().min() > 0
+    (loud,) = LanguageInjection(language_channels=[4], neck_channels=[8])(pyramid, maps)
+    assert not torch.equal(loud, pyramid[0])

@@ -63,6 +63,36 @@ def test_input_is_left_as_it_was() -> None:
     assert torch.equal(residual, before)
 
 
+def test_groups_are_divided_after_they_are_averaged_by_hand() -> None:
+    residual = torch.tensor([2.0, -4.0, 6.0, 1.0]).reshape(1, 1, 1, 4)
+    scale = torch.tensor([3.0, 2.0, 0.001, 1.999])
+    # squares 4 16 36 1, pair means 10 18.5; of the scales 2.5 1; clamped 4 10
+    tokens = residual_tokens(residual, scale, normalise="group", groups=2, clamp=10.0, log=True)
+    assert torch.allclose(tokens.flatten(), torch.log(torch.tensor([5.0, 11.0])))
+
+
+def test_a_channel_that_hardly_varies_does_not_drown_its_group() -> None:
+    scale = torch.tensor([1e-5, 1.0])
+    quiet, loud = (torch.tensor([0.1, size]).reshape(1, 1, 1, 2) for size in (1.0, 3.0))
+
+    def ratio(normalise: str) -> float:
+        found = [
+            residual_tokens(one, scale, normalise=normalise, groups=1) for one in (loud, quiet)
+        ]  # pyright: ignore
+        return float(found[0] / found[1])
+
+    assert ratio("group") > 8
+    assert ratio("channel") < 1.1
+
+
+def test_normalisation_by_groups_is_that_by_channels_when_each_is_its_own() -> None:
+    residual, scale = _signed((2, 3, 3, 4)), _signed((2, 4), seed=1).square()
+    by_group = residual_tokens(residual, scale, normalise="group", groups=4)
+    assert torch.allclose(by_group, residual_tokens(residual, scale))
+    with pytest.raises(ValueError, match="needs their number"):
+        residual_tokens(residual, scale, normalise="group")
+
+
 def test_more_groups_than_channels_is_refused() -> None:
     with pytest.raises(ValueError, match="groups is 8"):
         residual_tokens(_signed((1, 2, 2, 4)), groups=8)

@@ -61,7 +61,7 @@ def test_a_second_run_has_nothing_to_do(project: Project) -> None:
 def test_every_table_and_figure_is_there(project: Project) -> None:
     tables = project.results("micro/tables/*.csv")
     partly = {f"results/micro/tables/table{number}.csv" for number in (7, 8)}
-    assert len(tables) == 8
+    assert len(tables) == 8 + 1
     assert {name for name, text in tables.items() if b"not run" in text} == partly
     assert len(project.results("micro/figures/toy/*/*.png")) == 2 * 5
 
@@ -143,8 +143,10 @@ def test_a_changed_matching_reruns_what_reads_its_residuals(project: Project) ->
 
 
 def test_labels_of_another_matching_are_made_by_an_adclick_with_it(project: Project) -> None:
-    clicked = {"language": True, "finetune": True, "residual": True, "matching": "patch_to_patch"}
+    clicked = {"language": True, "pretrain": True, "finetune": True, "inputs": "residual"}
+    clicked |= {"matching": "patch_to_patch"}
     detector = {"supervision": "weak", "pretrain": True, "iis": True}
+    detector |= {"labelled_images": None, "label_clicks": None}
     detector |= {"language": True, "abandon": True, "matching": "patch_to_patch"}
     overlay = {
         "adclick_variants": {"clicked": clicked},
@@ -169,7 +171,7 @@ def test_an_edit_of_the_tables_reruns_tables_only(project: Project) -> None:
     edit(project.folder / "adclick/tables.py", "METRICS = {", "UNUSED = 1\nMETRICS = {")
     found = Counter(job.rule for job in project.planned())
     edit(project.folder / "adclick/tables.py", "UNUSED = 1\nMETRICS = {", "METRICS = {")
-    assert found == {"make_table": 8, "everything": 1}
+    assert found == {"make_table": 8, "make_robot_table": 1, "everything": 1}
 
 
 def test_an_edit_of_the_metrics_scores_again_without_predicting(project: Project) -> None:
@@ -177,7 +179,9 @@ def test_an_edit_of_the_metrics_scores_again_without_predicting(project: Project
     found = rules(project.planned())
     edit(project.folder / "adclick/metrics.py", "unused = 1\n\n\ndef iou(", "def iou(")
     figures = {"make_click_figures", "make_map_figures"}
-    assert found == {"evaluate_clicks", "evaluate_maps", "make_table", "everything"} | figures
+    again = {"simulate_robot_clicks", "evaluate_robot_clicks", "make_robot_table"}  # not kept
+    scored = {"evaluate_clicks", "evaluate_maps", "make_table", "everything"}
+    assert found == scored | again | figures
 
 
 def test_an_edit_of_a_figure_draws_it_again_and_nothing_else(project: Project) -> None:

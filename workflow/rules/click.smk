@@ -66,11 +66,23 @@ rule simulate_clicks:
     params:
         settings=settings("simulate_clicks"),
         code=fingerprint("adclick.commands.simulate_clicks"),
-        files=flags("weights", "language"),
+        files=flags("residuals", "weights", "language"),
     shell:
         "python -m adclick.commands.simulate_clicks --settings {params.settings:q} {params.files}"
         " --manifest {input.manifest:q} --images {input.images:q} --masks {input.masks:q}"
-        " --residuals {input.residuals:q} --maps {output.maps:q} > {log:q} 2>&1"
+        " --maps {output.maps:q} > {log:q} 2>&1"
+
+
+# Answers to other users than the protocol's: several draws of every image, so they are not kept.
+use rule simulate_clicks as simulate_robot_clicks with:
+    output:
+        maps=temp(
+            "results/{run}/{dataset}/{category}/simulate_clicks/{method}/{robot}/seed{seed}/maps.h5"
+        ),
+    log:
+        "results/{run}/logs/simulate_clicks/{dataset}-{category}-{method}-{robot}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/simulate_clicks/{dataset}-{category}-{method}-{robot}-{seed}.tsv"
 
 
 rule evaluate_clicks:
@@ -92,6 +104,18 @@ rule evaluate_clicks:
         "python -m adclick.commands.evaluate_clicks --settings {params.settings:q}"
         " --seed {wildcards.seed} --masks {input.masks:q} --maps {input.maps:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"
+
+
+use rule evaluate_clicks as evaluate_robot_clicks with:
+    input:
+        masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
+        maps="results/{run}/{dataset}/{category}/simulate_clicks/{method}/{robot}/seed{seed}/maps.h5",
+    output:
+        metrics="results/{run}/{dataset}/{category}/evaluate_clicks/{method}/{robot}/seed{seed}/metrics.json",
+    log:
+        "results/{run}/logs/evaluate_clicks/{dataset}-{category}-{method}-{robot}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/evaluate_clicks/{dataset}-{category}-{method}-{robot}-{seed}.tsv"
 
 
 rule label_defects:
@@ -119,3 +143,25 @@ rule label_defects:
         "python -m adclick.commands.label_defects --settings {params.settings:q} {params.files}"
         " --manifest {input.manifest:q} --images {input.images:q} --masks {input.masks:q}"
         " --labels {output.labels:q} > {log:q} 2>&1"
+
+
+# A person's labels may change at any time: the digest of their files is what a plan sees of them.
+rule collect_labels:
+    input:
+        manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
+    output:
+        labels="results/{run}/{dataset}/{category}/collect_labels/labels.h5",
+    log:
+        "results/{run}/logs/collect_labels/{dataset}-{category}.log",
+    benchmark:
+        "results/{run}/benchmarks/collect_labels/{dataset}-{category}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("collect_labels"),
+        code=fingerprint("adclick.commands.collect_labels"),
+        folder=labels_folder,
+        files=labels_digest,
+    shell:
+        "python -m adclick.commands.collect_labels --settings {params.settings:q}"
+        " --folder {params.folder:q} --manifest {input.manifest:q} --labels {output.labels:q} > {log:q} 2>&1"

@@ -43,6 +43,7 @@ wildcard_constraints:
     method=r"[A-Za-z0-9_.\-]+",
     pretraining=r"(language|plain)[a-z_]*",
     matching=plan.one_of(CONFIG.matchings),
+    robot=plan.one_of(CONFIG.run_robots) or "none",
     labels=LABELS,
     source=rf"real|simulated|expanded_({LABELS})_seed\d+",
     seed=r"\d+",
@@ -85,6 +86,10 @@ def require_inputs():
             f"no data at {', '.join(missing)}: download the data sets (MVTec AD from mvtec.com, KolektorSDD2"
             " from vicos.si) and give their folder with --config data_root=...; `make demo` needs no data"
         )
+    unlabelled = [place(job.wildcards) for job in jobs if job.rule.name == "collect_labels"]
+    lacking = plan.missing_labels(CONFIG, unlabelled)
+    if lacking:
+        refuse(lacking)
     if plan.missing_weights(CONFIG) and any("train_adclick" in job.rule.name for job in jobs):
         refuse(
             "vision_language.weights: the frozen language-vision Swin needs pretrained weights; give a"
@@ -153,6 +158,18 @@ def labelling_inputs(wildcards):
     return plan.labelling_inputs(CONFIG, place(wildcards), wildcards.labels, wildcards.seed)
 
 
+def labels_file(wildcards):
+    return plan.labels_file(CONFIG, place(wildcards), wildcards.labels, wildcards.seed)
+
+
+def labels_folder(wildcards):
+    return plan.labels_folder(CONFIG, place(wildcards))
+
+
+def labels_digest(wildcards):
+    return plan.folder_digest(labels_folder(wildcards))
+
+
 def detector_inputs(wildcards):
     return plan.detector_inputs(CONFIG, place(wildcards), wildcards.variant, wildcards.seed)
 
@@ -163,6 +180,10 @@ def detection_inputs(wildcards):
 
 def table_metrics(wildcards):
     return plan.table_metrics(CONFIG, int(wildcards.number))
+
+
+def robot_metrics(wildcards):
+    return plan.robot_metrics(CONFIG)
 
 
 def table_file(number):
@@ -187,6 +208,10 @@ def click_figure_inputs(wildcards):
 
 def map_figure_inputs(wildcards):
     return plan.map_figure_inputs(CONFIG, place(wildcards))
+
+
+def label_cost_metrics(wildcards):
+    return plan.label_cost_metrics(CONFIG, place(wildcards))
 
 
 def training_records(wildcards):

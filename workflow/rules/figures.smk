@@ -92,6 +92,32 @@ rule make_training_figure:
         " --figure {output.losses:q} > {log:q} 2>&1"
 
 
+rule make_label_costs:
+    input:
+        metrics=label_cost_metrics,
+    output:
+        table="results/{run}/figures/{dataset}/{category}/labels.csv",
+        figure=report(
+            "results/{run}/figures/{dataset}/{category}/labels.png",
+            caption="../report/labels.rst",
+            category="Figures",
+            labels=figure_labels("what labels buy"),
+        ),
+    log:
+        "results/{run}/logs/make_label_costs/{dataset}-{category}.log",
+    benchmark:
+        "results/{run}/benchmarks/make_label_costs/{dataset}-{category}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("make_label_costs"),
+        code=fingerprint("adclick.commands.make_label_costs"),
+        files=flags("metrics"),
+    shell:
+        "python -m adclick.commands.make_label_costs --settings {params.settings:q} {params.files}"
+        " --table {output.table:q} --figure {output.figure:q} > {log:q} 2>&1"
+
+
 FIGURES = plan.figures(CONFIG)
 
 

@@ -2,7 +2,7 @@ rule expand_defects:
     input:
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
-        labels="results/{run}/{dataset}/{category}/label_defects/{labels}/seed{seed}/labels.h5",
+        labels=labels_file,
     output:
         expanded="results/{run}/{dataset}/{category}/expand_defects/{labels}/seed{seed}/images.h5",
     log:

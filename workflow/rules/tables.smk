@@ -30,6 +30,36 @@ rule make_table:
         " --html {output.html:q} > {log:q} 2>&1"
 
 
+rule make_robot_table:
+    input:
+        metrics=robot_metrics,
+        paper_settings="config/published/settings.csv",
+    output:
+        html=report(
+            "results/{run}/tables/honest_clicks.html",
+            caption="../report/honest_clicks.rst",
+            category="Tables",
+            labels={"table": "honest clicks"},
+        ),
+        csv="results/{run}/tables/honest_clicks.csv",
+        markdown="results/{run}/tables/honest_clicks.md",
+        latex="results/{run}/tables/honest_clicks.tex",
+    log:
+        "results/{run}/logs/make_robot_table/honest_clicks.log",
+    benchmark:
+        "results/{run}/benchmarks/make_robot_table/honest_clicks.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("make_robot_table"),
+        code=fingerprint("adclick.commands.make_robot_table"),
+        files=flags("metrics"),
+    shell:
+        "python -m adclick.commands.make_robot_table --settings {params.settings:q} {params.files}"
+        " --paper-settings {input.paper_settings:q} --csv {output.csv:q}"
+        " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"
+
+
 TABLES = plan.tables(CONFIG)
 
 for number in range(1, 9):

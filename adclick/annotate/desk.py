@@ -1,0 +1,487 @@
+"""The annotation server's truth: who works on which image, what was done to it, what is saved.
+
+Every edit is applied, written to the journal and only then answered. Sessions are rebuilt from the
+journal, so that a killed server goes on where it was.
+"""
+
+import base64
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from pydantic import TypeAdapter
+
+from adclick.annotate.actions import Action, Edit, RedoAction, StartAction, UndoAction
+from adclick.annotate.history import State, apply, defect_mask, shown_probability, union
+from adclick.annotate.store import (
+    Journal,
+    Picture,
+    SavedState,
+    mask_of,
+    read_label,
+    run_lengths,
+    save_label,
+    saved_mask,
+)
+from adclick.annotate.worker import ModelFacts
+from adclick.clicks import Click, scale_clicks
+from adclick.data.images import decode_mask, read_mask
+from adclick.errors import InputError
+
+LEASE_S = 120.0
+MOST_SESSIONS = 12
+LONGEST_ACTIVE_S = 60.0  # no single request adds more working time than this
+EDIT: TypeAdapter[Any] = TypeAdapter(Action)
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """What the desk needs of the model (`worker.Model`)."""
+
+    facts: ModelFacts
+    encodings: Any
+
+    def predict(
+        self,
+        key: str,
+        defect_type: str | None,
+        clicks: Sequence[Click],
+        previous: Float32[np.ndarray, "size size"] | None,
+    ) -> Float32[np.ndarray, "size size"]:
+        """The probability after clicks in network pixels."""
+        ...
+
+
+class ConflictError(Exception):
+    """Somebody else holds the image, or the page's state is not the server's."""
+
+    def __init__(self, line: str, **facts: Any) -> None:
+        """`facts` go into the answer."""
+        super().__init__(line)
+        self.facts = facts
+
+
+@dataclass
+class _Open:
+    """An opened image: all states so far, and which of them is shown."""
+
+    states: list[State]
+    edits: list[Edit]
+    cursor: int = 0
+    revision: int = 0
+    seconds: float = 0.0
+    dirty: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def state(self) -> State:
+        return self.states[self.cursor]
+
+
+class Desk:
+    """All images of one queue; methods are called from the server's threads."""
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        labels: Path,
+        model: Answers,
+        masks: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`masks` is a folder of existing masks, `<key>.png` or `<key>_mask.png`, to start from."""
+        self.pictures = {picture.key: picture for picture in pictures}
+        self.labels, self.model, self.masks = labels, model, masks
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._leases: dict[str, tuple[str, float]] = {}
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._saved = {key: self._read(key) for key in self.pictures}
+
+    # --- what is asked ---------------------------------------------------------------------------
+
+    def rows(self, order: str = "name", state: str | None = None) -> list[dict[str, Any]]:
+        """One row an image, by name, or first what a label would teach most."""
+        rows = [self.row(key) for key in self.pictures]
+        if order == "teaches":
+            rows.sort(key=lambda row: (-(row["score"] or 0.0), row["key"]))
+        return [row for row in rows if state in (None, row["state"])]
+
+    def row(self, key: str) -> dict[str, Any]:
+        """What the queue shows of an image."""
+        picture, saved = self._picture(key), self._saved[key]
+        holder = self.holder(key)
+        return {
+            "key": key,
+            "name": picture.path.name,
+            "width": picture.shape[1],
+            "height": picture.shape[0],
+            "state": self._state_of(key),
+            "broken": picture.broken,
+            "annotator": saved.get("annotator"),
+            "types": sorted({one["type"] or "unknown" for one in saved.get("objects", [])}),
+            "clicks": saved.get("clicks", 0),
+            "strokes": saved.get("strokes", 0),
+            "seconds": round(saved.get("seconds", 0.0), 1),
+            "encoded": key in self.model.encodings,
+            "leased_by": holder,
+            "score": self.model.encodings.scores.get(key),
+        }
+
+    def holder(self, key: str) -> str | None:
+        """Who works on an image now."""
+        with self._lock:
+            name, until = self._leases.get(key, ("", 0.0))
+            return name if until > self._clock() else None
+
+    def next_key(self, after: str, annotator: str, order: str = "name") -> str | None:
+        """The next image to label, in the queue's order after one, that nobody else holds."""
+        rows = self.rows(order)
+        place = next((index for index, row in enumerate(rows) if row["key"] == after), -1)
+        for row in [*rows[place + 1 :], *rows[: place + 1]]:
+            free = row["leased_by"] in (None, annotator)
+            if row["state"] in ("todo", "in_work") and free and not row["broken"]:
+                return None if row["key"] == after else row["key"]
+        return None
+
+    def mask(self, key: str) -> Bool[np.ndarray, "height width"] | None:
+        """The saved mask of an image, else the one that it may start from."""
+        saved = saved_mask(self.labels, self._picture(key).key)
+        if saved is not None or self.masks is None:
+            return saved
+        for name in (f"{key}.png", f"{key}_mask.png"):
+            if (self.masks / name).is_file():
+                return read_mask(self.masks / name)
+        return None
+
+    # --- what is done ----------------------------------------------------------------------------
+
+    def open(self, key: str, annotator: str) -> dict[str, Any]:
+        """Take an image: its session as it was left. ConflictError when somebody else holds it."""
+        self._take(key, annotator)
+        opened = self._opened(key)
+        with opened.lock:
+            return self.view(key, opened, message=self._greeting(key, opened))
+
+    def act(
+        self, key: str, annotator: str, revision: int, action: Action, seconds: float = 0.0
+    ) -> dict[str, Any]:
+        """Apply an action to the state of that revision, write it down, and give the new state."""
+        self._take(key, annotator)
+        opened = self._opened(key)
+        with opened.lock:
+            self._check_revision(key, opened, revision)
+            started = self._clock()
+            action = self._resolved(key, opened, action)
+            _advance(opened, action, self._applied(key))
+            active = _active(seconds)
+            entry = {
+                "action": action.model_dump(exclude_none=True),
+                "annotator": annotator,
+                "seconds": active,
+                "time": time.time(),
+            }
+            try:
+                Journal(self.labels, key).append(entry)
+            except OSError:
+                with self._lock:
+                    self._open.pop(key, None)  # rebuilt from what the disk has
+                raise
+            opened.revision += 1
+            opened.seconds += active
+            opened.dirty = True
+            return self.view(key, opened, latency_ms=1000 * (self._clock() - started))
+
+    def save(
+        self,
+        key: str,
+        annotator: str,
+        revision: int,
+        state: SavedState,
+        seconds: float = 0.0,
+        order: str = "name",
+    ) -> dict[str, Any]:
+        """Write the label, and say which image is next."""
+        self._take(key, annotator)
+        opened = self._opened(key)
+        with opened.lock:
+            self._check_revision(key, opened, revision)
+            mask = union(opened.state)
+            if state == "done" and not mask.any():
+                raise InputError(
+                    "the mask is empty: mark the defect, or save the image as normal or skipped"
+                )
+            opened.seconds += _active(seconds)
+            facts = self._facts(key, opened, annotator, state)
+            entry = {"save": state, "annotator": annotator, "seconds": _active(seconds)}
+            Journal(self.labels, key).append({**entry, "time": time.time()})
+            opened.revision += 1
+            kept = {"done": mask, "normal": np.zeros(opened.state.shape, bool)}.get(state)
+            save_label(self.labels, key, facts, kept)
+            opened.dirty = False
+            self._saved[key] = facts
+        self.release(key, annotator)
+        return {"image": self.row(key), "next": self.next_key(key, annotator, order)}
+
+    def ping(self, key: str, annotator: str, seconds: float = 0.0) -> dict[str, Any]:
+        """Keep the lease."""
+        self._take(key, annotator)
+        with self._lock:
+            opened = self._open.get(key)
+            if opened is not None:
+                opened.seconds += _active(seconds)
+        return {"leased_by": annotator}
+
+    def release(self, key: str, annotator: str) -> None:
+        """Give an image back."""
+        with self._lock:
+            if self.holder(key) == annotator:
+                del self._leases[key]
+
+    def view(
+        self,
+        key: str,
+        opened: _Open,
+        *,
+        latency_ms: float = 0.0,
+        message: str | None = None,
+    ) -> dict[str, Any]:
+        """The session as the page sees it."""
+        state, picture = opened.state, self._picture(key)
+        defect = state.defect
+        others = union(state, leaving_out=defect.id)
+        mask, strokes = defect_mask(state, defect), defect.strokes
+        return {
+            "key": key,
+            "width": picture.shape[1],
+            "height": picture.shape[0],
+            "size_px": state.size_px,
+            "revision": opened.revision,
+            "can_undo": opened.cursor > 0,
+            "can_redo": opened.cursor < len(opened.edits),
+            "objects": [_object(state, one, mask, defect.id) for one in state.defects.values()],
+            "object": defect.id,
+            "threshold": defect.threshold,
+            "type": defect.type,
+            "types": list(self.model.facts.types),
+            "clicks": [[one.row, one.column, one.positive] for one in defect.clicks],
+            "answered": defect.probability is not None and defect.base is None,
+            "probability": png64(_grey(shown_probability(state, defect))),
+            "mask": png64(mask.astype(np.uint8) * 255),
+            "strokes": None if strokes is None else png64((strokes + 1).view(np.uint8)),
+            "others": png64(others.astype(np.uint8) * 255) if others.any() else None,
+            "can_start": self._can_start(key),
+            "latency_ms": round(latency_ms, 1),
+            "state": self._state_of(key),
+            "message": message,
+        }
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _picture(self, key: str) -> Picture:
+        if key not in self.pictures:
+            raise KeyError(key)
+        return self.pictures[key]
+
+    def _take(self, key: str, annotator: str) -> None:
+        picture = self._picture(key)
+        if picture.broken:
+            raise InputError(picture.broken)
+        with self._lock:
+            holder = self.holder(key)
+            if holder not in (None, annotator):
+                raise ConflictError(f"{holder} is working on {key}", leased_by=holder)
+            self._leases[key] = (annotator, self._clock() + LEASE_S)
+
+    def _opened(self, key: str) -> _Open:
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = self._rebuilt(key)
+            self._open.move_to_end(key)
+            for other in [one for one in self._open if self.holder(one) is None and one != key]:
+                if len(self._open) > MOST_SESSIONS:
+                    del self._open[other]
+            return self._open[key]
+
+    def _rebuilt(self, key: str) -> _Open:
+        """A session from its journal: what survived all undoing is applied once."""
+        facts = self.model.facts
+        empty = State(self._picture(key).shape, facts.size_px, facts.threshold)
+        opened = _Open([empty], [])
+        edits: list[Edit] = []
+        cursor = 0
+        for entry in Journal(self.labels, key).read():
+            opened.revision += 1
+            opened.seconds += float(entry.get("seconds", 0.0))
+            opened.dirty = "action" in entry
+            if "action" not in entry:
+                continue
+            action = EDIT.validate_python(entry["action"])
+            if isinstance(action, UndoAction):
+                cursor -= 1
+            elif isinstance(action, RedoAction):
+                cursor += 1
+            else:
+                edits[cursor:] = [action]
+                cursor += 1
+        step = self._applied(key)
+        for edit in edits:
+            opened.states.append(step(opened.states[-1], edit))
+        opened.edits, opened.cursor = edits, cursor
+        return opened
+
+    def _applied(self, key: str) -> Callable[[State, Edit], State]:
+        shape, size = self._picture(key).shape, self.model.facts.size_px
+
+        def predict(
+            clicks: Sequence[Click],
+            defect_type: str | None,
+            previous: Float[np.ndarray, "size size"] | None,
+        ) -> Float32[np.ndarray, "size size"]:
+            scaled = scale_clicks(clicks, shape=(size, size), original_shape=shape)
+            return self.model.predict(key, defect_type, scaled, previous)
+
+        return lambda state, edit: apply(state, edit, predict=predict, start_mask=_start_mask)
+
+    def _resolved(self, key: str, opened: _Open, action: Action) -> Action:
+        """A start action with its mask in it, so that replaying needs nothing else."""
+        if not isinstance(action, StartAction) or action.source == "png":
+            return action
+        if action.source == "saved":
+            mask = self.mask(key)
+            if mask is None:
+                raise InputError(f"{key}: no saved mask to start from")
+        else:
+            answer = self.model.encodings.get(key).probability
+            if answer is None:
+                raise InputError(f"{self.model.facts.title}: a click model finds nothing by itself")
+            height, width = opened.state.shape
+            stretched = cv2.resize(answer, (width, height), interpolation=cv2.INTER_LINEAR)
+            mask = stretched > self.model.facts.threshold
+        return StartAction(kind="start", source="png", png=png64(mask.astype(np.uint8) * 255))
+
+    def _check_revision(self, key: str, opened: _Open, revision: int) -> None:
+        if revision != opened.revision:
+            raise ConflictError(
+                "the image has changed meanwhile; this is its present state",
+                session=self.view(key, opened),
+            )
+
+    def _state_of(self, key: str) -> str:
+        opened = self._open.get(key)
+        if opened is not None and opened.dirty:
+            return "in_work"
+        return str(self._saved[key].get("state", "todo"))
+
+    def _read(self, key: str) -> dict[str, Any]:
+        saved = read_label(self.labels, key) or {}
+        entries = Journal(self.labels, key).read()
+        if entries and "action" in entries[-1]:
+            return {**saved, "state": "in_work"}
+        return saved
+
+    def _facts(self, key: str, opened: _Open, annotator: str, state: SavedState) -> dict[str, Any]:
+        edits = opened.edits[: opened.cursor]
+        defects = [] if state in ("normal", "todo") else list(opened.state.defects.values())
+        return {
+            "image": self._picture(key).path.name,
+            "state": state,
+            "annotator": annotator,
+            "size": list(opened.state.shape),
+            "model": {"title": self.model.facts.title, "identity": self.model.facts.identity},
+            "objects": [
+                {
+                    "id": one.id,
+                    "type": one.type,
+                    "threshold": one.threshold,
+                    "clicks": [
+                        {"row": click.row, "column": click.column, "positive": click.positive}
+                        for click in one.clicks
+                    ],
+                    "mask": run_lengths(defect_mask(opened.state, one)),
+                }
+                for one in defects
+            ],
+            "clicks": sum(edit.kind == "click" for edit in edits),
+            "strokes": sum(edit.kind == "stroke" for edit in edits),
+            "seconds": round(opened.seconds, 1),
+            "saved_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+
+    def _can_start(self, key: str) -> list[str]:
+        sources = ["saved"] if self.mask(key) is not None else []
+        return sources + (["zero_click"] if self.model.facts.kind == "adclick_seg" else [])
+
+    def _greeting(self, key: str, opened: _Open) -> str | None:
+        if not opened.edits and self.mask(key) is not None:
+            return "A mask exists for this image: start from it, or click anew."
+        return None
+
+
+def _advance(opened: _Open, action: Action, step: Callable[[State, Edit], State]) -> None:
+    if isinstance(action, UndoAction):
+        if not opened.cursor:
+            raise InputError("nothing to undo")
+        opened.cursor -= 1
+    elif isinstance(action, RedoAction):
+        if opened.cursor == len(opened.edits):
+            raise InputError("nothing to redo")
+        opened.cursor += 1
+    else:
+        state = step(opened.state, action)
+        opened.states[opened.cursor + 1 :] = [state]
+        opened.edits[opened.cursor :] = [action]
+        opened.cursor += 1
+
+
+def _start_mask(action: StartAction) -> Bool[np.ndarray, "height width"]:
+    try:
+        content = base64.b64decode(action.png or "", validate=True)
+    except ValueError:
+        raise InputError("start mask: not base64; send a PNG file's content") from None
+    return decode_mask(content, Path("start mask"))
+
+
+def _object(state: State, one: Any, shown: np.ndarray, current: int) -> Mapping[str, Any]:
+    mask = shown if one.id == current else defect_mask(state, one)
+    return {
+        "id": one.id,
+        "type": one.type,
+        "clicks": len(one.clicks),
+        "threshold": one.threshold,
+        "area": int(mask.sum()),
+    }
+
+
+def _active(seconds: float) -> float:
+    return min(max(seconds, 0.0), LONGEST_ACTIVE_S)
+
+
+def _grey(probability: Float[np.ndarray, "size size"]) -> np.ndarray:
+    return np.rint(255 * np.clip(probability, 0, 1)).astype(np.uint8)
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """A grey or BGR picture as a PNG file's content, quickly rather than small."""
+    done, content = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not done:
+        raise RuntimeError("a picture could not be encoded")
+    return content.tobytes()
+
+
+def png64(pixels: np.ndarray) -> str:
+    """The same as base64 text."""
+    return base64.b64encode(png_bytes(pixels)).decode()
+
+
+def object_masks(facts: Mapping[str, Any]) -> list[tuple[str | None, np.ndarray]]:
+    """Type and mask of every defect in a saved label."""
+    return [(one["type"], mask_of(one["mask"])) for one in facts.get("objects", [])]

@@ -1,0 +1,213 @@
+"""Finished labels in the forms that other software reads."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from adclick.annotate.desk import object_masks
+from adclick.annotate.store import Picture, saved_mask
+from adclick.artifacts import replacing, write_text
+from adclick.data.images import write_png
+from adclick.errors import InputError
+
+UNKNOWN = "unknown"
+NORMAL = "good"
+SMALLEST_POLYGON = 3
+
+
+@dataclass(frozen=True)
+class Label:
+    """A finished image: its picture, whole mask, and its defects' types and masks."""
+
+    picture: Picture
+    name: str
+    mask: Bool[np.ndarray, "height width"]
+    defects: Sequence[tuple[str, Bool[np.ndarray, "height width"]]]
+
+    @property
+    def type(self) -> str:
+        """The folder it belongs to: its defects' one type, `combined` of several, or `good`."""
+        types = sorted({name for name, _ in self.defects})
+        if not self.mask.any():
+            return NORMAL
+        return types[0] if len(types) == 1 else "combined" if types else UNKNOWN
+
+
+def finished_labels(
+    labels: Path, saved: Mapping[str, Mapping[str, Any]], pictures: Mapping[str, Picture]
+) -> list[Label]:
+    """The images that are done or normal. InputError when one has no picture, or none is finished.
+
+    Names are the keys with `-` for each `/`, so that no two images of subfolders collide.
+    """
+    finished = {key: facts for key, facts in saved.items() if facts["state"] in ("done", "normal")}
+    lost = sorted(set(finished) - set(pictures))
+    if lost:
+        raise InputError(
+            f"{labels}: labels without a picture: {', '.join(lost)}; give their folder"
+        )
+    if not finished:
+        raise InputError(f"{labels}: no finished image (done or normal); label some first")
+    return [_label(labels, key, facts, pictures[key]) for key, facts in sorted(finished.items())]
+
+
+def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -> Label:
+    mask = saved_mask(labels, key)
+    if mask is None or mask.shape != picture.shape:
+        raise InputError(
+            f"{labels / key}.png: missing, or not of its picture's size; save it again"
+        )
+    defects = [(name or UNKNOWN, own) for name, own in object_masks(facts) if own.any()]
+    return Label(picture, key.replace("/", "-"), mask, defects)
+
+
+def write_mvtec(labels: Sequence[Label], output: Path) -> None:
+    """MVTec AD's layout: `test/<type>/<name>` and `ground_truth/<type>/<name>_mask.png`."""
+    for label in labels:
+        _copy(label.picture.path, output / "test" / label.type / _file_name(label))
+        if label.type != NORMAL:
+            write_png(output / "ground_truth" / label.type / f"{label.name}_mask.png", label.mask)
+
+
+def write_anomalib(labels: Sequence[Label], output: Path) -> None:
+    """The same, and `labels.csv` with the columns of anomalib's tabular data."""
+    write_mvtec(labels, output)
+    lines = ["image_path,label,label_index,split,mask_path,defect_type"]
+    for label in labels:
+        image = PurePosixPath("test", label.type, _file_name(label))
+        normal = label.type == NORMAL
+        mask = "" if normal else PurePosixPath("ground_truth", label.type, f"{label.name}_mask.png")
+        state = "normal,0" if normal else "abnormal,1"
+        lines.append(f"{image},{state},test,{mask},{label.type}")
+    write_text(output / "labels.csv", "\n".join(lines) + "\n")
+
+
+def write_coco(labels: Sequence[Label], output: Path) -> None:
+    """COCO instances: `annotations.json` with a run-length mask a defect, and `images/`."""
+    numbers = _numbers(labels)
+    images, annotations = [], []
+    for index, label in enumerate(labels, start=1):
+        _copy(label.picture.path, output / "images" / _file_name(label))
+        height, width = label.mask.shape
+        size = {"height": height, "width": width}
+        images.append({"id": index, "file_name": _file_name(label), **size})
+        for name, mask in label.defects:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": index,
+                    "category_id": numbers[name],
+                    "segmentation": {"size": [height, width], "counts": compressed(mask)},
+                    "area": int(mask.sum()),
+                    "bbox": _box(mask),
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    write_text(output / "annotations.json", json.dumps(content, indent=1) + "\n")
+
+
+def write_yolo(labels: Sequence[Label], output: Path) -> None:
+    """YOLO segmentation: `images/`, `labels/<name>.txt` with a polygon a line, `data.yaml`.
+
+    Polygons are the outer outlines; holes are lost, which the masks of other formats keep.
+    """
+    numbers = {name: number - 1 for name, number in _numbers(labels).items()}
+    for label in labels:
+        _copy(label.picture.path, output / "images" / _file_name(label))
+        lines = [
+            f"{numbers[name]} " + " ".join(f"{value:.6f}" for value in outline.ravel())
+            for name, mask in label.defects
+            for outline in _outlines(mask)
+        ]
+        write_text(output / "labels" / f"{label.name}.txt", "".join(f"{one}\n" for one in lines))
+    names = "".join(f"  {number}: {json.dumps(name)}\n" for name, number in numbers.items())
+    write_text(output / "data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names}")
+
+
+def write_pngs(labels: Sequence[Label], output: Path) -> None:
+    """`masks/<name>.png` (0 and 255), `types/<name>.png` (a type's number a pixel, 0 = normal), and
+    `classes.json` with the numbers.
+    """
+    numbers = _numbers(labels)
+    for label in labels:
+        write_png(output / "masks" / f"{label.name}.png", label.mask)
+        index = np.zeros(label.mask.shape, np.uint8)
+        for name, mask in label.defects:
+            index[mask] = numbers[name]
+        write_png(output / "types" / f"{label.name}.png", index)
+    write_text(output / "classes.json", json.dumps({"normal": 0, **numbers}, indent=1) + "\n")
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Label], Path], None]] = {
+    "mvtec": write_mvtec,
+    "anomalib": write_anomalib,
+    "coco": write_coco,
+    "yolo": write_yolo,
+    "png": write_pngs,
+}
+
+
+def compressed(mask: Bool[np.ndarray, "height width"]) -> str:
+    """COCO's compressed run lengths: columns one after the other, zeros first, each length (from
+    the third on its difference to the one before the last) in groups of five bits as text.
+    """
+    flat = mask.T.ravel()
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    lengths = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
+    if flat.size and flat[0]:
+        lengths = [0, *lengths]
+    steps = [
+        length - lengths[place - 2] if place > 2 else length for place, length in enumerate(lengths)
+    ]
+    return "".join(_groups(step) for step in steps)
+
+
+def _groups(value: int) -> str:
+    text = ""
+    while True:
+        bits = value & 0x1F
+        value >>= 5
+        ends = (value == 0 and not bits & 0x10) or (value == -1 and bool(bits & 0x10))
+        text += chr((bits if ends else bits | 0x20) + 48)
+        if ends:
+            return text
+
+
+def _numbers(labels: Sequence[Label]) -> dict[str, int]:
+    """The types' numbers from 1, by name."""
+    names = sorted({name for label in labels for name, _ in label.defects})
+    return {name: number for number, name in enumerate(names, start=1)}
+
+
+def _box(mask: Bool[np.ndarray, "height width"]) -> list[int]:
+    """[left, top, width, height]."""
+    return [int(value) for value in cv2.boundingRect(mask.astype(np.uint8))]
+
+
+def _outlines(mask: Bool[np.ndarray, "height width"]) -> Iterator[np.ndarray]:
+    """Outer outlines [point (x, y)] as shares of the picture's size."""
+    height, width = mask.shape
+    found, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_KCOS
+    )
+    for outline in found:
+        points: Integer[np.ndarray, "point 2"] = np.asarray(outline).reshape(-1, 2)
+        if len(points) >= SMALLEST_POLYGON:
+            yield (points + 0.5) / np.array([width, height])
+
+
+def _file_name(label: Label) -> str:
+    return label.name + label.picture.path.suffix.lower()
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replacing(target) as temporary:
+        temporary.write_bytes(source.read_bytes())

@@ -1,0 +1,232 @@
+"""An image's edits folded into its defects' masks: pure, so that undo and replay are exact.
+
+A state follows from the one before and one edit; nothing is changed in place. A click asks the
+model, whose answer is kept in the state; all else is arithmetic on masks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Float16, Int8
+
+from adclick.annotate.actions import (
+    ClearAction,
+    ClickAction,
+    Edit,
+    ObjectAction,
+    RemoveAction,
+    StartAction,
+    StrokeAction,
+    ThresholdAction,
+    TypeAction,
+)
+from adclick.clicks import Click
+from adclick.errors import InputError
+
+UNTOUCHED, ERASED, PAINTED = -1, 0, 1
+
+Mask = Bool[np.ndarray, "height width"]
+Strokes = Int8[np.ndarray, "height width"]
+
+
+# The model: a defect's probability [size size] after clicks in original pixels, of a type (None =
+# unknown); the last is the mask before the last click (M_{t-1} of Eq. 1), None = empty.
+Predict = Callable[
+    [Sequence[Click], "str | None", "Float[np.ndarray, 'size size'] | None"],
+    Float[np.ndarray, "size size"],
+]
+# The mask [height width] that a start action names; InputError when there is none.
+StartMask = Callable[[StartAction], Mask]
+
+
+@dataclass(frozen=True, eq=False)
+class Defect:
+    """One defect: its clicks, what the model last said, and what a hand has changed.
+
+    `probability` is at the network's size, `base` a mask that it started from and no click has
+    replaced yet, `strokes` what brush and eraser have fixed; both at the image's size, None where
+    there is nothing.
+    """
+
+    id: int
+    type: str | None
+    threshold: float
+    clicks: tuple[Click, ...] = ()
+    probability: Float16[np.ndarray, "size size"] | None = None
+    base: Mask | None = None
+    strokes: Strokes | None = None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was ever marked of it."""
+        return self.probability is None and self.base is None and self.strokes is None
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All defects of an image by number, and the one that is worked on."""
+
+    shape: tuple[int, int]
+    size_px: int
+    threshold: float
+    defects: Mapping[int, Defect] = field(default_factory=dict[int, Defect])
+    current: int = 1
+
+    @property
+    def defect(self) -> Defect:
+        """The defect that is worked on, new when nothing was marked of it yet."""
+        return self.defects.get(self.current) or Defect(self.current, None, self.threshold)
+
+
+def apply(state: State, edit: Edit, *, predict: Predict, start_mask: StartMask) -> State:
+    """The state after an edit. InputError, with the state as it was, for one that cannot be."""
+    defect = state.defect
+    match edit:
+        case ClickAction():
+            return _with(state, _clicked(state, defect, edit, predict))
+        case StrokeAction():
+            return _with(state, replace(defect, strokes=_stroked(state, defect, edit)))
+        case ThresholdAction():
+            return _with(state, replace(defect, threshold=edit.value))
+        case TypeAction():
+            return _with(state, _typed(state, replace(defect, type=edit.value), predict))
+        case StartAction():
+            mask = start_mask(edit)
+            if mask.shape != state.shape:
+                raise InputError(
+                    f"start mask: {mask.shape[1]} x {mask.shape[0]} pixels, the image has"
+                    f" {state.shape[1]} x {state.shape[0]}; give a mask of the image's size"
+                )
+            begun = replace(defect, clicks=(), probability=None, base=mask, strokes=None)
+            return _with(state, begun)
+        case ObjectAction():
+            return replace(state, current=_number(state, edit.id))
+        case RemoveAction():
+            _require(state, edit.id)
+            kept = {number: one for number, one in state.defects.items() if number != edit.id}
+            return replace(state, defects=kept, current=min(kept, default=1))
+        case ClearAction():
+            return replace(state, defects={}, current=1)
+
+
+def defect_mask(state: State, defect: Defect) -> Mask:
+    """A defect's mask at the image's size: the model's answer above its threshold, or the mask it
+    started from; strokes over it.
+    """
+    mask = np.zeros(state.shape, bool)
+    if defect.base is not None:
+        mask = defect.base.copy()
+    elif defect.probability is not None:
+        height, width = state.shape
+        stretched = cv2.resize(
+            defect.probability.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
+        )
+        mask = stretched > defect.threshold
+    if defect.strokes is not None:
+        mask = np.where(defect.strokes == UNTOUCHED, mask, defect.strokes == PAINTED)
+    return mask
+
+
+def union(state: State, *, leaving_out: int | None = None) -> Mask:
+    """The mask of all defects but one."""
+    mask = np.zeros(state.shape, bool)
+    for number, defect in state.defects.items():
+        if number != leaving_out:
+            mask |= defect_mask(state, defect)
+    return mask
+
+
+def shown_probability(state: State, defect: Defect) -> Float[np.ndarray, "size size"]:
+    """What the model, or else the mask that a defect started from, says at the network's size."""
+    if defect.base is not None:
+        return _shrunk(defect.base, state.size_px)
+    if defect.probability is None:
+        return np.zeros((state.size_px, state.size_px), np.float32)
+    return defect.probability.astype(np.float32)
+
+
+def _with(state: State, defect: Defect) -> State:
+    return replace(state, defects={**state.defects, defect.id: defect}, current=defect.id)
+
+
+def _clicked(state: State, defect: Defect, edit: ClickAction, predict: Predict) -> Defect:
+    _check_inside(state, [(edit.row, edit.column)])
+    clicks = (*defect.clicks, Click(edit.row, edit.column, edit.positive))
+    freed = replace(defect, strokes=_freed(defect.strokes, edit))
+    probability = predict(clicks, defect.type, _previous(state, freed))
+    return replace(freed, clicks=clicks, probability=probability.astype(np.float16), base=None)
+
+
+def _typed(state: State, defect: Defect, predict: Predict) -> Defect:
+    """Another type is another text: the clicks are answered again."""
+    if not defect.clicks:
+        return defect
+    probability = predict(defect.clicks, defect.type, _previous(state, defect))
+    return replace(defect, probability=probability.astype(np.float16), base=None)
+
+
+def _previous(state: State, defect: Defect) -> Float[np.ndarray, "size size"] | None:
+    """M_{t-1}: the last answer, with what strokes have fixed; None when nothing is marked."""
+    if defect.untouched:
+        return None
+    last = shown_probability(state, defect)
+    if defect.strokes is not None:
+        for value in (ERASED, PAINTED):
+            share = _shrunk(defect.strokes == value, state.size_px)
+            last = last * (1 - share) + np.float32(value) * share
+    return last
+
+
+def _freed(strokes: Strokes | None, edit: ClickAction) -> Strokes | None:
+    """The strokes without the connected piece of the opposite sign that a click falls into."""
+    if strokes is None:
+        return None
+    opposite = ERASED if edit.positive else PAINTED
+    if strokes[edit.row, edit.column] != opposite:
+        return strokes
+    _, pieces = cv2.connectedComponents((strokes == opposite).astype(np.uint8), connectivity=8)
+    labels = np.asarray(pieces)
+    freed = strokes.copy()
+    freed[labels == labels[edit.row, edit.column]] = UNTOUCHED
+    return freed if (freed != UNTOUCHED).any() else None
+
+
+def _stroked(state: State, defect: Defect, edit: StrokeAction) -> Strokes:
+    _check_inside(state, edit.points)
+    canvas = np.zeros(state.shape, np.uint8)
+    points = np.array([[column, row] for row, column in edit.points], np.int32)
+    if len(points) > 1:
+        cv2.polylines(canvas, [points], False, 1, max(1, round(2 * edit.radius)), cv2.LINE_8)
+    for column, row in points[[0, -1]]:
+        cv2.circle(canvas, (int(column), int(row)), round(edit.radius), 1, cv2.FILLED)
+    before = np.full(state.shape, UNTOUCHED, np.int8) if defect.strokes is None else defect.strokes
+    return np.where(canvas > 0, np.int8(ERASED if edit.erase else PAINTED), before)
+
+
+def _number(state: State, asked: int | None) -> int:
+    """The number of a defect, or the next free one."""
+    if asked is None:
+        return max(state.defects, default=0) + 1
+    _require(state, asked)
+    return asked
+
+
+def _require(state: State, number: int) -> None:
+    if number not in state.defects:
+        known = ", ".join(map(str, state.defects)) or "none"
+        raise InputError(f"defect {number}: there is none; known: {known}")
+
+
+def _check_inside(state: State, points: Sequence[tuple[int, int]]) -> None:
+    height, width = state.shape
+    for row, column in points:
+        if not (0 <= row < height and 0 <= column < width):
+            raise InputError(
+                f"pixel ({row}, {column}): outside of the image of {width} x {height} pixels"
+            )
+
+
+def _shrunk(mask: Mask, size_px: int) -> Float[np.ndarray, "size size"]:
+    return cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA)

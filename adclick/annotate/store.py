@@ -1,0 +1,205 @@
+"""Labels on disk: files that people can read, and a journal that loses nothing.
+
+`<key>.png` is the mask (0 and 255, the image's size), `<key>.json` what led to it;
+`.journal/<key>.jsonl` has every action, on disk before it is answered. Keys are the images' paths
+without suffix, below the images' folder.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+from adclick.artifacts import write_text
+from adclick.data.images import picture_shape, read_mask, write_png
+from adclick.errors import InputError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+JOURNAL = ".journal"
+MOST_PIXELS = 100_000_000
+
+SavedState = Literal["done", "normal", "skipped", "todo"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to label: its key, file and size (height, width); `broken` says why it is none."""
+
+    key: str
+    path: Path
+    shape: tuple[int, int]
+    broken: str | None
+
+
+def find_pictures(folder: Path) -> list[Picture]:
+    """The pictures below a folder in the order of their keys; dot files are passed over.
+
+    InputError when there is none, or two files have one key.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder of the images to label")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder)
+        if path.suffix.lower() not in IMAGE_SUFFIXES or any(p.startswith(".") for p in inner.parts):
+            continue
+        key = inner.with_suffix("").as_posix()
+        if key in files:
+            raise InputError(f"{path}: {files[key].name} has the same name; rename one of them")
+        files[key] = path
+    if not files:
+        known = ", ".join(IMAGE_SUFFIXES)
+        raise InputError(f"{folder}: no picture in it ({known}); give the images to label")
+    return [_picture(key, path) for key, path in files.items()]
+
+
+def _picture(key: str, path: Path) -> Picture:
+    try:
+        shape = picture_shape(path)
+    except (InputError, OSError) as error:
+        return Picture(key, path, (0, 0), str(error))
+    if shape[0] * shape[1] > MOST_PIXELS:
+        size = f"{shape[1]} x {shape[0]}"
+        return Picture(key, path, shape, f"{path}: {size} pixels; cut it to 100 megapixels")
+    return Picture(key, path, shape, None)
+
+
+class Journal:
+    """The actions of one image, a JSON line each, appended and synchronised one by one."""
+
+    def __init__(self, labels: Path, key: str) -> None:
+        """The journal of a key below the labels' folder; the file need not exist."""
+        self.path = _inside(labels / JOURNAL, f"{key}.jsonl")
+
+    def read(self) -> list[dict[str, Any]]:
+        """All entries. A torn last line, from a crash while it was written, was never answered: it
+        is cut off. InputError for a line that is damaged elsewhere.
+        """
+        if not self.path.is_file():
+            return []
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(self.path, len(whole))
+        entries = []
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                entries.append(dict(json.loads(line)))
+            except ValueError:
+                raise InputError(
+                    f"{self.path}: line {number} is damaged; restore or remove the file"
+                ) from None
+        return entries
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Add an entry; it is on the disk when this returns."""
+        new = not self.path.exists()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
+        with self.path.open("ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            _synchronise(self.path.parent)
+
+
+def save_label(
+    labels: Path, key: str, facts: Mapping[str, Any], mask: Bool[np.ndarray, "height width"] | None
+) -> None:
+    """Write what is known of an image, and its mask; without one (skipped, to do) an older mask
+    goes.
+    """
+    picture = _inside(labels, f"{key}.png")
+    if mask is None:
+        picture.unlink(missing_ok=True)
+    else:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        write_png(picture, mask)
+    text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
+    target = _inside(labels, f"{key}.json")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, text)
+
+
+def read_label(labels: Path, key: str) -> dict[str, Any] | None:
+    """What is known of an image; None when nothing was saved. InputError for a damaged file."""
+    path = _inside(labels, f"{key}.json")
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:
+        raise InputError(f"{path}: not readable as JSON; restore or remove the file") from None
+
+
+def saved_labels(labels: Path) -> dict[str, dict[str, Any]]:
+    """All saved labels by key. InputError when the folder holds none."""
+    paths = [path for path in sorted(labels.rglob("*.json")) if not _hidden(path, labels)]
+    keys = [path.relative_to(labels).with_suffix("").as_posix() for path in paths]
+    found = {key: read_label(labels, key) for key in keys}
+    kept = {key: facts for key, facts in found.items() if facts is not None and "state" in facts}
+    if not kept:
+        raise InputError(f"{labels}: no labels in it; label images with `adclick annotate` first")
+    return kept
+
+
+def saved_mask(labels: Path, key: str) -> Bool[np.ndarray, "height width"] | None:
+    """The saved mask of an image; None without one."""
+    path = _inside(labels, f"{key}.png")
+    return read_mask(path) if path.is_file() else None
+
+
+def run_lengths(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
+    """The mask as COCO's uncompressed RLE: columns one after the other, zeros first."""
+    flat = mask.T.ravel()
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    ends = np.concatenate([[0], changes, [flat.size]])
+    counts = np.diff(ends).tolist()
+    if flat.size and flat[0]:
+        counts = [0, *counts]
+    return {"size": list(mask.shape), "counts": counts}
+
+
+def mask_of(lengths: Mapping[str, Any]) -> Bool[np.ndarray, "height width"]:
+    """The mask of such run lengths; InputError when they do not fill it."""
+    height, width = lengths["size"]
+    counts = np.asarray(lengths["counts"], np.int64)
+    if counts.sum() != height * width or (counts < 0).any():
+        raise InputError(f"run lengths: they do not fill {width} x {height} pixels")
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return np.ascontiguousarray(flat.reshape(width, height).T)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file below a folder; InputError for a name that leads out of it."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{name}: outside of {folder}")
+    return path
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _synchronise(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def summary_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line an image for the CSV report, and the sums as the last."""
+    columns = ("key", "state", "annotator", "types", "clicks", "strokes", "seconds")
+    lines = [{name: row.get(name, "") for name in columns} for row in rows]
+    sums = {name: sum(float(line[name] or 0) for line in lines) for name in columns[4:]}
+    total = {"key": "sum", "state": "", "annotator": "", "types": ""}
+    return [*lines, {**total, **{name: round(value, 1) for name, value in sums.items()}}]

@@ -1,0 +1,353 @@
+"""The model in processes of its own: one answers clicks, one encodes images ahead.
+
+The server's threads call and wait; its event loop never computes. A process that dies is started
+again, and what it knew is given to it once more.
+"""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from adclick.clicks import Click
+from adclick.errors import InputError
+
+MOST_BYTES = 600_000_000  # of encodings that are kept
+MOST_SESSIONS = 8  # opened images in the clicking process, an image and a type each
+LATENCIES = 500
+NICE = 5  # encoding ahead gives way to clicks
+
+Call = tuple[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the server tells about the model."""
+
+    title: str
+    kind: str
+    device: str
+    types: tuple[str, ...]
+    size_px: int
+    threshold: float
+    identity: str
+
+
+# --- in the process -----------------------------------------------------------------------------
+
+
+class Server:
+    """What runs in a process: the opened model, and the sessions that clicks came to last."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the model of a folder."""
+        from adclick.models.folder import open_model
+
+        self.model = open_model(folder)
+        self.sessions: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
+
+    def facts(self) -> ModelFacts:
+        """What the model is."""
+        described = self.model.description
+        return ModelFacts(
+            described.title,
+            described.kind,
+            self.model.device,
+            described.types,
+            described.size_px,
+            described.clicks.threshold,
+            described.identity,
+        )
+
+    def encode(self, path: Path) -> Any:
+        """The picture of a file, encoded."""
+        from adclick.data.images import read_image
+        from adclick.models.folder import encode
+
+        return encode(self.model, read_image(path))
+
+    def predict(
+        self,
+        key: str,
+        defect_type: str | None,
+        clicks: Sequence[Click],
+        previous: Float32[np.ndarray, "size size"] | None,
+        encoding: Any | None,
+    ) -> Float32[np.ndarray, "size size"] | None:
+        """The probability after clicks in network pixels; None when the encoding must come too."""
+        from adclick.models.folder import open_session
+
+        place = (key, defect_type)
+        if place not in self.sessions:
+            if encoding is None:
+                return None
+            self.sessions[place] = open_session(self.model, encoding, defect_type)
+            while len(self.sessions) > MOST_SESSIONS:
+                self.sessions.popitem(last=False)
+        self.sessions.move_to_end(place)
+        return self.sessions[place].predict(clicks, previous)
+
+
+def serve(make: Callable[[], Any], connection: Connection, nice: int) -> None:
+    """Answer calls until the other end closes: ("value", result), or ("error", kind, message)."""
+    os.nice(nice)
+    try:
+        served = make()
+        connection.send(("value", None))
+    except Exception as error:
+        connection.send(("error", isinstance(error, InputError), _line(error)))
+        return
+    while True:
+        try:
+            name, values = connection.recv()
+        except (EOFError, OSError, KeyboardInterrupt):
+            return
+        try:
+            answer = ("value", getattr(served, name)(*values))
+        except Exception as error:
+            answer = ("error", isinstance(error, InputError), _line(error))
+        try:
+            connection.send(answer)
+        except (BrokenPipeError, OSError):
+            return
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{error}".split()) or type(error).__name__
+
+
+# --- in the server ------------------------------------------------------------------------------
+
+
+class WorkerError(RuntimeError):
+    """A process could not answer, and that is no mistake of the user's."""
+
+
+class Worker:
+    """One process, called by one thread at a time; started again when it dies."""
+
+    def __init__(self, make: Callable[[], Any], *, name: str, nice: int = 0) -> None:
+        """`make()` builds the served object inside the process; it must be picklable."""
+        self._make, self._name, self._nice = make, name, nice
+        self._lock = threading.Lock()
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self.restarts = 0
+
+    def call(self, name: str, *values: Any) -> Any:
+        """The served object's method; InputError as it raises it, else WorkerError."""
+        with self._lock:
+            for attempt in range(2):
+                try:
+                    connection = self._started()
+                    connection.send((name, values))
+                    return _value(connection.recv())
+                except (EOFError, OSError) as error:
+                    self._stop()
+                    self.restarts += 1
+                    if attempt:
+                        raise WorkerError(f"{self._name}: the process died ({error!r})") from None
+        raise AssertionError("unreachable")
+
+    @property
+    def process_id(self) -> int | None:
+        """The process, for tests and operators."""
+        return self._process.pid if self._process is not None else None
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._stop()
+
+    def _started(self) -> Connection:
+        if self._connection is None:
+            context = multiprocessing.get_context("spawn")
+            self._connection, other = context.Pipe()
+            self._process = context.Process(
+                target=serve, args=(self._make, other, self._nice), name=self._name, daemon=True
+            )
+            self._process.start()
+            other.close()
+            _value(self._connection.recv())
+        return self._connection
+
+    def _stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.join(5)
+        self._connection = self._process = None
+
+
+def _value(answer: tuple[Any, ...]) -> Any:
+    if answer[0] == "value":
+        return answer[1]
+    _, is_mistake, line = answer
+    raise InputError(line) if is_mistake else WorkerError(line)
+
+
+class Encodings:
+    """Encoded images by key: made ahead in the queue's order, kept up to a size in bytes."""
+
+    def __init__(self, worker: Worker, path_of: Callable[[str], Path]) -> None:
+        """Starts the thread that encodes ahead."""
+        self._worker, self._path_of = worker, path_of
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._failed: dict[str, str] = {}
+        self._wanted: deque[str] = deque()
+        self._urgent: deque[str] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self.encoding: str | None = None
+        self.last_error: str | None = None
+        self.scores: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._encode_ahead, daemon=True)
+        self._thread.start()
+
+    def want(self, keys: Sequence[str]) -> None:
+        """What to encode next, in this order; replaces what was wanted before."""
+        with self._changed:
+            self._wanted = deque(keys)
+            self._changed.notify_all()
+
+    def get(self, key: str) -> Any:
+        """The encoding of an image, made now when it is not there. InputError for a picture that
+        cannot be read.
+        """
+        with self._changed:
+            while key not in self._kept:
+                if key in self._failed:
+                    raise InputError(self._failed.pop(key))
+                if self._closed:
+                    raise WorkerError("the server is closing")
+                if key not in self._urgent and self.encoding != key:
+                    self._urgent.append(key)
+                    self._changed.notify_all()
+                self._changed.wait(0.5)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+    def __contains__(self, key: str) -> bool:
+        """Whether an image is encoded."""
+        return key in self._kept
+
+    def __len__(self) -> int:
+        """How many are."""
+        return len(self._kept)
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(10)
+
+    def _encode_ahead(self) -> None:
+        while True:
+            with self._changed:
+                self.encoding = None
+                while not self._closed and not self._is_waited_for():
+                    self._changed.wait()
+                if self._closed:
+                    return
+                key = (self._urgent or self._wanted).popleft()
+                self.encoding = key
+            self._encode(key)
+
+    def _is_waited_for(self) -> bool:
+        """Whether there is something to encode: asked for now, or wanted while there is room."""
+        for keys in (self._urgent, self._wanted):
+            while keys and (keys[0] in self._kept or keys[0] in self._failed):
+                keys.popleft()
+        return bool(self._urgent) or (bool(self._wanted) and not self._full())
+
+    def _full(self) -> bool:
+        return sum(map(_bytes, self._kept.values())) > MOST_BYTES
+
+    def _encode(self, key: str) -> None:
+        try:
+            encoding: Any = self._worker.call("encode", self._path_of(key))
+            failure = None
+        except (InputError, WorkerError) as error:
+            encoding, failure = None, str(error)
+        with self._changed:
+            if failure is None:
+                self._kept[key] = encoding
+                self.scores[key] = teaching_value(encoding.residual_map)
+            else:
+                self._failed[key] = self.last_error = failure
+            while self._full() and len(self._kept) > 1:
+                self._kept.popitem(last=False)
+            self._changed.notify_all()
+
+
+def teaching_value(anomaly: Float32[np.ndarray, "height width"]) -> float:
+    """How much a label of an image would teach: the highest anomaly times the mean uncertainty
+    4 a (1 - a) over the pixels; a in [0, 1].
+    """
+    bounded = np.clip(anomaly, 0, 1)
+    return float(bounded.max() * (4 * bounded * (1 - bounded)).mean())
+
+
+def _bytes(encoding: Any) -> int:
+    parts = [encoding.image, encoding.residual, encoding.tokens, *encoding.maps]
+    return sum(part.nbytes for part in parts)
+
+
+class Model:
+    """The model as the server sees it: facts, encodings, answers to clicks, how fast they were."""
+
+    def __init__(self, make: Callable[[], Any], path_of: Callable[[str], Path]) -> None:
+        """Starts both processes; InputError when the model cannot be opened."""
+        self._clicker = Worker(make, name="clicks")
+        self._encoder = Worker(make, name="encoding ahead", nice=NICE)
+        self.facts: ModelFacts = self._clicker.call("facts")
+        self.encodings = Encodings(self._encoder, path_of)
+        self.latencies: deque[float] = deque(maxlen=LATENCIES)
+        self.last_error: str | None = None
+
+    def predict(
+        self,
+        key: str,
+        defect_type: str | None,
+        clicks: Sequence[Click],
+        previous: Float32[np.ndarray, "size size"] | None,
+    ) -> Float32[np.ndarray, "size size"]:
+        """The probability after clicks in network pixels."""
+        started = time.perf_counter()
+        try:
+            answer = self._clicker.call("predict", key, defect_type, clicks, previous, None)
+            if answer is None:
+                encoding = self.encodings.get(key)
+                answer = self._clicker.call("predict", key, defect_type, clicks, previous, encoding)
+        except WorkerError as error:
+            self.last_error = str(error)
+            raise
+        self.latencies.append(1000 * (time.perf_counter() - started))
+        return answer
+
+    @property
+    def restarts(self) -> int:
+        """How often a process had to be started again."""
+        return self._clicker.restarts + self._encoder.restarts
+
+    @property
+    def process_ids(self) -> list[int | None]:
+        """Both processes."""
+        return [self._clicker.process_id, self._encoder.process_id]
+
+    def close(self) -> None:
+        """End both processes."""
+        self._clicker.close()
+        self.encodings.close()
+        self._encoder.close()

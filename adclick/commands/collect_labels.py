@@ -1,0 +1,199 @@
+"""A person's labels of the training defects, as `adclick annotate` keeps them, for training."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from adclick.annotate.store import saved_labels, saved_mask
+from adclick.artifacts import ArraySpec, create_arrays, read_csv
+from adclick.clicks import Click, scale_clicks
+from adclick.commands.entry import parse_job, run
+from adclick.config import CollectLabels
+from adclick.data.images import resize_mask
+from adclick.errors import InputError
+from adclick.provenance import digest
+
+COMMAND = "adclick.commands.collect_labels"
+TRAINED_ON = ("train_defect", "spare_defect")
+NAMED = 5  # ids in a message
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the manifest says of an image; `place` is its row, `shape` that of its file."""
+
+    place: int
+    image_id: str
+    path: str
+    role: str
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Label:
+    """A labelled image at the network's size; `digest` is of the label as it was saved."""
+
+    entry: Entry
+    mask: Bool[np.ndarray, "size size"]
+    clicks: Sequence[Click]
+    digest: str
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write `probabilities` [image height width], 0 or 1, and `clicks` [image click (row, column,
+    positive)], -1 = none, of the finished labels (state `done`) of the folder `--folder`.
+
+    No true mask is read. Labels of test defects are never trained on: they are passed over, and the
+    log says so.
+    """
+    job = parse_job(
+        COMMAND,
+        CollectLabels,
+        argv,
+        doc=__doc__,
+        inputs=["manifest"],
+        outputs=["labels"],
+        texts=["folder"],
+    )
+    folder, size_px = Path(job.texts["folder"]), job.settings.size_px
+    entries = read_entries(job.inputs["manifest"])
+    labels = read_labels(folder, entries, size_px=size_px)
+    stamp = {
+        **job.stamp,
+        "inputs": {
+            **job.stamp["inputs"],
+            "folder": digest([[one.entry.image_id, one.digest] for one in labels]),
+        },
+    }
+    most = max(1, *(len(one.clicks) for one in labels))
+    specs = {
+        "probabilities": ArraySpec((size_px, size_px), "float16"),
+        "clicks": ArraySpec((most, 3), "int32"),
+    }
+    ids = [one.entry.image_id for one in labels]
+    with create_arrays(job.outputs["labels"], image_ids=ids, specs=specs, stamp=stamp) as file:
+        for index, one in enumerate(labels):
+            rows = [(click.row, click.column, int(click.positive)) for click in one.clicks]
+            file["probabilities"][index] = one.mask
+            file["clicks"][index] = np.array(rows + [(-1, -1, -1)] * (most - len(rows)), np.int32)
+    print(f"{folder}: {len(labels)} labels: {', '.join(ids)}", file=sys.stderr)
+
+
+def read_entries(manifest: Path) -> list[Entry]:
+    """The images of a manifest, in its order."""
+    table = read_csv(manifest)
+    columns = [table[name] for name in ("image_id", "path", "role", "height", "width")]
+    return [
+        Entry(place, str(image_id), str(path), str(role), (int(height), int(width)))
+        for place, (image_id, path, role, height, width) in enumerate(zip(*columns, strict=True))
+    ]
+
+
+def read_labels(folder: Path, entries: Sequence[Entry], *, size_px: int) -> list[Label]:
+    """The finished labels of a folder that are for training, in the manifest's order.
+
+    One InputError names every label without an image, of a normal image, or of another size than
+    its image (as it is on disk, or as the run has it); another says that none is left.
+    """
+    saved = saved_labels(folder)
+    done = {key: facts for key, facts in saved.items() if facts["state"] == "done"}
+    problems: list[str] = []
+    found = match_keys(done, entries, problems)
+    labels = [
+        label
+        for key, entry in sorted(found.items(), key=lambda pair: pair[1].place)
+        if entry.role in TRAINED_ON
+        and (label := _label(folder, key, done[key], entry, size_px, problems)) is not None
+    ]
+    if problems:
+        raise InputError(f"{folder}: {'; '.join(problems)}")
+    for_testing = sorted(entry.image_id for entry in found.values() if entry.role == "test_defect")
+    if for_testing:
+        print(f"{folder}: not used, of test images: {', '.join(for_testing)}", file=sys.stderr)
+    if not labels:
+        wanted = [entry.image_id for entry in entries if entry.role in TRAINED_ON]
+        raise InputError(
+            f"{folder}: no finished label of a training defect; label some of {_few(wanted)}"
+        )
+    return labels
+
+
+def match_keys(
+    keys: Iterable[str], entries: Sequence[Entry], problems: list[str]
+) -> dict[str, Entry]:
+    """The defective image of each label: the one whose id it is, else the one whose path, without
+    suffix, ends with it, so that pictures may have been labelled from any folder above them.
+
+    Keys that fit no image, several, a normal one, or another label's are added to `problems`.
+    """
+    found: dict[str, Entry] = {}
+    owners: dict[str, str] = {}
+    for key in keys:
+        fitting = [one for one in entries if one.image_id == key] or [
+            one for one in entries if _stem(one.path) == key or _stem(one.path).endswith(f"/{key}")
+        ]
+        if len(fitting) != 1:
+            several = f"fits {_few([one.image_id for one in fitting])}: label from a folder above"
+            problems.append(f"{key} {several if fitting else 'is no image of the manifest'}")
+        elif fitting[0].role.endswith("normal"):
+            problems.append(f"{key} is a normal image ({fitting[0].image_id}), and has a defect")
+        elif fitting[0].image_id in owners:
+            problems.append(f"{key} and {owners[fitting[0].image_id]} label one image")
+        else:
+            found[key] = fitting[0]
+            owners[fitting[0].image_id] = key
+    return found
+
+
+def _label(
+    folder: Path,
+    key: str,
+    facts: Mapping[str, Any],
+    entry: Entry,
+    size_px: int,
+    problems: list[str],
+) -> Label | None:
+    mask = saved_mask(folder, key)
+    if mask is None or not mask.any():
+        problems.append(f"{key}.png is {'missing' if mask is None else 'empty'}: save it again")
+        return None
+    if mask.shape not in (entry.shape, (size_px, size_px)):
+        size, own = (f"{shape[1]} x {shape[0]}" for shape in (mask.shape, entry.shape))
+        problems.append(f"{key}.png has {size} pixels, its image {own}")
+        return None
+    clicks = [
+        Click(int(one["row"]), int(one["column"]), bool(one["positive"]))
+        for defect in facts["objects"]
+        for one in defect["clicks"]
+    ]
+    kept = [click for click in clicks if _agrees(click, mask)]
+    scaled = scale_clicks(kept, shape=(size_px, size_px), original_shape=mask.shape)
+    rows = [[click.row, click.column, click.positive] for click in kept]
+    saved = digest([list(mask.shape), np.packbits(mask).tobytes().hex(), rows])
+    return Label(entry, resize_mask(mask, size_px), scaled, saved)
+
+
+def _agrees(click: Click, mask: Bool[np.ndarray, "height width"]) -> bool:
+    """Whether the saved mask, which is the last word, has at a click what it said: one that was
+    painted over, or that kept another defect out of this one, is no certainty of Eq. 8.
+    """
+    inside = 0 <= click.row < mask.shape[0] and 0 <= click.column < mask.shape[1]
+    return inside and bool(mask[click.row, click.column]) == click.positive
+
+
+def _stem(path: str) -> str:
+    return str(Path(path).with_suffix("").as_posix())
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+if __name__ == "__main__":
+    run(main)

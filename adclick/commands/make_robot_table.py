@@ -1,0 +1,53 @@
+"""Click methods with robot users who click less well: a table in four forms."""
+
+from collections.abc import Sequence
+
+from adclick.artifacts import read_json, write_text
+from adclick.commands.entry import parse_job, run
+from adclick.config import MakeRobotTable, Robot
+from adclick.provenance import canonical_json
+from adclick.robot_tables import build_robot_table
+from adclick.table_forms import to_csv, to_html, to_latex, to_markdown
+from adclick.tables import read_published, scale_departures
+
+COMMAND = "adclick.commands.make_robot_table"
+PLACES = {"deepest": "deepest point", "inside": "anywhere in the inner half"}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the table in four forms, and the stamp of all of them beside the CSV."""
+    job = parse_job(
+        COMMAND,
+        MakeRobotTable,
+        argv,
+        doc=__doc__,
+        inputs=["paper_settings"],
+        lists=["metrics"],
+        outputs=["csv", "markdown", "latex", "html"],
+    )
+    settings = job.settings
+    table = build_robot_table(
+        [read_json(path) for path in job.lists["metrics"]],
+        datasets=settings.datasets,
+        methods=settings.methods,
+        robots={name: _words(robot) for name, robot in settings.robots.items()},
+        titles=settings.titles,
+        setting=settings.scale_note,
+        departures=scale_departures(settings.scale, read_published(job.inputs["paper_settings"])),
+    )
+    forms = {"csv": to_csv, "markdown": to_markdown, "latex": to_latex, "html": to_html}
+    for name, form in forms.items():
+        write_text(job.outputs[name], form(table))
+    stamp_path = job.outputs["csv"].with_name(job.outputs["csv"].name + ".stamp.json")
+    write_text(stamp_path, canonical_json(job.stamp) + "\n")
+
+
+def _words(robot: Robot) -> str:
+    """What a user does, in words."""
+    wrong = f", {100 * robot.wrong:g} % of clicks with the wrong sign" if robot.wrong else ""
+    draws = f"{robot.draws} draw{'s' * (robot.draws != 1)}"
+    return f"clicks the larger error, {PLACES[robot.place]}{wrong}; {draws}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,409 @@
+"""A model folder: all that a trained network needs to answer about a new picture, and its opening.
+
+`model.json` says what the model is and how it was made; `weights.safetensors` is the network,
+`bank.h5` the normal images with their features and what was fitted to them, `words.h5` the encoded
+words of each defect type (with a language branch), `backbone.safetensors` the frozen backbone
+(unless it is drawn from a seed). Nothing else is read: a folder works wherever it is copied to.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16, Float32, Int, UInt8
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from adclick.artifacts import image_ids, open_arrays, read_json
+from adclick.config import validation_line
+from adclick.data.images import resize_image
+from adclick.detection import finish_map, training_free_map
+from adclick.errors import InputError
+from adclick.features import Backbone, extract, load_backbone
+from adclick.foreground import Foreground, joined_map
+from adclick.interactive import Session, open_image, start_session, trained_form
+from adclick.matching import match_in_bank, residual, residual_length
+from adclick.models.adclick import ADClick
+from adclick.models.adclick_seg import ADClickSeg
+from adclick.models.loading import load_model
+from adclick.network_input import ResidualForm
+from adclick.provenance import digest, file_sha256
+from adclick.retrieval import assign_words, block_histograms, histogram_distances, nearest_images
+
+FORMAT = 1
+DESCRIPTION, WEIGHTS, BANK = "model.json", "weights.safetensors", "bank.h5"
+WORDS, BACKBONE = "words.h5", "backbone.safetensors"
+# In pictures of the residual, white is this many times the root mean square length of normal ones.
+SHOWN_LENGTHS = 5.0
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneUse(_Part):
+    """The frozen network, and how its maps become patch features; `seed` without a file."""
+
+    name: str
+    layers: tuple[int, ...]
+    layer_dimensions: tuple[int, ...]
+    dimension: int
+    stride: int
+    input_px: int | None
+    origin: Literal["hub", "file", "seeded"]
+    seed: int
+    sha256: str | None
+
+
+class Comparison(_Part):
+    """How a picture is compared with normal ones: `retrieval`, `matchings`, `foreground`."""
+
+    words: int
+    blocks: int
+    kept_blocks: int
+    neighbours: int
+    radius: float | None
+    matched_neighbours: int | None
+    foreground_neighbours: int
+
+
+class ClickUse(_Part):
+    """The disks' radius that the network was trained with, in its own pixels, and the threshold."""
+
+    radius_px: float
+    threshold: float
+
+
+class MapUse(_Part):
+    """How a detector's maps are finished."""
+
+    smoothing_px: float
+    foreground_exponent: float
+
+
+class Description(_Part):
+    """What `model.json` says."""
+
+    format: Literal[1]
+    kind: Literal["adclick", "adclick_seg"]
+    title: str
+    types: tuple[str, ...]
+    made_from: dict[str, Any]
+    size_px: int
+    backbone: BackboneUse
+    comparison: Comparison
+    clicks: ClickUse
+    detection: MapUse | None
+    normal_images: int
+    parameters: int
+    files: dict[str, str]
+    stamp: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """A short name of exactly this model: labels say by which they were made."""
+        return digest(self.stamp)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of the known types, in their order, and one text for a defect of unknown type."""
+
+    texts: Float[np.ndarray, "type channel token"]
+    masks: Float[np.ndarray, "type token"]
+    any_text: Float[np.ndarray, "channel token"]
+    any_mask: Float[np.ndarray, " token"]
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedModel:
+    """A model folder in memory; only features of the normal images stay on disk."""
+
+    description: Description
+    size_px: int
+    types: tuple[str, ...]
+    title: str
+    kind: str
+    device: str
+    network: ADClick | ADClickSeg
+    form: ResidualForm
+    backbone: Backbone
+    bank: Any
+    bank_ids: tuple[str, ...]
+    words: Words | None
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """A picture seen by a model, before any click; arrays alone, so that it can be kept or sent.
+
+    `image` is the picture at the network's size, `residual` signed. `residual_map` is the
+    training-free map for showing (1 and more is cut: `SHOWN_LENGTHS`), `neighbour` the normal image
+    most like the picture. `probability` is a detector's finished zero-click map, None for a click
+    model; `score` is its maximum, without one that of the uncut residual map. `tokens` and `maps`
+    are what no click changes, for a defect of unknown type.
+    """
+
+    image: UInt8[np.ndarray, "size size 3"]
+    residual: Float16[np.ndarray, "grid grid channel"]
+    residual_map: Float32[np.ndarray, "size size"]
+    neighbour: UInt8[np.ndarray, "size size 3"]
+    neighbour_id: str
+    probability: Float32[np.ndarray, "size size"] | None
+    score: float
+    tokens: Float32[np.ndarray, "1 dim grid grid"]
+    maps: tuple[Float32[np.ndarray, "1 _ _ _"], ...]
+
+
+def open_model(folder: Path, *, device: str | torch.device | None = None) -> OpenedModel:
+    """The model of a folder that `adclick export-model` wrote, ready to answer.
+
+    Without a device a GPU is taken where there is one. InputError when the folder is none, is of
+    another version, or its parts are damaged or not of one export.
+    """
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    described = read_description(folder)
+    for name in described.files:
+        if name != BANK and file_sha256(_part(folder, name)) != described.files[name]:
+            raise InputError(f"{folder / name}: not as it was exported; export the model again")
+    network, metadata = load_model(folder / WEIGHTS, kind=described.kind)
+    bank = open_arrays(_part(folder, BANK))
+    if json.loads(str(bank.attrs["stamp"])) != described.stamp:
+        raise InputError(f"{folder / BANK}: of another export; export the model again")
+    use = described.backbone
+    backbone = load_backbone(
+        use.name,
+        layers=use.layers,
+        source="seeded" if use.origin == "seeded" else "file",
+        file=None if use.origin == "seeded" else folder / BACKBONE,
+        seed=use.seed,
+        input_px=use.input_px,
+    )
+    return OpenedModel(
+        description=described,
+        size_px=described.size_px,
+        types=described.types,
+        title=described.title,
+        kind=described.kind,
+        device=str(chosen),
+        network=network.to(chosen).eval(),
+        form=trained_form(metadata.extra["settings"]),
+        backbone=backbone.to(chosen),
+        bank=bank,
+        bank_ids=tuple(image_ids(bank)),
+        words=_read_words(folder / WORDS) if WORDS in described.files else None,
+    )
+
+
+def read_description(folder: Path) -> Description:
+    """What a folder's `model.json` says; InputError when it is no model folder of this version."""
+    if not (folder / DESCRIPTION).is_file():
+        raise InputError(
+            f"{folder}: no model folder ({DESCRIPTION} is missing); make one with"
+            " `adclick export-model`"
+        )
+    values = read_json(folder / DESCRIPTION)
+    if values.get("format") != FORMAT:
+        raise InputError(
+            f"{folder}: a model folder of format {values.get('format')}, this version reads"
+            f" {FORMAT}; export the model again"
+        )
+    try:
+        return Description.model_validate(values)
+    except ValidationError as error:
+        raise InputError(validation_line(str(folder / DESCRIPTION), error)) from None
+
+
+def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> Encoding:
+    """A picture of any size compared with the normal images, and all that no click changes.
+
+    The slow part of an answer. Equals what the workflow's stages make of the same picture.
+    """
+    seen = _compare(model, image)
+    free = finish_map(
+        training_free_map(seen.lengths, model.size_px),
+        seen.foreground,
+        smoothing_px=0.0,
+        foreground_exponent=1.0,
+    )
+    shown = free.pixels / _shown_length(model)
+    opened = _open(model, seen, *_any_words(model.words))
+    detected = None if model.description.detection is None else _detect(model, seen)
+    return Encoding(
+        image=seen.image,
+        residual=seen.residual,
+        residual_map=np.clip(shown, 0, 1),
+        neighbour=model.bank["images"][seen.neighbours[0]],
+        neighbour_id=model.bank_ids[seen.neighbours[0]],
+        probability=detected,
+        score=float(shown.max() if detected is None else detected.max()),
+        tokens=opened.tokens.cpu().numpy(),
+        maps=tuple(level.cpu().numpy() for level in opened.maps),
+    )
+
+
+def detect(
+    model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]
+) -> Float32[np.ndarray, "size size"]:
+    """A detector's finished map of a picture of any size, at the network's size, without clicks.
+
+    The maximum over all defect types (Eq. 7), weighted by the foreground and smoothed. InputError
+    for a click model.
+    """
+    if model.description.detection is None:
+        raise InputError(f"{model.title}: a click model needs clicks (adclick annotate)")
+    return _detect(model, _compare(model, image))
+
+
+def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None) -> Session:
+    """An encoded picture opened for clicks on a defect of a type.
+
+    None is an unknown type: the network then reads one text, the average of all types' texts. Of a
+    named type it reads the type's own, for which the language branch looks at the picture again.
+    InputError for a type that the model does not know.
+    """
+    if defect_type is not None and defect_type not in model.types:
+        known = ", ".join(model.types)
+        raise InputError(f"{model.title}: no defect type {defect_type!r}; known: {known}")
+    if defect_type is None or model.words is None:
+        device = torch.device(model.device)
+        return start_session(
+            model.network,
+            torch.from_numpy(encoding.tokens).to(device),
+            [torch.from_numpy(level).to(device) for level in encoding.maps],
+            image=encoding.image,
+            radius_px=model.description.clicks.radius_px,
+        )
+    index = model.types.index(defect_type)
+    texts, masks = model.words.texts[[index]], model.words.masks[[index]]
+    return _open(model, encoding, texts, masks)
+
+
+def _part(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise InputError(f"{folder}: {name} is missing; export the model again")
+    return folder / name
+
+
+def _read_words(path: Path) -> Words:
+    with open_arrays(path) as file:
+        return Words(*(file[name][:] for name in ("texts", "masks", "any_text", "any_mask")))
+
+
+def _any_words(words: Words | None) -> tuple[np.ndarray, np.ndarray]:
+    """The text of an unknown type; for a network without language nothing that it would read."""
+    if words is None:
+        return np.zeros((1, 1, 1), np.float32), np.zeros((1, 1), np.float32)
+    return words.any_text[None], words.any_mask[None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A picture at the network's size, compared with the normal images."""
+
+    image: UInt8[np.ndarray, "size size 3"]
+    residual: Float16[np.ndarray, "grid grid channel"]
+    lengths: Float32[np.ndarray, "grid grid"]
+    foreground: Float16[np.ndarray, "grid grid"]
+    neighbours: Int[np.ndarray, " neighbour"]
+
+
+def _compare(model: OpenedModel, image: np.ndarray) -> _Seen:
+    """Features, neighbours, residual and foreground, rounded as the workflow stores them."""
+    compared, use = model.description.comparison, model.description.backbone
+    picture = resize_image(image, model.size_px)
+    grid = model.size_px // use.stride
+    patches, layer1 = extract(
+        model.backbone,
+        picture[None],
+        grid=grid,
+        layer_dimensions=use.layer_dimensions,
+        dimension=use.dimension,
+    )
+    found = _nearest(model, layer1)
+    signed = _signed_residual(model, patches[0], found[: compared.matched_neighbours])
+    return _Seen(
+        image=picture,
+        residual=signed.astype(np.float16),
+        lengths=residual_length(signed),
+        foreground=_foreground(model, layer1[0], found[: compared.foreground_neighbours], grid),
+        neighbours=found,
+    )
+
+
+def _nearest(model: OpenedModel, layer1: np.ndarray) -> np.ndarray:
+    """Rows of the bank, most similar first: K of them, or all when the bank has fewer."""
+    compared = model.description.comparison
+    words = assign_words(layer1, model.bank["codebook"][:])
+    histograms = block_histograms(words, words=compared.words, blocks=compared.blocks)
+    distances = histogram_distances(histograms, model.bank["histograms"][:], compared.kept_blocks)
+    return nearest_images(
+        distances,
+        count=compared.neighbours,
+        query_sources=[""],
+        reference_ids=model.bank_ids,
+    )[0]
+
+
+def _signed_residual(model: OpenedModel, patches: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Nearest normal patch minus patch (Eq. 3-4), float32."""
+    device = torch.device(model.device)
+    query = torch.from_numpy(patches).to(device)
+    references = torch.from_numpy(np.stack([model.bank["patches"][row] for row in rows])).to(device)
+    ranks = range(len(references))
+    matches = match_in_bank(query, references, ranks, model.description.comparison.radius)
+    return residual(query, references, matches, ranks).cpu().numpy()
+
+
+def _foreground(
+    model: OpenedModel, layer1: np.ndarray, rows: np.ndarray, grid: int
+) -> Float16[np.ndarray, "grid grid"]:
+    bias, minimum, maximum = model.bank["foreground_numbers"][:]
+    fitted = Foreground(
+        model.bank["foreground_weight"][:], float(bias), float(minimum), float(maximum)
+    )
+    maps = [model.bank["foreground"][row] for row in rows]
+    return joined_map(layer1, fitted, maps, grid).astype(np.float16)
+
+
+def _shown_length(model: OpenedModel) -> np.float32:
+    """The length of residual that is shown as white."""
+    normal = np.sqrt(model.bank["normal_mean_square"][:].sum())
+    return np.float32(SHOWN_LENGTHS * (normal or 1.0))
+
+
+def _open(
+    model: OpenedModel, seen: _Seen | Encoding, texts: np.ndarray, masks: np.ndarray
+) -> Session:
+    return open_image(
+        model.network,
+        residual=seen.residual,
+        scale=model.bank["normal_mean_square"][:],
+        image=seen.image,
+        texts=texts,
+        text_masks=masks,
+        form=model.form,
+        radius_px=model.description.clicks.radius_px,
+        device=torch.device(model.device),
+    )
+
+
+def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]:
+    use, words = model.description.detection, model.words
+    assert use is not None
+    texts, masks = _any_words(None) if words is None else (words.texts, words.masks)
+    finished = finish_map(
+        _open(model, seen, texts, masks).predict([]),
+        seen.foreground,
+        smoothing_px=use.smoothing_px,
+        foreground_exponent=use.foreground_exponent,
+    )
+    return finished.pixels
+
+
+def description_json(described: Description) -> Mapping[str, Any]:
+    """The content of `model.json` but for the stamp, which is written beside it."""
+    return described.model_dump(mode="json", exclude={"stamp"})

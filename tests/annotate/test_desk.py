@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+
+from adclick.annotate.actions import ClickAction, RedoAction, StartAction, StrokeAction, UndoAction
+from adclick.annotate.desk import LEASE_S, ConflictError
+from adclick.annotate.store import Journal, read_label, saved_mask
+from adclick.data.images import write_png
+from adclick.errors import InputError
+from tests.annotate.conftest import SHAPE, make_desk
+
+KEY = "crack/000"
+UNDO, REDO = UndoAction(kind="undo"), RedoAction(kind="redo")
+
+
+def click(row, column, positive=True):
+    return ClickAction(kind="click", row=row, column=column, positive=positive)
+
+
+def act(desk, action, name="ann", key=KEY):
+    revision = desk.open(key, name)["revision"]
+    return desk.act(key, name, revision, action, 1.5)
+
+
+def shown(session):
+    """All that a page sees, but for what counts requests."""
+    passing = ("revision", "latency_ms", "can_undo", "can_redo", "message", "state")
+    return {name: value for name, value in session.items() if name not in passing}
+
+
+def test_undo_and_redo_give_the_very_same_states(desk) -> None:
+    states = [desk.open(KEY, "ann")]
+    actions = [
+        click(10, 10),
+        StrokeAction(kind="stroke", erase=False, radius=3, points=[(30, 50)]),
+        click(11, 12, positive=False),
+    ]
+    states += [act(desk, action) for action in actions]
+    back = [act(desk, UNDO) for _ in actions]
+    assert [shown(one) for one in reversed(back)] == [shown(one) for one in states[:-1]]
+    assert not back[-1]["can_undo"]
+    again = [act(desk, REDO) for _ in actions]
+    assert [shown(one) for one in again] == [shown(one) for one in states[1:]]
+    with pytest.raises(InputError, match="nothing to redo"):
+        act(desk, REDO)
+
+
+def test_a_new_action_after_undo_forgets_what_was_undone(desk) -> None:
+    act(desk, click(10, 10))
+    act(desk, UNDO)
+    assert not act(desk, click(20, 20))["can_redo"]
+    assert len(act(desk, click(22, 20))["clicks"]) == 2
+
+
+def test_a_new_server_goes_on_where_the_old_one_was(desk, images, tmp_path) -> None:
+    act(desk, click(10, 10))
+    act(desk, click(20, 40))
+    act(desk, UNDO)
+    last = desk.open(KEY, "ann")
+    other = make_desk(images, tmp_path / "labels")
+    assert other.row(KEY)["state"] == "in_work"
+    session = other.open(KEY, "ann")
+    assert shown(session) == shown(last)
+    assert session["revision"] == last["revision"]
+    assert session["can_redo"]
+    assert len(act(other, REDO)["clicks"]) == 2
+
+
+def test_every_action_is_in_the_journal_before_it_is_answered(desk, tmp_path) -> None:
+    act(desk, click(10, 10))
+    entries = Journal(tmp_path / "labels", KEY).read()
+    assert entries[0]["action"] == {"kind": "click", "row": 10, "column": 10, "positive": True}
+    assert entries[0]["annotator"] == "ann"
+
+
+def test_a_refused_action_changes_nothing_and_is_not_kept(desk, tmp_path) -> None:
+    before = desk.open(KEY, "ann")
+    with pytest.raises(InputError, match="last row"):
+        act(desk, click(SHAPE[0] - 1, 3))
+    assert shown(desk.open(KEY, "ann")) == shown(before)
+    assert Journal(tmp_path / "labels", KEY).read() == []
+
+
+def test_an_action_for_another_revision_is_refused_with_the_present_state(desk) -> None:
+    session = desk.open(KEY, "ann")
+    desk.act(KEY, "ann", session["revision"], click(10, 10))
+    with pytest.raises(ConflictError) as refused:
+        desk.act(KEY, "ann", session["revision"], click(10, 10))
+    assert len(refused.value.facts["session"]["clicks"]) == 1
+
+
+def test_an_image_belongs_to_one_annotator_until_the_lease_lapses(desk, clock) -> None:
+    desk.open(KEY, "ann")
+    with pytest.raises(ConflictError, match="ann is working on"):
+        desk.open(KEY, "bob")
+    assert desk.next_key("crack/001", "bob") != KEY
+    clock.now += LEASE_S / 2
+    desk.ping(KEY, "ann")
+    clock.now += LEASE_S / 2 + 1
+    assert desk.holder(KEY) == "ann"
+    clock.now += LEASE_S
+    desk.open(KEY, "bob")
+    with pytest.raises(ConflictError):
+        desk.act(KEY, "ann", 0, click(1, 1))
+    desk.release(KEY, "bob")
+    desk.open(KEY, "ann")
+
+
+def test_saving_writes_the_mask_and_its_story_and_goes_to_the_next(desk, tmp_path) -> None:
+    session = act(desk, click(10, 10))
+    answer = desk.save(KEY, "ann", session["revision"], "done", seconds=2.0)
+    assert answer["next"] == "crack/001"
+    assert answer["image"]["state"] == "done"
+    mask = saved_mask(tmp_path / "labels", KEY)
+    assert mask is not None
+    assert mask.shape == SHAPE
+    assert mask[10, 10]
+    facts = read_label(tmp_path / "labels", KEY)
+    assert facts is not None
+    assert (facts["clicks"], facts["seconds"], facts["annotator"]) == (1, 3.5, "ann")
+    assert facts["model"]["identity"] == "f4ke"
+    assert facts["objects"][0]["clicks"] == [{"row": 10, "column": 10, "positive": True}]
+    assert desk.holder(KEY) is None
+
+
+def test_a_saved_image_can_be_taken_up_again(desk, images, tmp_path) -> None:
+    session = act(desk, click(10, 10))
+    desk.save(KEY, "ann", session["revision"], "done")
+    assert desk.row(KEY)["state"] == "done"
+    assert make_desk(images, tmp_path / "labels").row(KEY)["state"] == "done"
+    assert len(act(desk, click(30, 30))["clicks"]) == 2
+    assert desk.row(KEY)["state"] == "in_work"
+    assert make_desk(images, tmp_path / "labels").row(KEY)["state"] == "in_work"
+
+
+def test_normal_has_an_empty_mask_and_an_empty_mask_is_not_done(desk, tmp_path) -> None:
+    session = desk.open(KEY, "ann")
+    with pytest.raises(InputError, match="the mask is empty"):
+        desk.save(KEY, "ann", session["revision"], "done")
+    desk.save(KEY, "ann", session["revision"], "normal")
+    mask = saved_mask(tmp_path / "labels", KEY)
+    assert mask is not None
+    assert not mask.any()
+    revision = desk.open(KEY, "ann")["revision"]
+    desk.save(KEY, "ann", revision, "skipped")
+    assert saved_mask(tmp_path / "labels", KEY) is None
+
+
+def test_a_queue_by_what_teaches_most_and_next_skips_the_broken(desk) -> None:
+    keys = [key for key in desk.pictures if key != "broken"]
+    desk.model.encodings.want(keys)
+    order = [row["key"] for row in desk.rows("teaches")]
+    scores = [desk.model.encodings.scores.get(key, 0.0) for key in order]
+    assert scores == sorted(scores, reverse=True)
+    assert order != sorted(order)
+    assert desk.next_key("ü b/ä", "ann") == "crack/000"
+    with pytest.raises(InputError, match="broken"):
+        desk.open("broken", "ann")
+
+
+def test_existing_masks_are_a_start_that_survives_their_change(desk, images, tmp_path) -> None:
+    given = np.zeros(SHAPE, bool)
+    given[3:9, 4:20] = True
+    write_png(tmp_path / "masks/crack/000_mask.png", given)
+    started = make_desk(images, tmp_path / "labels", masks=tmp_path / "masks")
+    assert "A mask exists" in started.open(KEY, "ann")["message"]
+    session = act(started, StartAction(kind="start", source="saved"))
+    assert session["objects"][0]["area"] == given.sum()
+    write_png(tmp_path / "masks/crack/000_mask.png", ~given)
+    again = make_desk(images, tmp_path / "labels", masks=tmp_path / "masks")
+    assert shown(again.open(KEY, "ann")) == shown(session)
+    with pytest.raises(InputError, match="no saved mask"):
+        act(started, StartAction(kind="start", source="saved"), key="zz")
+
+
+def test_a_detectors_own_answer_is_a_start(desk) -> None:
+    session = act(desk, StartAction(kind="start", source="zero_click"), key="zz")
+    assert 0 < session["objects"][0]["area"] < SHAPE[0] * SHAPE[1]

@@ -1,0 +1,126 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_masks
+from pycocotools.coco import COCO
+
+from adclick.annotate.actions import ClickAction, ObjectAction, TypeAction
+from adclick.annotate.export import compressed
+from adclick.annotate.store import saved_mask
+from adclick.commands.export_labels import main as export_labels
+from adclick.data.images import read_image, read_mask
+from adclick.errors import InputError
+
+
+@pytest.fixture
+def labels(desk, tmp_path) -> Path:
+    """Two defects of two types in one image, one defect of unknown type, a normal, a skipped."""
+
+    def label(key, edits, state):
+        for edit in edits:
+            desk.act(key, "ann", desk.open(key, "ann")["revision"], edit)
+        desk.save(key, "ann", desk.open(key, "ann")["revision"], state)
+
+    def click(row, column):
+        return ClickAction(kind="click", row=row, column=column, positive=True)
+
+    crack = TypeAction(kind="type", value="crack")
+    stain = TypeAction(kind="type", value="stain")
+    another = ObjectAction(kind="object", id=None)
+    label("crack/000", [crack, click(10, 10), another, stain, click(30, 50)], "done")
+    label("crack/001", [click(20, 20)], "done")
+    label("zz", [], "normal")
+    label("ü b/ä", [], "skipped")
+    return tmp_path / "labels"
+
+
+def exported(labels: Path, images: Path, form: str) -> Path:
+    output = labels.parent / form
+    export_labels(labels, images=images, output=output, form=form)
+    return output
+
+
+def test_mvtec(labels, images) -> None:
+    output = exported(labels, images, "mvtec")
+    found = sorted(path.relative_to(output).as_posix() for path in output.rglob("*.png"))
+    assert found == [
+        "ground_truth/combined/crack-000_mask.png",
+        "ground_truth/unknown/crack-001_mask.png",
+        "test/combined/crack-000.png",
+        "test/good/zz.png",
+        "test/unknown/crack-001.png",
+    ]
+    mask = read_mask(output / "ground_truth/combined/crack-000_mask.png")
+    assert np.array_equal(mask, saved_mask(labels, "crack/000"))
+    assert np.array_equal(read_image(output / "test/good/zz.png"), read_image(images / "zz.png"))
+
+
+def test_anomalib(labels, images) -> None:
+    output = exported(labels, images, "anomalib")
+    with (output / "labels.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label_index"] for row in rows] == ["1", "1", "0"]
+    assert all((output / row["image_path"]).is_file() for row in rows)
+    assert [(output / row["mask_path"]).is_file() for row in rows if row["mask_path"]] == [True] * 2
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_coco_is_read_back_by_its_own_library(labels, images) -> None:
+    output = exported(labels, images, "coco")
+    coco = COCO(output / "annotations.json")
+    (image,) = [one for one in coco.dataset["images"] if one["file_name"] == "crack-000.png"]
+    annotations = coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))
+    names = [coco.cats[one["category_id"]]["name"] for one in annotations]
+    assert names == ["crack", "stain"]
+    union = np.any([coco.annToMask(one) for one in annotations], axis=0)
+    assert np.array_equal(union, saved_mask(labels, "crack/000"))
+    for one in annotations:
+        assert one["area"] == coco.annToMask(one).sum()
+        assert one["bbox"] == list(coco_masks.toBbox(one["segmentation"]))
+
+
+def test_compressed_run_lengths_are_the_librarys() -> None:
+    generator = np.random.default_rng(0)
+    for share in (0.0, 0.02, 0.5, 0.97, 1.0):
+        for shape in ((1, 1), (7, 3), (90, 130)):
+            mask = generator.random(shape) < share
+            expected = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+            assert compressed(mask) == expected.decode()
+
+
+def test_yolo(labels, images) -> None:
+    output = exported(labels, images, "yolo")
+    lines = (output / "labels/crack-000.txt").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["0", "1"]
+    points = np.array(lines[0].split()[1:], float).reshape(-1, 2) * [60, 40]
+    assert np.all(np.abs(points - [10, 10]) < 12)
+    assert (output / "labels/zz.txt").read_text() == ""
+    assert '0: "crack"' in (output / "data.yaml").read_text()
+
+
+def test_pngs_keep_the_types(labels, images) -> None:
+    output = exported(labels, images, "png")
+    classes = json.loads((output / "classes.json").read_text())
+    assert classes == {"normal": 0, "crack": 1, "stain": 2, "unknown": 3}
+    index = read_image(output / "types/crack-000.png")[:, :, 0]
+    assert (index[10, 10], index[30, 50], index[39, 0]) == (1, 2, 0)
+    assert set(np.unique(read_image(output / "masks/crack-000.png"))) == {0, 255}
+
+
+def test_mistakes_are_named_and_leave_nothing(labels, images, tmp_path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(InputError, match="choose from mvtec"):
+        export_labels(labels, images=images, output=output, form="voc")
+    (images / "zz.png").unlink()
+    with pytest.raises(InputError, match="no picture of zz|labels without a picture: zz"):
+        export_labels(labels, images=images, output=output, form="png")
+    output.mkdir()
+    with pytest.raises(InputError, match="exists already"):
+        export_labels(labels, images=images, output=output, form="png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no labels in it"):
+        export_labels(tmp_path / "empty", images=images, output=tmp_path / "o", form="png")
+    assert not list(tmp_path.glob(".*"))

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+
+from adclick.annotate.actions import (
+    ClearAction,
+    ClickAction,
+    ObjectAction,
+    RemoveAction,
+    StartAction,
+    StrokeAction,
+    ThresholdAction,
+    TypeAction,
+)
+from adclick.annotate.history import State, apply, defect_mask, union
+from adclick.errors import InputError
+from tests.annotate.fake import SIZE, FakeModel
+
+SHAPE = (64, 96)
+EMPTY = State(SHAPE, SIZE, 0.49)
+
+
+def after(*edits, state=EMPTY, start=None, seen=None):
+    model = FakeModel(None)
+
+    def predict(clicks, defect_type, previous):
+        if seen is not None:
+            seen.append((clicks, defect_type, previous))
+        scaled = [
+            type(one)(one.row * SIZE // SHAPE[0], one.column * SIZE // SHAPE[1], one.positive)
+            for one in clicks
+        ]
+        return model.predict("k", defect_type, scaled, previous)
+
+    for edit in edits:
+        state = apply(state, edit, predict=predict, start_mask=lambda _: start)
+    return state
+
+
+def click(row, column, positive=True):
+    return ClickAction(kind="click", row=row, column=column, positive=positive)
+
+
+def stroke(*points, erase=False, radius=4.0):
+    return StrokeAction(kind="stroke", erase=erase, radius=radius, points=list(points))
+
+
+def mask(state):
+    return defect_mask(state, state.defect)
+
+
+def test_a_click_asks_with_the_mask_before_it() -> None:
+    seen = []
+    state = after(click(20, 30), click(40, 60), seen=seen)
+    assert seen[0][2] is None
+    np.testing.assert_allclose(seen[1][2][10, 10], 0.9, atol=1e-3)
+    assert [len(clicks) for clicks, *_ in seen] == [1, 2]
+    assert mask(state)[20, 30]
+    assert mask(state).shape == SHAPE
+
+
+def test_the_state_before_is_never_changed() -> None:
+    first = after(click(20, 30))
+    before = mask(first).copy()
+    after(stroke((20, 30), erase=True), click(50, 80), state=first)
+    assert np.array_equal(mask(first), before)
+
+
+def test_strokes_win_over_the_model_and_stay_when_it_answers_again() -> None:
+    state = after(click(20, 30), stroke((20, 30), erase=True, radius=3), stroke((60, 90)))
+    assert not mask(state)[20, 30]
+    assert mask(state)[60, 90]
+    state = after(click(30, 40), state=state)
+    assert not mask(state)[20, 30]
+    assert mask(state)[60, 90]
+
+
+def test_a_click_against_a_stroke_frees_its_connected_piece_alone() -> None:
+    state = after(stroke((10, 10)), stroke((50, 80)), click(10, 10, positive=False))
+    assert not mask(state)[10, 10]
+    assert mask(state)[50, 80]
+
+
+def test_what_strokes_fixed_is_in_the_previous_mask() -> None:
+    seen = []
+    after(stroke((32, 48), radius=10), click(10, 10), seen=seen)
+    assert seen[0][2][16, 16] == 1
+    assert seen[0][2][2, 30] == 0
+
+
+def test_a_stroke_covers_its_radius_along_the_line() -> None:
+    drawn = mask(after(stroke((20, 20), (20, 60), radius=5)))
+    assert drawn[20, 20:61].all()
+    assert drawn[16:25, 40].all()
+    assert not drawn[12, 40]
+    assert not drawn[28, 40]
+
+
+def test_a_start_mask_stands_until_a_click_refines_it() -> None:
+    seen = []
+    start = np.zeros(SHAPE, bool)
+    start[5:25, 5:40] = True
+    begun = after(StartAction(kind="start", source="png"), start=start)
+    assert np.array_equal(mask(begun), start)
+    refined = after(click(15, 50), state=begun, seen=seen)
+    assert seen[0][2][7, 6] == 1
+    assert not np.array_equal(mask(refined), start)
+
+
+def test_a_start_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(InputError, match="10 x 8 pixels, the image has 96 x 64"):
+        after(StartAction(kind="start", source="png"), start=np.zeros((8, 10), bool))
+
+
+def test_threshold_cuts_and_type_asks_again() -> None:
+    state = after(click(20, 30))
+    assert not mask(after(ThresholdAction(kind="threshold", value=0.95), state=state)).any()
+    seen = []
+    named = after(TypeAction(kind="type", value="crack"), state=state, seen=seen)
+    assert seen[0][1] == "crack"
+    assert 0 < mask(named).sum() < mask(state).sum()
+    assert named.defect.type == "crack"
+
+
+def test_defects_are_apart_and_the_image_has_their_union() -> None:
+    state = after(click(10, 10), ObjectAction(kind="object", id=None), click(50, 80))
+    assert list(state.defects) == [1, 2]
+    assert mask(state)[50, 80]
+    assert not mask(state)[10, 10]
+    assert union(state)[10, 10]
+    assert union(state)[50, 80]
+    state = after(ObjectAction(kind="object", id=1), state=state)
+    assert mask(state)[10, 10]
+    state = after(RemoveAction(kind="remove_object", id=1), state=state)
+    assert not union(state)[10, 10]
+    assert state.current == 2
+    assert not union(after(ClearAction(kind="clear"), state=state)).any()
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (click(64, 3), "outside of the image of 96 x 64"),
+        (stroke((3, 96)), "outside of the image"),
+        (ObjectAction(kind="object", id=7), "defect 7: there is none; known: 1"),
+        (RemoveAction(kind="remove_object", id=2), "known: 1"),
+    ],
+)
+def test_impossible_edits_say_why(edit, says) -> None:
+    state = after(click(10, 10))
+    with pytest.raises(InputError, match=says):
+        after(edit, state=state)

@@ -1,0 +1,72 @@
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.browsing import CHROMIUM, Annotator, launch
+from tests.browser.serving import Served
+from tests.browser.toy import write_images
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if CHROMIUM.exists():
+        return
+    skip = pytest.mark.skip(reason=f"no {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = launch(playwright)
+        yield opened
+        opened.close()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of many images; every test takes its own of them."""
+    folder = tmp_path_factory.mktemp("annotate")
+    write_images(folder / "images", count=24, large=True, corrupt=True)
+    server = Served(folder, free_port(), masks=folder / "masks")
+    (folder / "masks").mkdir()
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def annotator(browser: Any, served: Served) -> Iterator[Callable[..., Annotator]]:
+    """Opens the page for somebody; at the end no console may have complained, but of the
+    connection where `lost=True`.
+    """
+    opened: list[tuple[Annotator, bool]] = []
+
+    def open_page(
+        name: str, key: str | None = None, *, lost: bool = False, **context: Any
+    ) -> Annotator:
+        one = Annotator(browser, served.address, name, **context)
+        opened.append((one, lost))
+        one.visit(key)
+        return one
+
+    yield open_page
+    for one, _ in opened:
+        one.close()
+    for one, lost in opened:
+        faults = [
+            fault for fault in one.faults if not (lost and "Failed to load resource" in fault)
+        ]
+        assert faults == [], one.faults

@@ -1,0 +1,139 @@
+"""Toy photographs with known defects, and a model of them that answers at once: for the page's tests,
+which are about the page and the server, not about what a network has learnt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from adclick.annotate.worker import ModelFacts
+from adclick.clicks import Click
+
+SIZE_PX = 128
+TYPES = ("scratch", "stain", "dent")
+NEGATIVE_RADIUS_PX = 9
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture, its defect's mask, and a pixel in the middle of each defect (row, column)."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    middles: list[tuple[int, int]]
+
+
+def draw(number: int, *, size_px: int = 256, width_px: int | None = None) -> Drawn:
+    """A brushed metal plate with a scratch and a stain; the same for the same number."""
+    rng = np.random.default_rng(number)
+    height, width = size_px, width_px or size_px
+    grain = cv2.GaussianBlur(
+        rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 9, sigmaY=0.6
+    )
+    light = np.linspace(-12, 12, width, dtype=np.float32)[None]
+    plate = 128 + 40 * grain / max(float(grain.std()), 1e-6) * 0.25 + light
+    mask = np.zeros((height, width), np.uint8)
+    unit = height / 256
+    row, column = (rng.uniform(0.25, 0.45, 2) * (height, width)).astype(int)
+    length, angle = 46 * unit, rng.uniform(-0.6, 0.6)
+    end = (int(column + length * np.cos(angle)), int(row + length * np.sin(angle)))
+    cv2.line(mask, (int(column), int(row)), end, 1, max(2, round(7 * unit)))
+    middles = [(int((row + end[1]) / 2), int((column + end[0]) / 2))]
+    row, column = (rng.uniform(0.62, 0.8, 2) * (height, width)).astype(int)
+    axes = (round(rng.uniform(13, 20) * unit), round(rng.uniform(9, 14) * unit))
+    cv2.ellipse(mask, (int(column), int(row)), axes, rng.uniform(0, 180), 0, 360, 1, -1)
+    middles.append((int(row), int(column)))
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.2 * unit)
+    shade = np.where(np.arange(height)[:, None] < 0.55 * height, 70.0, -62.0)
+    plate = plate + soft * shade
+    tint = np.array([1.0, 1.01, 1.05], np.float32)
+    image = np.clip(plate[..., None] * tint, 0, 255).astype(np.uint8)
+    return Drawn(image, mask > 0, middles)
+
+
+def write_images(folder: Path, *, count: int, large: bool = False, corrupt: bool = False) -> None:
+    """plate/000.png and on; with `large`, z/large.png of 2000 x 2000 pixels; with `corrupt`, a
+    picture that is none.
+    """
+    for number in range(count):
+        _write(folder / f"plate/{number:03d}.png", draw(number).image)
+    if large:
+        _write(folder / "z/large.png", draw(7, size_px=2000).image)
+    if corrupt:
+        (folder / "plate/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """A mask as a PNG of 0 and 255."""
+    _write(path, mask.astype(np.uint8) * 255)
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@dataclass
+class ToyEncoding:
+    """What the server keeps of an image."""
+
+    image: np.ndarray
+    residual_map: np.ndarray
+    neighbour: np.ndarray
+    probability: np.ndarray | None
+    residual: np.ndarray = field(default_factory=lambda: np.zeros(1, np.float32))
+    tokens: np.ndarray = field(default_factory=lambda: np.zeros(1, np.float32))
+    maps: tuple[np.ndarray, ...] = ()
+
+
+class ToyServer:
+    """Answers as `worker.Server` does, from grey values: a click takes the blob that it is on."""
+
+    def __init__(self) -> None:
+        self.encodings: dict[str, ToyEncoding] = {}
+
+    def facts(self) -> ModelFacts:
+        return ModelFacts("Toy model", "adclick_seg", "cpu", TYPES, SIZE_PX, 0.5, "toy")
+
+    def encode(self, path: Path) -> ToyEncoding:
+        with Image.open(path) as opened:
+            image = np.asarray(opened.convert("RGB").resize((SIZE_PX, SIZE_PX)))
+        grey = image.astype(np.float32).mean(axis=2)
+        rest = np.abs(grey - np.median(grey, axis=0, keepdims=True))
+        residual = np.clip(cv2.GaussianBlur(rest, (0, 0), 1.2) / 60, 0, 1)
+        normal = cv2.medianBlur(
+            np.repeat(np.median(image, axis=0, keepdims=True), SIZE_PX, 0).astype(np.uint8), 3
+        )
+        return ToyEncoding(image, residual, normal, residual)
+
+    def predict(
+        self,
+        key: str,
+        defect_type: str | None,
+        clicks: Sequence[Click],
+        previous: np.ndarray | None,
+        encoding: Any | None,
+    ) -> np.ndarray | None:
+        if encoding is not None:
+            self.encodings[key] = encoding
+        if key not in self.encodings:
+            return None
+        residual = self.encodings[key].residual_map
+        answer = np.zeros_like(residual) if previous is None else previous.astype(np.float32)
+        _, blobs = cv2.connectedComponents((residual > 0.3).astype(np.uint8))
+        rows, columns = np.mgrid[:SIZE_PX, :SIZE_PX]
+        for click in clicks:
+            near = np.hypot(rows - click.row, columns - click.column)
+            if click.positive:
+                blob = np.asarray(blobs)[click.row, click.column]
+                reach = np.asarray(blobs) == blob if blob else near < 6
+                answer = np.maximum(answer, np.where(reach, 0.35 + 0.6 * residual, 0))
+                answer = np.maximum(answer, np.where(near < 3, 0.9, 0))
+            else:
+                answer = np.where(near < NEGATIVE_RADIUS_PX, 0.05, answer)
+        return answer.astype(np.float32)
