@@ -314,6 +314,13 @@ class Robot(Section):
         return self
 
 
+class Zoom(Section):
+    """A second look at the part of a picture that the answer is about."""
+
+    margin: Annotated[float, Field(ge=1)]
+    least_side: Share
+
+
 PROTOCOL = "deepest"
 PROTOCOL_ROBOT = Robot(place="deepest", wrong=0, draws=1)
 
@@ -372,6 +379,8 @@ class Config(Section):
     robots: dict[Name, Robot]
     run_robots: list[Name]
     robot_methods: list[Name]
+    run_zoom: list[Name]
+    zoom: Zoom
     detection: Detection
     sliding: Sliding
     tables: dict[int, list[Name]]
@@ -399,6 +408,7 @@ class Config(Section):
         _require("run_datasets", self.run_datasets, self.datasets)
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
+        _require("run_zoom", self.run_zoom, {name: None for name in self.run_adclick})
         _require("run_robots", self.run_robots, self.robots)
         _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
         taken = [name for name in self.sliding_methods if name in self.adclick_seg_variants]
@@ -626,7 +636,9 @@ class SimulateClicks(Section):
 
     category: str
     clicks: Clicks
+    stride: int
     robot: Robot
+    zoom: Zoom | None
     peer: ClickPeer | None
     detection: Detection | None
 

@@ -118,11 +118,21 @@ def matching_of(config: Config, variant: AdclickVariant | SegVariant) -> str:
     return variant.matching or config.matching
 
 
+def zoom_methods(config: Config) -> dict[str, str]:
+    """Click methods that look twice, and the variant that each is: one more row, no training."""
+    return {f"{name}_zoom": name for name in config.run_zoom}
+
+
+def click_variant(config: Config, method: str) -> str:
+    """The ADClick variant whose network a click method is."""
+    return zoom_methods(config).get(method, method)
+
+
 def click_matching(config: Config, method: str) -> str:
     """The name of the matching whose residuals a click method reads; a peer reads the run's."""
     if method in config.run_click_peers:
         return config.matching
-    return matching_of(config, config.adclick_variants[method])
+    return matching_of(config, config.adclick_variants[click_variant(config, method)])
 
 
 def map_matching(config: Config, method: str) -> str:
@@ -249,7 +259,7 @@ def click_inputs(config: Config, place: str, method: str, seed: int | str) -> di
     residuals = residuals_file(config, place, click_matching(config, method), REAL)
     if method in config.run_click_peers:
         return {"residuals": residuals}
-    weights = adclick_weights(config, place, method, seed)
+    weights = adclick_weights(config, place, click_variant(config, method), seed)
     return {"residuals": residuals, **_network(config, place, weights)}
 
 
@@ -417,7 +427,8 @@ def _network_matchings(config: Config) -> set[str]:
 def click_methods(config: Config) -> dict[str, list[int]]:
     """Click methods of the run and their seeds; what is not trained has one."""
     peers = {name: config.seeds[:1] for name in config.run_click_peers}
-    return peers | {name: list(config.seeds) for name in config.run_adclick}
+    names = [*config.run_adclick, *zoom_methods(config)]
+    return peers | {name: list(config.seeds) for name in names}
 
 
 def map_methods(config: Config) -> dict[str, list[int]]:
@@ -432,7 +443,7 @@ def table_methods(config: Config, number: int) -> list[str]:
     also those not run.
     """
     if number == 1:
-        return [*config.run_click_peers, *config.run_adclick]
+        return list(click_methods(config))
     if number in ABLATIONS:
         return _ablation(config, number)
     variants = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
@@ -895,7 +906,9 @@ def _simulate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
         config,
         SimulateClicks,
         category=wildcards["category"],
+        stride=config.features.stride,
         robot=robot_of(config, robot),
+        zoom=config.zoom if wildcards["method"] in zoom_methods(config) else None,
         peer=peer,
         detection=config.detection if peer == "threshold" else None,
     )

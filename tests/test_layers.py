@@ -51,6 +51,7 @@ LAYERS = {
     "tables": 3,
     "table_forms": 3,
     "robot_tables": 3,
+    "zoom": 3,
     "figures": 3,
     "plots": 3,
     "label_costs": 3,

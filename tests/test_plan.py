@@ -450,3 +450,18 @@ def test_variants_share_a_pretraining_with_those_that_read_the_same() -> None:
     for name, inputs in read.items():
         text = plan.settings_json(config(), "train_adclick", **place, pretraining=name)
         assert json.loads(text)["inputs"] == inputs
+
+
+def test_a_second_look_is_one_more_row_with_the_same_network() -> None:
+    made = config(run_zoom=["finetuned_lang"])
+    name, place = "finetuned_lang_zoom", "mvtec/bottle"
+    assert plan.table_methods(made, 1)[-1] == name
+    assert name not in plan.table_methods(made, 7)
+    once = plan.click_inputs(made, place, "finetuned_lang", 0)
+    assert plan.click_inputs(made, place, name, 0) == once
+    assert plan.click_matching(made, name) == made.matching
+    wildcards = {"dataset": "mvtec", "category": "bottle", "method": name}
+    settings = json.loads(plan.settings_json(made, "simulate_clicks", **wildcards))
+    assert settings["zoom"] == {"margin": 1.4, "least_side": 0.4}
+    wildcards["method"] = "finetuned_lang"
+    assert json.loads(plan.settings_json(made, "simulate_clicks", **wildcards))["zoom"] is None

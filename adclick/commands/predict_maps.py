@@ -15,7 +15,6 @@ from adclick.data.pools import defect_types
 from adclick.data.types import NORMAL_TYPE
 from adclick.detection import finish_map, training_free_map
 from adclick.device import compute_device
-from adclick.sliding import predict_in_windows
 
 COMMAND = "adclick.commands.predict_maps"
 SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
@@ -63,6 +62,7 @@ def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
             yield lambda row: training_free_map(residuals["lengths"][row], size_px)
         return
     from adclick.commands.opening import open_network
+    from adclick.sliding import predict_in_windows
 
     with (
         compute_device() as device,

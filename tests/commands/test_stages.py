@@ -131,6 +131,7 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("evaluate_clicks finetuned_lang", "maps", noise("probabilities")),
     ("simulate_clicks threshold", "residuals", noise("lengths")),
     ("simulate_clicks threshold", "masks", inverted("masks")),
+    ("simulate_clicks finetuned_lang_zoom", "residuals", noise("residuals")),
     ("simulate_clicks random_walker jittered", "images", noise("images")),
     ("simulate_clicks random_walker jittered", "masks", inverted("masks")),
     ("evaluate_clicks random_walker jittered", "maps", noise("probabilities")),
