@@ -51,7 +51,9 @@ class Film:
         one.page.evaluate(POINTER)
 
     def frame(self) -> None:
-        self.one.page.evaluate("now => { window.filmTime = now; }", 1000 * self.count / FRAMES_A_SECOND)
+        self.one.page.evaluate(
+            "now => { window.filmTime = now; }", 1000 * self.count / FRAMES_A_SECOND
+        )
         self.one.page.screenshot(path=self.folder / f"{self.count:04d}.png")
         self.count += 1
 
