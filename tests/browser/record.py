@@ -22,7 +22,7 @@ from tests.browser.toy import draw, write_images
 
 FRAMES_A_SECOND = 8
 WIDTH, HEIGHT = 1280, 720
-TIME = "var filmTime = 0; performance.now = () => filmTime;"  # seconds of the film, not of filming
+TIME = "window.filmTime = 0; performance.now = () => window.filmTime;"  # the film's, not filming's
 POINTER = """() => {
   const pointer = document.createElement('div');
   pointer.id = 'pointer';
@@ -51,7 +51,9 @@ class Film:
         one.page.evaluate(POINTER)
 
     def frame(self) -> None:
-        self.one.page.evaluate("now => { filmTime = now; }", 1000 * self.count / FRAMES_A_SECOND)
+        self.one.page.evaluate(
+            "now => { window.filmTime = now; }", 1000 * self.count / FRAMES_A_SECOND
+        )
         self.one.page.screenshot(path=self.folder / f"{self.count:04d}.png")
         self.count += 1
 
