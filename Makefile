@@ -43,8 +43,8 @@ check: setup
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/python -m tests.lint_workflow
 
-soak: setup
-	$(BIN)/python -m tests.browser.soak --minutes $(or $(MINUTES),30)
-
 bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json
+
+soak: setup
+	$(BIN)/python -m tests.browser.soak --minutes $(or $(MINUTES),30)

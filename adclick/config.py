@@ -187,13 +187,20 @@ class Network(Section):
     drop_path: Share
     click_init: Literal["default", "visible"]
     language_init: Literal["default", "silent"]
-    residual_shortcut: bool
-    detector_image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
     click_cells: Positive | None
     image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     neck_channels: list[Positive]
     neck_strides: list[Positive]
     head_hidden: Positive
+
+
+class SegNetwork(Section):
+    """What ADClick-Seg has otherwise than ADClick, or beside it: null where it is the same."""
+
+    window: Positive | None
+    normalise: Literal["channel", "group"] | None
+    shortcut: bool
+    image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
 
 
 class VisionLanguage(Section):
@@ -277,6 +284,8 @@ class SegVariant(SegTraining):
             raise ValueError("label_clicks: only labels of supervision weak have clicks")
         if self.labelled_images is not None and self.supervision == "unsupervised":
             raise ValueError("labelled_images: supervision unsupervised reads no label")
+        if self.labelled_images is not None and self.supervision == "human":
+            raise ValueError("labelled_images: supervision human reads all that a person finished")
         return self
 
 
@@ -303,6 +312,13 @@ class Robot(Section):
         if self.draws > 1 and self.place == "deepest" and self.wrong == 0:
             raise ValueError("draws of a robot that draws nothing are all equal; set draws to 1")
         return self
+
+
+class Zoom(Section):
+    """A second look at the part of a picture that the answer is about."""
+
+    margin: Annotated[float, Field(ge=1)]
+    least_side: Share
 
 
 PROTOCOL = "deepest"
@@ -347,6 +363,7 @@ class Config(Section):
     language: Language
     residual_input: ResidualInput
     network: Network
+    adclick_seg_network: SegNetwork
     vision_language: VisionLanguage
     adclick_training: Training
     adclick_seg_training: Training
@@ -362,6 +379,8 @@ class Config(Section):
     robots: dict[Name, Robot]
     run_robots: list[Name]
     robot_methods: list[Name]
+    run_zoom: list[Name]
+    zoom: Zoom
     detection: Detection
     sliding: Sliding
     tables: dict[int, list[Name]]
@@ -389,6 +408,7 @@ class Config(Section):
         _require("run_datasets", self.run_datasets, self.datasets)
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
+        _require("run_zoom", self.run_zoom, {name: None for name in self.run_adclick})
         _require("run_robots", self.run_robots, self.robots)
         _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
         taken = [name for name in self.sliding_methods if name in self.adclick_seg_variants]
@@ -446,6 +466,8 @@ class Config(Section):
             raise ValueError("network.dim is not a multiple of network.heads")
         if len(self.network.neck_channels) != len(self.network.neck_strides):
             raise ValueError("network.neck_channels and neck_strides must have equal lengths")
+        if self.adclick_seg_network.normalise == "group" and self.residual_input.groups is None:
+            raise ValueError("adclick_seg_network.normalise: group needs residual_input.groups")
         if (self.residual_input.groups or 0) > self.features.dimension:
             raise ValueError("residual_input.groups exceeds features.dimension")
         if len(set(self.seeds)) != len(self.seeds):
@@ -614,7 +636,9 @@ class SimulateClicks(Section):
 
     category: str
     clicks: Clicks
+    stride: int
     robot: Robot
+    zoom: Zoom | None
     peer: ClickPeer | None
     detection: Detection | None
 
@@ -663,6 +687,7 @@ class TrainAdclickSeg(Section):
     residual_channels: int
     residual_input: ResidualInput
     network: Network
+    adclick_seg_network: SegNetwork
     vision_language: VisionLanguage
     training: Training
     radius_px: float

@@ -83,7 +83,7 @@ def open_image(
 
 def start_session(
     model: ADClick | ADClickSeg,
-    tokens: Float[Tensor, "1 dim grid grid"],
+    tokens: Float[Tensor, "1 channel grid grid"],
     maps: list[Float[Tensor, "batch _ _ _"]],
     *,
     image: UInt8[np.ndarray, "height width 3"],

@@ -118,11 +118,21 @@ def matching_of(config: Config, variant: AdclickVariant | SegVariant) -> str:
     return variant.matching or config.matching
 
 
+def zoom_methods(config: Config) -> dict[str, str]:
+    """Click methods that look twice, and the variant that each is: one more row, no training."""
+    return {f"{name}_zoom": name for name in config.run_zoom}
+
+
+def click_variant(config: Config, method: str) -> str:
+    """The ADClick variant whose network a click method is."""
+    return zoom_methods(config).get(method, method)
+
+
 def click_matching(config: Config, method: str) -> str:
     """The name of the matching whose residuals a click method reads; a peer reads the run's."""
     if method in config.run_click_peers:
         return config.matching
-    return matching_of(config, config.adclick_variants[method])
+    return matching_of(config, config.adclick_variants[click_variant(config, method)])
 
 
 def map_matching(config: Config, method: str) -> str:
@@ -249,7 +259,7 @@ def click_inputs(config: Config, place: str, method: str, seed: int | str) -> di
     residuals = residuals_file(config, place, click_matching(config, method), REAL)
     if method in config.run_click_peers:
         return {"residuals": residuals}
-    weights = adclick_weights(config, place, method, seed)
+    weights = adclick_weights(config, place, click_variant(config, method), seed)
     return {"residuals": residuals, **_network(config, place, weights)}
 
 
@@ -319,11 +329,9 @@ def labels_folder(config: Config, place: str) -> str:
     """
     dataset, category = place.split("/")
     named = config.datasets[dataset].labels
-    return (
-        f"{category_folder(config, place)}/annotate/labels"
-        if named is None
-        else f"{named}/{category}"
-    )
+    if named is None:
+        return f"{category_folder(config, place)}/annotate/labels"
+    return f"{named}/{category}"
 
 
 def missing_labels(config: Config, unread: Iterable[str]) -> str | None:
@@ -419,7 +427,8 @@ def _network_matchings(config: Config) -> set[str]:
 def click_methods(config: Config) -> dict[str, list[int]]:
     """Click methods of the run and their seeds; what is not trained has one."""
     peers = {name: config.seeds[:1] for name in config.run_click_peers}
-    return peers | {name: list(config.seeds) for name in config.run_adclick}
+    names = [*config.run_adclick, *zoom_methods(config)]
+    return peers | {name: list(config.seeds) for name in names}
 
 
 def map_methods(config: Config) -> dict[str, list[int]]:
@@ -434,7 +443,7 @@ def table_methods(config: Config, number: int) -> list[str]:
     also those not run.
     """
     if number == 1:
-        return [*config.run_click_peers, *config.run_adclick]
+        return list(click_methods(config))
     if number in ABLATIONS:
         return _ablation(config, number)
     variants = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
@@ -643,9 +652,11 @@ def training_records(config: Config, place: str) -> list[str]:
 def label_costs(config: Config, dataset: str) -> list[LabelCost]:
     """The methods of the figure of what labels buy, with the cost of each: detectors that differ in
     their labels alone, among them one with a number of its own of images or clicks, and those
-    without labels; by the run's matching. Empty where the run has no such variant.
+    without labels; by the run's matching. Empty where the run has no such variant. What a person's
+    labels cost only their files know, so they are not among them.
     """
-    variants = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
+    defined = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
+    variants = {name: one for name, one in defined.items() if one.supervision != HUMAN}
     varied = [_training_but_labels(one) for one in variants.values() if costs_differ(one)]
     return [
         LabelCost(method=name, **_label_cost(config, dataset, variant))
@@ -851,13 +862,19 @@ def _train_adclick_seg(config: Config, wildcards: Mapping[str, str]) -> Section:
             language=pretraining.startswith("language"),
             abandon=False,
         )
-    training = _relevant(config.adclick_seg_training, pretraining)
+    own = config.adclick_seg_network
+    window, normalise = own.window, own.normalise
+    network, residual_input = config.network, config.residual_input
     return pick(
         config,
         TrainAdclickSeg,
         **_training(config, place, pretraining),
         variant=variant,
-        training=training,
+        training=_relevant(config.adclick_seg_training, pretraining),
+        network=network.model_copy(update={"window": window or network.window}),
+        residual_input=residual_input.model_copy(
+            update={"normalise": normalise or residual_input.normalise}
+        ),
     )
 
 
@@ -889,7 +906,9 @@ def _simulate_clicks(config: Config, wildcards: Mapping[str, str]) -> Section:
         config,
         SimulateClicks,
         category=wildcards["category"],
+        stride=config.features.stride,
         robot=robot_of(config, robot),
+        zoom=config.zoom if wildcards["method"] in zoom_methods(config) else None,
         peer=peer,
         detection=config.detection if peer == "threshold" else None,
     )

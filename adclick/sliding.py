@@ -41,17 +41,18 @@ def predict_in_windows(
     """
     height, width = session.tokens.shape[-2:]
     side = (_places(window, height), _places(window, width))
-    total: Tensor | None = None
-    covered = session.tokens.new_zeros(session.shape)
-    for rows in _windows(height, side[0], step):
-        for columns in _windows(width, side[1], step):
-            place = tuple(slice(first * stride, last * stride) for first, last in (rows, columns))
-            found = _in_window(session, rows, columns, stride)
-            if total is None:
-                total = found.new_zeros((found.shape[0], *session.shape))
-            total[:, *place] += found
-            covered[place] += 1
-    assert total is not None
+    places = [
+        (rows, columns)
+        for rows in _windows(height, side[0], step)
+        for columns in _windows(width, side[1], step)
+    ]
+    found = [_in_window(session, rows, columns, stride) for rows, columns in places]
+    total = found[0].new_zeros((len(found[0]), *session.shape))
+    covered = found[0].new_zeros(session.shape)
+    for (rows, columns), probabilities in zip(places, found, strict=True):
+        down, across = (slice(first * stride, last * stride) for first, last in (rows, columns))
+        total[:, down, across] += probabilities
+        covered[down, across] += 1
     return (total / covered).amax(0).cpu().numpy()
 
 

@@ -4,6 +4,7 @@ Sec. 3.4. One loop serves ADClick and ADClick-Seg; what differs is the plan: whe
 simulated, where the first one falls, and which loss is used.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from adclick.diffusion import PictureGraph, picture_graph
 from adclick.losses import focal_loss, normalized_focal_loss
 from adclick.models.vision_language import normalise_image
 from adclick.network_input import ResidualForm, click_maps, network_input
+from adclick.resuming import Progress, resume, save_progress
 
 CLICK_STREAM = 10_000  # keeps the click generators of a step apart from its sample generators
 
@@ -92,21 +94,24 @@ def train(
     *,
     seed: int,
     device: torch.device,
+    progress: Progress | None = None,
 ) -> tuple[nn.Module, list[float]]:
     """The moving average of the trained weights as a module, and the loss of every step.
 
     `draw(step)` gives a step's batch; the next one is prepared while this one is computed.
     Everything random is a function of (seed, step), so equal inputs give equal weights on one CPU
-    type.
+    type. With `progress` the state is kept there now and then, and a training that was killed goes
+    on from it, to the same weights as one that ran through.
     """
     model.to(device)
     average = AveragedModel(model, multi_avg_fn=_averager(plan.ema_decay))
     optimiser = _optimiser(model, plan)
-    losses: list[float] = []
+    losses = [] if progress is None else resume(progress, model, average, optimiser)
+    start, saved = len(losses), time.monotonic()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), ThreadPoolExecutor(1) as reader:
-        waiting = reader.submit(draw, 0) if plan.steps else None
-        for step in range(plan.steps):
+        waiting = reader.submit(draw, start) if start < plan.steps else None
+        for step in range(start, plan.steps):
             assert waiting is not None
             batch = waiting.result()
             if step + 1 < plan.steps:
@@ -116,6 +121,9 @@ def train(
                 _take_step(model, optimiser, batch, plan, step=step, seed=seed, device=device)
             )
             average.update_parameters(model)
+            if progress is not None and time.monotonic() - saved >= progress.every_s:
+                save_progress(progress, model, average, optimiser, losses)
+                saved = time.monotonic()
     return average.module.eval(), losses
 
 

@@ -13,7 +13,7 @@ import cv2
 import torch
 from threadpoolctl import threadpool_limits
 
-from benchmarks import clicks, features, matching, metrics, report, retrieval, storage
+from benchmarks import clicks, features, latency, matching, metrics, report, retrieval, storage
 from benchmarks.measure import run
 
 PARTS = {
@@ -21,6 +21,7 @@ PARTS = {
     "retrieval": retrieval.tasks,
     "metrics": metrics.tasks,
     "clicks": clicks.tasks,
+    "latency": latency.tasks,
     "features": features.tasks,
     "storage": storage.tasks,
 }

@@ -79,9 +79,27 @@ def test_every_configuration_is_valid(run: str) -> None:
             {"adclick_seg_variants": {"unsupervised": {"labelled_images": 3}}},
             "supervision unsupervised reads no label",
         ),
+        (
+            {"adclick_seg_variants": {"human": {"labelled_images": 3}}},
+            "supervision human reads all that a person finished",
+        ),
         ({"residual_input": {"normalise": "group"}}, "needs `groups`"),
-        ({"network": {"detector_image_channels": [4, 4]}}, "detector_image_channels"),
+        ({"adclick_seg_network": {"normalise": "group"}}, "group needs residual_input.groups"),
+        ({"adclick_seg_network": {"image_channels": [4, 4]}}, "adclick_seg_network.image_channels"),
         ({"titles": {"weak": "ours", "full": "ours"}}, "printed names of more than one: ['ours']"),
+        ({"run_zoom": ["no_residual"]}, "run_zoom: ['no_residual'] not defined"),
+        ({"run_robots": ["careless"]}, "run_robots: ['careless'] not defined"),
+        ({"robots": {"deepest": {"place": "inside", "wrong": 0, "draws": 1}}}, "robots.deepest"),
+        (
+            {"robots": {"exact": {"place": "deepest", "wrong": 0, "draws": 1}}},
+            "robots.exact: the user of the protocol is always run",
+        ),
+        (
+            {"robots": {"jittered": {"place": "deepest"}}},
+            "robots.jittered: draws of a robot that draws nothing",
+        ),
+        ({"adclick_variants": {"finetuned": {"inputs": "rgb"}}}, "finetuned.inputs = 'rgb'"),
+        ({"network": {"image_channels": [8, 8]}}, "network.image_channels"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], words: str) -> None:

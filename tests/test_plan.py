@@ -195,6 +195,21 @@ def test_the_run_may_have_another_matching() -> None:
     assert plan.labeller(made, "image_to_image") == "finetuned_lang"
 
 
+def test_the_detector_may_have_a_window_and_a_normalisation_of_its_own() -> None:
+    place = {"dataset": "mvtec", "category": "bottle"}
+    overlay = {"residual_input": {"groups": 28}}
+    own = {"adclick_seg_network": {"window": 16, "normalise": "group"}}
+    for changes, window, normalise in ((overlay, 8, None), (overlay | own, 16, "group")):
+        made = config(**changes)
+        seg = json.loads(plan.settings_json(made, "train_adclick_seg", **place, variant="weak"))
+        assert (seg["network"]["window"], seg["residual_input"]["normalise"]) == (window, normalise)
+        click = plan.settings_json(made, "train_adclick", **place, variant="finetuned_lang")
+        assert json.loads(click)["network"]["window"] == 8
+        assert click == plan.settings_json(
+            config(**overlay), "train_adclick", **place, variant="finetuned_lang"
+        )
+
+
 def test_sliding_maps_are_made_by_the_variants_own_network_where_it_is_run() -> None:
     made = config(run_adclick_seg=["weak", "full"])
     assert made.sliding_methods == {"weak_sliding": "weak"}
@@ -250,6 +265,39 @@ def test_labels_are_named_by_what_makes_them_and_shared_by_equal_variants() -> N
         keys = ("supervision", "labelled_images", "label_clicks")
         assert tuple(made_of[key] for key in keys) == given
         assert bool(plan.labelling_inputs(made, "mvtec/bottle", labels, 0)) == (name != "box")
+
+
+def test_a_persons_labels_are_shared_by_seeds_and_need_no_network() -> None:
+    made = config(run_adclick=[], run_adclick_seg=["human", "weak_3_images"], seeds=[0, 1])
+    assert plan.labels_of(made, made.adclick_seg_variants["human"]) == "human"
+    files = {plan.labels_file(made, "mvtec/bottle", "human", seed) for seed in (0, 1)}
+    assert files == {"results/paper/mvtec/bottle/collect_labels/labels.h5"}
+    clicked = plan.labels_file(made, "mvtec/bottle", "weak_location_aware", 1)
+    assert clicked.endswith("/label_defects/weak_location_aware/seed1/labels.h5")
+    alone = config(run_adclick=[], run_adclick_seg=["human"])
+    assert plan.training_records(alone, "mvtec/bottle") == [
+        "results/paper/mvtec/bottle/pretrain_adclick_seg/location_aware/language_iis/seed0/record.json",
+        "results/paper/mvtec/bottle/train_adclick_seg/human/seed0/record.json",
+    ]
+    assert "human" in plan.table_methods(alone, 4) and "human" not in plan.table_methods(alone, 8)
+    # What a person's labels cost is not known to the configuration.
+    assert [one.method for one in plan.label_costs(made, "mvtec")] == ["weak_3_images"]
+
+
+def test_a_persons_labels_are_where_the_tool_put_them_or_where_the_data_set_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place, own = "mvtec/bottle", "results/paper/mvtec/bottle/annotate/labels"
+    assert plan.labels_folder(config(), place) == own
+    assert plan.missing_labels(config(), []) is None
+    for part in (own, "`adclick annotate results/paper/mvtec/bottle`", "datasets.mvtec.labels"):
+        assert part in (plan.missing_labels(config(), [place]) or "")
+    Path(own).mkdir(parents=True)
+    assert plan.missing_labels(config(), [place]) is None
+    named = config(datasets={"mvtec": {"labels": "desk"}})
+    assert plan.labels_folder(named, place) == "desk/bottle"
+    assert (plan.missing_labels(named, [place]) or "").startswith("desk/bottle: no labels")
 
 
 @pytest.mark.parametrize("run", OVERLAYS)
@@ -345,3 +393,75 @@ def test_the_losses_of_other_matchings_are_in_no_figure() -> None:
     made = config(**OTHER, run_adclick=["finetuned_lang", "clicked_without_place"])
     named = {name for _, name, _ in plan.trainings(made, "mvtec/bottle")}
     assert named == {"finetuned_lang", "unsupervised", "weak"}
+
+
+def test_every_robot_user_meets_the_methods_listed_that_are_run() -> None:
+    made = config(tables={1: ["ksdd2"]}, seeds=[0, 1], run_click_peers=["threshold"])
+    folder = "results/paper/ksdd2/ksdd2/evaluate_clicks"
+    found = plan.robot_metrics(made)
+    for name in ("deepest", "jittered", "imperfect"):
+        own = "" if name == "deepest" else f"{name}/"
+        assert f"{folder}/threshold/{own}seed0/metrics.json" in found
+        assert f"{folder}/threshold/{own}seed1/metrics.json" not in found
+        assert f"{folder}/finetuned_lang/{own}seed1/metrics.json" in found
+    assert not [file for file in found if "random_walker" in file or "/finetuned/" in file]
+    assert set(plan.table_metrics(made, 1)) & set(found)
+    assert not [file for file in plan.table_metrics(made, 1) if "jittered" in file]
+
+
+def test_the_table_of_honest_clicks_is_made_where_there_is_something_to_show() -> None:
+    (own,) = plan.robot_table(config())
+    assert own == "results/paper/tables/honest_clicks.csv"
+    assert own in plan.tables(config())
+    for change in ({"run_robots": []}, {"robot_methods": []}, {"tables": {1: []}}):
+        assert plan.robot_table(config(**change)) == []
+
+
+def test_a_robot_users_settings_are_its_own() -> None:
+    changed = config(robots={"jittered": {"draws": 9}})
+    place = {"dataset": "mvtec", "category": "bottle", "method": "finetuned_lang"}
+    for robot, equal in (("deepest", True), ("imperfect", True), ("jittered", False)):
+        before = plan.settings_json(config(), "simulate_clicks", **place, robot=robot)
+        now = plan.settings_json(changed, "simulate_clicks", **place, robot=robot)
+        assert (now == before) is equal
+    assert json.loads(before)["robot"] == {"place": "inside", "wrong": 0.0, "draws": 5}
+
+
+def test_peers_of_the_picture_read_no_residual() -> None:
+    made = config()
+    assert plan.click_inputs(made, "mvtec/bottle", "random_walker", 0) == {}
+    assert [*plan.click_inputs(made, "mvtec/bottle", "threshold", 0)] == ["residuals"]
+    for method, peer in (("grabcut", "grabcut"), ("threshold", "threshold"), ("finetuned", None)):
+        place = {"dataset": "mvtec", "category": "bottle", "method": method}
+        settings = json.loads(plan.settings_json(made, "simulate_clicks", **place))
+        assert settings["peer"] == peer
+        assert (settings["detection"] is None) == (method != "threshold")
+
+
+def test_variants_share_a_pretraining_with_those_that_read_the_same() -> None:
+    variants = config().adclick_variants
+    names = {name: plan.adclick_pretraining(one) for name, one in variants.items()}
+    assert names["finetuned_image"] == "language_image"
+    assert names["finetuned_both"] == "language_both"
+    assert names["finetuned_lang"] == names["pretrained_lang"] == "language"
+    assert names["finetuned"] == "plain"
+    place = {"dataset": "mvtec", "category": "bottle"}
+    read = {"language_image": "image", "plain_both": "both", "plain": "residual"}
+    for name, inputs in read.items():
+        text = plan.settings_json(config(), "train_adclick", **place, pretraining=name)
+        assert json.loads(text)["inputs"] == inputs
+
+
+def test_a_second_look_is_one_more_row_with_the_same_network() -> None:
+    made = config(run_zoom=["finetuned_lang"])
+    name, place = "finetuned_lang_zoom", "mvtec/bottle"
+    assert plan.table_methods(made, 1)[-1] == name
+    assert name not in plan.table_methods(made, 7)
+    once = plan.click_inputs(made, place, "finetuned_lang", 0)
+    assert plan.click_inputs(made, place, name, 0) == once
+    assert plan.click_matching(made, name) == made.matching
+    wildcards = {"dataset": "mvtec", "category": "bottle", "method": name}
+    settings = json.loads(plan.settings_json(made, "simulate_clicks", **wildcards))
+    assert settings["zoom"] == {"margin": 1.4, "least_side": 0.4}
+    wildcards["method"] = "finetuned_lang"
+    assert json.loads(plan.settings_json(made, "simulate_clicks", **wildcards))["zoom"] is None

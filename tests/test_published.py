@@ -64,7 +64,7 @@ KEYS_OF_A_RUN = {
     *("datasets", "run_datasets", "adclick_variants", "adclick_seg_variants"),
     *("run_adclick", "run_adclick_seg", "run_sliding", "run_click_peers", "run_map_peers"),
     *("matching", "titles"),
-    *("run_robots", "robot_methods"),
+    *("run_robots", "robot_methods", "run_zoom"),
 }
 TECHNICAL_KEYS = {
     *("features.batch_size", "features.weights", "language.weights"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -96,6 +98,39 @@ def test_the_loss_falls_on_one_batch(build, first_clicks: bool, iis: bool) -> No
         build(), lambda step: batch(), plan(first_clicks=first_clicks, iis=iis), seed=0, device=CPU
     )
     assert np.mean(losses[-8:]) < 0.75 * np.mean(losses[:8])
+
+
+@torch.no_grad()
+def _logits(model: torch.nn.Module, given: Batch) -> torch.Tensor:
+    """After first clicks alone, which are the same for every model."""
+    return forward_with_clicks(model, given, plan(click_rounds=0), step=0, seed=0, device=CPU)[0]
+
+
+def test_after_training_other_words_change_the_answer_by_more_than_a_hundredth() -> None:
+    trained, _ = train(adclick(), lambda step: batch(), plan(steps=20), seed=0, device=CPU)
+    given = batch()
+    words = _logits(trained, given)
+    swapped = replace(given, texts=given.texts[::-1].copy())
+    assert (_logits(trained, swapped) - words).norm() > 0.01 * words.norm()
+    one_word = np.zeros_like(given.text_masks)
+    one_word[:, 0] = 1
+    # One word is all that any pixel can read, whichever it is: see `PixelWordAttention`.
+    alone = _logits(trained, replace(given, text_masks=one_word))
+    other = _logits(trained, replace(swapped, text_masks=one_word))
+    assert (alone - other).norm() < 1e-3 * words.norm()
+
+
+@pytest.mark.parametrize("inputs", ["image", "both"])
+def test_a_network_that_reads_the_picture_learns_from_it(inputs: str) -> None:
+    sizes = {**TRUNK, **DECODER, "language": None}
+    model = seeded(build_adclick, 0, **sizes, inputs=inputs, image_channels=[4, 8, 8])
+    before = [value.clone() for value in model.image_stem.parameters()]
+    given = batch()
+    given.images[0, 16:40, 24:48] = 255
+    trained, losses = train(model, lambda step: given, plan(), seed=0, device=CPU)
+    assert np.mean(losses[-8:]) < 0.75 * np.mean(losses[:8])
+    after = trained.image_stem.parameters()
+    assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
 def test_equal_seeds_give_equal_weights_and_other_seeds_others() -> None:

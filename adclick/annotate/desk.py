@@ -184,7 +184,7 @@ class Desk:
             _advance(opened, action, self._applied(key))
             active = _active(seconds)
             entry = {
-                "action": action.model_dump(exclude_none=True),
+                "action": action.model_dump(),
                 "annotator": annotator,
                 "seconds": active,
                 "time": time.time(),

@@ -13,13 +13,13 @@ from adclick.annotate.store import saved_labels, saved_mask
 from adclick.artifacts import ArraySpec, create_arrays, read_csv
 from adclick.clicks import Click, scale_clicks
 from adclick.commands.entry import parse_job, run
+from adclick.commands.run_images import TRAINED_ON
 from adclick.config import CollectLabels
 from adclick.data.images import resize_mask
 from adclick.errors import InputError
 from adclick.provenance import digest
 
 COMMAND = "adclick.commands.collect_labels"
-TRAINED_ON = ("train_defect", "spare_defect")
 NAMED = 5  # ids in a message
 
 

@@ -36,7 +36,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _laid_over(below: Mapping[Any, Any], above: Mapping[Any, Any]) -> dict[Any, Any]:
     both = dict(below)
     for key, value in above.items():
         old = both.get(key)

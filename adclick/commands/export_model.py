@@ -46,6 +46,7 @@ from adclick.provenance import file_sha256, make_stamp
 
 COMMAND = "adclick.commands.export_model"
 NETWORKS = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
+MADE_WITH_WEIGHTS = ("simulate_clicks", "predict_maps")
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,15 @@ def is_current(folder: Path, category: Path, variant: str, *, seed: int) -> bool
 def trained_variants(category: Path) -> dict[str, list[int]]:
     """The variants that can be exported from a run's category, and their seeds.
 
-    Networks trained on the category come first, then those that were only pretrained.
+    Networks trained on the category come first, then those that were only pretrained or slid.
     """
     places = [
         *sorted(category.glob("train_adclick/*/seed*/weights.safetensors")),
         *sorted(category.glob("train_adclick_seg/*/seed*/weights.safetensors")),
         *(
             path
-            for path in sorted(category.glob("simulate_clicks/*/seed*/maps.h5"))
+            for stage in MADE_WITH_WEIGHTS
+            for path in sorted(category.glob(f"{stage}/*/seed*/maps.h5"))
             if "weights" in ((read_stamp(path) or {}).get("inputs") or {})
         ),
     ]
@@ -144,7 +146,8 @@ def _find(category: Path, variant: str, seed: int) -> _Source:
     detection = None
     if metadata.kind == "adclick_seg":
         maps = category / f"predict_maps/{variant}/seed{seed}/maps.h5"
-        detection = _stamp_of(maps)["settings"]["detection"]
+        made = _stamp_of(maps)["settings"]
+        detection = {"sliding": made["sliding"], **made["detection"]}
     used = {"weights": weights, "residuals": residuals}
     used |= {"manifest": category / "make_manifest/manifest.csv", "neighbours": neighbours}
     used |= {"language": language} if language else {}
@@ -170,18 +173,19 @@ def _place(category: Path) -> str:
 
 
 def _weights(category: Path, variant: str, seed: int) -> Path:
-    """Where a variant's weights lie: trained here, or pretrained and clicked with here."""
+    """Where a variant's weights lie: trained here, or those that clicked or made maps here under
+    this name (a pretrained network, a detector slid over windows).
+    """
     for network in NETWORKS:
         path = category / f"train_{network}/{variant}/seed{seed}/weights.safetensors"
         if path.is_file():
             return path
-    clicked = category / f"simulate_clicks/{variant}/seed{seed}/maps.h5"
-    wanted = None
-    if clicked.is_file():
-        wanted = _stamp_of(clicked)["inputs"].get("weights")
-    for path in sorted(category.glob(f"pretrain_adclick/*/*/seed{seed}/weights.safetensors")):
-        if wanted is not None and input_digest(path) == wanted:
-            return path
+    used = [category / f"{stage}/{variant}/seed{seed}/maps.h5" for stage in MADE_WITH_WEIGHTS]
+    wanted = {_stamp_of(path)["inputs"].get("weights") for path in used if path.is_file()}
+    for pattern in ("pretrain_adclick/*/*", "train_adclick_seg/*"):
+        for path in sorted(category.glob(f"{pattern}/seed{seed}/weights.safetensors")):
+            if input_digest(path) in wanted:
+                return path
     if not category.is_dir():
         raise InputError(f"{category}: no such folder; give results/<run>/<data set>/<category>")
     listed = [

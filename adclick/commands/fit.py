@@ -25,6 +25,7 @@ from adclick.errors import InputError
 from adclick.models.checkpoints import load_weights_into, save_model, seeded
 from adclick.models.vision_language import language_parts
 from adclick.network_input import ResidualForm
+from adclick.resuming import progress_of
 from adclick.training import Plan, train
 
 TrainJob = Job[TrainAdclick] | Job[TrainAdclickSeg]
@@ -129,7 +130,8 @@ def fit_network(
         return draw_batch(pools, counts, augmentation, seed=job.seed, step=step)
 
     with compute_device() as device:
-        trained, losses = train(model, draw, plan, seed=job.seed, device=device)
+        progress = progress_of(job.outputs["weights"], job.stamp, device)
+        trained, losses = train(model, draw, plan, seed=job.seed, device=device, progress=progress)
     extra = {"settings": job.settings.model_dump(mode="json"), "stamp": job.stamp}
     save_model(job.outputs["weights"], trained.cpu(), sizes=dict(sizes), kind=kind, extra=extra)
     record = {
@@ -141,6 +143,7 @@ def fit_network(
         "device": str(device),
     }
     write_json(job.outputs["record"], record, stamp=job.stamp)
+    progress.path.unlink(missing_ok=True)
 
 
 def _load_language_branch(model: Any, settings: VisionLanguage) -> None:

@@ -15,6 +15,7 @@ from adclick.data.samples import Text
 from adclick.interactive import Session, open_image, trained_form
 from adclick.models.loading import load_model
 from adclick.network_input import ResidualForm
+from adclick.zoom import Window, crop_inputs
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,19 @@ class Opened:
     radius_px: float
     device: torch.device
 
-    def session(self, row: int, types: Sequence[str]) -> Session:
-        """The image of a row opened for clicks, with the average words of the given types."""
+    def session(self, row: int, types: Sequence[str], window: Window | None = None) -> Session:
+        """The image of a row, or a window of it, opened for clicks, with the average words of the
+        given types.
+        """
+        residual, image = self.residuals[row], self.images[row]
+        if window is not None:
+            image, residual = crop_inputs(image, residual, window)
         texts = [text_of(self.texts, name) for name in types]
         return open_image(
             self.model,
-            residual=self.residuals[row],
+            residual=residual,
             scale=self.scale,
-            image=self.images[row],
+            image=image,
             texts=np.stack([text.average for text in texts]),
             text_masks=np.stack([text.average_mask for text in texts]),
             form=self.form,

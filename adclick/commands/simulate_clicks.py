@@ -65,6 +65,7 @@ def _method(job: Job[SimulateClicks]) -> Iterator[Opener]:
 def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
     from adclick.commands.opening import open_network
     from adclick.device import compute_device
+    from adclick.zoom import zoom_in
 
     with (
         compute_device() as device,
@@ -78,7 +79,21 @@ def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
             device=device,
         ) as opened,
     ):
-        yield lambda row, kind: opened.session(row, [kind]).predict
+
+        def opener(row: int, kind: str) -> Predict:
+            predict, zoom = opened.session(row, [kind]).predict, job.settings.zoom
+            if zoom is None:
+                return predict
+            return zoom_in(
+                predict,
+                lambda window: opened.session(row, [kind], window).predict,
+                stride=job.settings.stride,
+                threshold=job.settings.clicks.threshold,
+                margin=zoom.margin,
+                least_side=zoom.least_side,
+            )
+
+        yield opener
 
 
 @contextmanager

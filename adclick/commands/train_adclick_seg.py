@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         **trunk_sizes(
             network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels
         ),
-        "shortcut": network.residual_shortcut,
-        "image_channels": network.detector_image_channels,
+        "shortcut": settings.adclick_seg_network.shortcut,
+        "image_channels": settings.adclick_seg_network.image_channels,
         "language": language_sizes(settings.vision_language, text_channels=settings.text_channels)
         if variant.language
         else None,

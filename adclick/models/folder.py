@@ -32,6 +32,7 @@ from adclick.models.loading import load_model
 from adclick.network_input import ResidualForm
 from adclick.provenance import digest, file_sha256
 from adclick.retrieval import assign_words, block_histograms, histogram_distances, nearest_images
+from adclick.sliding import predict_in_windows
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS, BANK = "model.json", "weights.safetensors", "bank.h5"
@@ -77,9 +78,17 @@ class ClickUse(_Part):
     threshold: float
 
 
-class MapUse(_Part):
-    """How a detector's maps are finished."""
+class Windows(_Part):
+    """Windows that a detector's maps are made of, as `sliding` has them."""
 
+    window: float
+    step: float
+
+
+class MapUse(_Part):
+    """How a detector's maps are made (None: of the whole image) and finished."""
+
+    sliding: Windows | None
     smoothing_px: float
     foreground_exponent: float
 
@@ -154,7 +163,7 @@ class Encoding:
     neighbour_id: str
     probability: Float32[np.ndarray, "size size"] | None
     score: float
-    tokens: Float32[np.ndarray, "1 dim grid grid"]
+    tokens: Float32[np.ndarray, "1 token_channel grid grid"]
     maps: tuple[Float32[np.ndarray, "1 _ _ _"], ...]
 
 
@@ -395,8 +404,15 @@ def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]
     use, words = model.description.detection, model.words
     assert use is not None
     texts, masks = _any_words(None) if words is None else (words.texts, words.masks)
+    opened, sliding = _open(model, seen, texts, masks), use.sliding
+    stride = model.description.backbone.stride
+    raw = (
+        opened.predict([])
+        if sliding is None
+        else predict_in_windows(opened, window=sliding.window, step=sliding.step, stride=stride)
+    )
     finished = finish_map(
-        _open(model, seen, texts, masks).predict([]),
+        raw,
         seen.foreground,
         smoothing_px=use.smoothing_px,
         foreground_exponent=use.foreground_exponent,

@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from adclick.annotate.actions import ClickAction, RedoAction, StartAction, StrokeAction, UndoAction
+from adclick.annotate.actions import (
+    ClickAction,
+    ObjectAction,
+    RedoAction,
+    RemoveAction,
+    StartAction,
+    StrokeAction,
+    ThresholdAction,
+    TypeAction,
+    UndoAction,
+)
 from adclick.annotate.desk import LEASE_S, ConflictError
 from adclick.annotate.store import Journal, read_label, saved_mask
 from adclick.data.images import write_png
@@ -63,6 +73,23 @@ def test_a_new_server_goes_on_where_the_old_one_was(desk, images, tmp_path) -> N
     assert session["revision"] == last["revision"]
     assert session["can_redo"]
     assert len(act(other, REDO)["clicks"]) == 2
+
+
+def test_actions_that_carry_nothing_are_replayed_too(desk, images, tmp_path) -> None:
+    kind = desk.open(KEY, "ann")["types"][0]
+    for action in (
+        click(10, 10),
+        TypeAction(kind="type", value=kind),
+        TypeAction(kind="type", value=None),
+        ObjectAction(kind="object", id=None),
+        click(30, 50),
+        ThresholdAction(kind="threshold", value=0.3),
+        ObjectAction(kind="object", id=1),
+        RemoveAction(kind="remove_object", id=2),
+    ):
+        last = act(desk, action)
+        again = make_desk(images, tmp_path / "labels").open(KEY, "ann")
+        assert shown(again) == shown(last), action
 
 
 def test_every_action_is_in_the_journal_before_it_is_answered(desk, tmp_path) -> None:

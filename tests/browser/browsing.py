@@ -78,8 +78,10 @@ class Annotator:
         spot = self.page.evaluate(
             """([row, column, pane]) => {
               const {scale, x, y} = document.getElementById('stage').dataset;
-              const box = document.querySelector(`[data-pane=${pane}] .glass`).getBoundingClientRect();
-              return [box.left + Number(x) + (column + 0.5) * scale, box.top + Number(y) + (row + 0.5) * scale];
+              const glass = document.querySelector(`[data-pane=${pane}] .glass`);
+              const {left, top} = glass.getBoundingClientRect();
+              const inside = [Number(x) + (column + 0.5) * scale, Number(y) + (row + 0.5) * scale];
+              return [left + inside[0], top + inside[1]];
             }""",
             [row, column, pane],
         )

@@ -1,4 +1,6 @@
-"""The real server with the toy model, in a process of its own: `python -m tests.browser.serving`."""
+"""The server in a process of its own, with the toy model (`python -m tests.browser.serving`) or a
+model folder (`adclick annotate`).
+"""
 
 import argparse
 import contextlib
@@ -43,11 +45,22 @@ def main() -> None:
 
 
 class Served:
-    """A running server of a folder's images; `kill` is -9, `start` again goes on from its files."""
+    """A running server of a folder's images; `kill` is -9, `start` again goes on from its files.
 
-    def __init__(self, folder: Path, port: int, *, masks: Path | None = None) -> None:
-        self.folder, self.port, self.masks = folder, port, masks
-        self.images, self.labels = folder / "images", folder / "labels"
+    Without `model` it is the toy model that answers.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *,
+        masks: Path | None = None,
+        model: Path | None = None,
+        images: Path | None = None,
+    ) -> None:
+        self.folder, self.port, self.masks, self.model = folder, port, masks, model
+        self.images, self.labels = images or folder / "images", folder / "labels"
         self.labels.mkdir(parents=True, exist_ok=True)
         self.address = f"http://127.0.0.1:{port}/"
         self.log = folder / "server.log"
@@ -62,6 +75,8 @@ class Served:
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [sys.executable, "-m", "tests.browser.serving", "--port", str(self.port)]
+        if self.model is not None:
+            command[2:3] = ["adclick.cli", "annotate", "--no-open", "--model", str(self.model)]
         command += ["--images", str(self.images), "--labels", str(self.labels)]
         command += ["--masks", str(self.masks)] if self.masks else []
         root = Path(__file__).parents[2]
@@ -71,9 +86,11 @@ class Served:
             )
         end = time.monotonic() + START_S
         while time.monotonic() < end and self._process.poll() is None:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                with urllib.request.urlopen(f"{self.address}api/v1/health", timeout=5):
-                    return
+            with (
+                contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+                urllib.request.urlopen(f"{self.address}api/v1/health", timeout=5),
+            ):
+                return
             time.sleep(0.05)
         raise RuntimeError(f"the server does not answer:\n{self.log.read_text()}")
 

@@ -46,7 +46,8 @@ def colour_at(one: Annotator, row: int, column: int) -> list[int]:
     return one.page.evaluate(
         """([row, column]) => {
           const {scale, x, y} = document.getElementById('stage').dataset;
-          const at = (corner, place) => Math.round((Number(corner) + (place + 0.5) * scale) * devicePixelRatio);
+          const at = (corner, place) =>
+            Math.round((Number(corner) + (place + 0.5) * scale) * devicePixelRatio);
           const marks = document.querySelector('[data-pane=picture] .marks').getContext('2d');
           return [...marks.getImageData(at(x, column), at(y, row), 1, 1).data];
         }""",
@@ -179,7 +180,8 @@ def test_a_loaded_mask_is_refined_by_clicks(way: str, annotator: Open, served: S
               const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
               const given = new DataTransfer();
               given.items.add(new File([bytes], 'mask.png', {type: 'image/png'}));
-              document.getElementById('stage').dispatchEvent(new DragEvent('drop', {dataTransfer: given, bubbles: true}));
+              const drop = new DragEvent('drop', {dataTransfer: given, bubbles: true});
+              document.getElementById('stage').dispatchEvent(drop);
             }""",
             content,
         )
@@ -350,6 +352,50 @@ def test_two_annotators_do_not_write_over_each_other(annotator: Open, served: Se
     other.on("plate/019")
 
 
+def test_when_another_was_quicker_the_one_after_it_is_opened(
+    annotator: Open, served: Served
+) -> None:
+    one, other = annotator("kim", "plate/000"), annotator("lea")
+    other.visit("plate/001")
+    other.on("plate/001")
+    one.page.route(
+        "**/save",
+        lambda route: route.fulfill(json={**route.fetch().json(), "next": "plate/001"}),
+    )
+    one.click(*draw(0).middles[0])
+    one.press("Enter")
+    one.page.wait_for_function(
+        "() => !['plate/000', 'plate/001'].includes(document.getElementById('stage').dataset.key)"
+    )
+    one.settled()
+    one.click(20, 20)
+    one.faults = [fault for fault in one.faults if "409" not in fault]
+    assert label(served, "plate/000")["annotator"] == "kim"
+
+
+def test_an_image_can_be_saved_again_when_it_was_the_last(annotator: Open, served: Served) -> None:
+    one = annotator("kim", "plate/002")
+    one.page.route(
+        "**/save", lambda route: route.fulfill(json={**route.fetch().json(), "next": None})
+    )
+    one.page.route(
+        "**/api/v1/images?*", lambda route: route.fulfill(json=only(route.fetch().json()))
+    )
+    one.page.wait_for_function("() => document.querySelectorAll('#images li').length === 1")
+    for row, column in draw(2).middles:
+        one.click(row, column)
+        revision = one.revision()
+        one.press("Enter")
+        one.at_least(revision + 1)
+        assert "No other image" in one.told()
+    assert label(served, "plate/002")["clicks"] >= 2
+
+
+def only(answer: dict) -> dict:
+    """A queue of one image."""
+    return {**answer, "images": [row for row in answer["images"] if row["key"] == "plate/002"]}
+
+
 def test_clicks_faster_than_the_model_are_all_applied_in_order(
     annotator: Open, served: Served
 ) -> None:
@@ -374,7 +420,7 @@ def test_a_picture_of_2000_pixels_a_side(annotator: Open, served: Served) -> Non
     after = one.place(row, column)
     factor = float(one.page.locator("#stage").get_attribute("data-scale") or 0) / scale
     for before, now in zip((x, y), after, strict=True):  # zoomed at the pointer, a whole pixel
-        assert now == pytest.approx(int(before) + (before - int(before)) * factor, abs=1.5)
+        assert now == pytest.approx(int(before) + (before - int(before)) * factor, abs=3)
     one.click(row, column)
     assert shown_area(one) > 10_000
     panned = one.place(row, column)
@@ -418,10 +464,12 @@ def test_the_page_cuts_the_probability_where_the_server_does(
         """async () => {
           const masks = await import('/masks.js');
           const answer = await fetch('/api/v1/images/plate/022/open', {method: 'POST',
-            headers: {'Content-Type': 'application/json', 'X-Adclick': '1'}, body: '{"annotator": "pia"}'});
+            headers: {'Content-Type': 'application/json', 'X-Adclick': '1'},
+            body: '{"annotator": "pia"}'});
           const state = await answer.json();
           const mask = (await masks.decodeGrey(state.mask)).data;
-          const cut = masks.cut(await masks.decodeGrey(state.probability), state.threshold, state.width, state.height);
+          const probability = await masks.decodeGrey(state.probability);
+          const cut = masks.cut(probability, state.threshold, state.width, state.height);
           return [masks.area(mask), cut.filter((value, index) => value !== mask[index]).length];
         }"""
     )
@@ -484,8 +532,9 @@ def test_every_control_has_a_name_and_every_text_enough_contrast(
     for theme in ("dark", "light"):
         one = annotator("uma", color_scheme=theme)
         unnamed = one.page.evaluate(
-            """() => [...document.querySelectorAll('button, input, select, a, [tabindex="0"]')].filter((one) =>
-              !(one.innerText?.trim() || one.textContent.trim() || one.ariaLabel || one.labels?.length))
+            """() => [...document.querySelectorAll('button, input, select, a, [tabindex="0"]')]
+              .filter((one) => !(one.innerText?.trim() || one.textContent.trim() || one.ariaLabel
+                || one.labels?.length))
               .map((one) => one.outerHTML)"""
         )
         assert unnamed == []
@@ -514,8 +563,10 @@ CONTRAST = """() => {
     .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
   const faint = [];
   for (const element of document.querySelectorAll('body *')) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.checkVisibility() || element.closest(':disabled, .spoken, option')) continue;
+    const nodes = [...element.childNodes];
+    const hasText = nodes.some((node) => node.nodeType === 3 && node.textContent.trim());
+    const counts = element.checkVisibility() && !element.closest(':disabled, .spoken, option');
+    if (!hasText || !counts) continue;
     const back = ground(element);
     const front = over(parse(getComputedStyle(element).color), back);
     const [low, high] = [light(front), light(back)].sort((one, other) => one - other);

@@ -1,5 +1,5 @@
-"""Toy photographs with known defects, and a model of them that answers at once: for the page's tests,
-which are about the page and the server, not about what a network has learnt.
+"""Toy photographs with known defects, and a model of them that answers at once: for tests that are
+about the page and the server, not about what a network has learnt.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,7 @@ def draw(number: int, *, size_px: int = 256, width_px: int | None = None) -> Dra
     """A brushed metal plate with a scratch and a stain; the same for the same number."""
     rng = np.random.default_rng(number)
     height, width = size_px, width_px or size_px
-    grain = cv2.GaussianBlur(
-        rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 9, sigmaY=0.6
-    )
-    light = np.linspace(-12, 12, width, dtype=np.float32)[None]
-    plate = 128 + 40 * grain / max(float(grain.std()), 1e-6) * 0.25 + light
+    plate = _plate(rng, height, width)
     mask = np.zeros((height, width), np.uint8)
     unit = height / 256
     row, column = (rng.uniform(0.25, 0.45, 2) * (height, width)).astype(int)
@@ -51,9 +47,19 @@ def draw(number: int, *, size_px: int = 256, width_px: int | None = None) -> Dra
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.2 * unit)
     shade = np.where(np.arange(height)[:, None] < 0.55 * height, 70.0, -62.0)
     plate = plate + soft * shade
+    return Drawn(_tinted(plate), mask > 0, middles)
+
+
+def _plate(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    noise = rng.normal(0, 1, (height, width)).astype(np.float32)
+    grain = cv2.GaussianBlur(noise, (0, 0), 9, sigmaY=0.6)
+    light = np.linspace(-12, 12, width, dtype=np.float32)[None]
+    return 128 + 10 * grain / max(float(grain.std()), 1e-6) + light
+
+
+def _tinted(plate: np.ndarray) -> np.ndarray:
     tint = np.array([1.0, 1.01, 1.05], np.float32)
-    image = np.clip(plate[..., None] * tint, 0, 255).astype(np.uint8)
-    return Drawn(image, mask > 0, middles)
+    return np.clip(plate[..., None] * tint, 0, 255).astype(np.uint8)
 
 
 def write_images(folder: Path, *, count: int, large: bool = False, corrupt: bool = False) -> None:
@@ -106,9 +112,8 @@ class ToyServer:
         grey = image.astype(np.float32).mean(axis=2)
         rest = np.abs(grey - np.median(grey, axis=0, keepdims=True))
         residual = np.clip(cv2.GaussianBlur(rest, (0, 0), 1.2) / 60, 0, 1)
-        normal = cv2.medianBlur(
-            np.repeat(np.median(image, axis=0, keepdims=True), SIZE_PX, 0).astype(np.uint8), 3
-        )
+        normal = _tinted(_plate(np.random.default_rng(1000), 2 * SIZE_PX, 2 * SIZE_PX))
+        normal = cv2.resize(normal, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
         return ToyEncoding(image, residual, normal, residual)
 
     def predict(

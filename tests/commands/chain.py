@@ -234,7 +234,7 @@ def _learning_steps(config: Config) -> dict[str, Step]:
         {"variant": "finetuned_lang"},
         plan.finetuning_inputs(config, place, "finetuned_lang", SEED),
     )
-    for method in ("threshold", "finetuned_lang"):
+    for method in ("threshold", "finetuned_lang", "finetuned_lang_zoom"):
         clicked = f"{folder}/simulate_clicks/{method}/seed{SEED}/maps.h5"
         found[f"simulate_clicks {method}"] = Step(
             "simulate_clicks",

@@ -108,6 +108,20 @@ def test_a_detectors_maps_are_those_of_the_workflow(run: Path, folders) -> None:
         assert encoding.score == encoding.probability.max()
 
 
+def test_maps_of_sliding_windows_too(run: Path, tmp_path: Path) -> None:
+    export_model(run / CATEGORY, "weak_sliding", seed=0, output=tmp_path / "model")
+    model = open_model(tmp_path / "model")
+    whole, slid = (
+        arrays(run / CATEGORY / f"predict_maps/{name}/seed0/maps.h5", "maps")
+        for name in ("weak", "weak_sliding")
+    )
+    for name, picture in pictures(run).items():
+        if name in slid:
+            found = encode(model, picture).probability
+            np.testing.assert_allclose(found, slid[name], atol=1e-3)
+            assert np.abs(slid[name] - whole[name]).max() > 2e-3
+
+
 def test_a_type_changes_the_answer_and_no_type_is_the_average_of_all(run, folders) -> None:
     model = open_model(folders["adclick"])
     assert model.types == ("hole", "loose_thread", "stain")
@@ -153,7 +167,11 @@ def test_the_description_says_what_the_model_is(folders: dict[str, Path]) -> Non
         "ADClick-Seg weak, toy/cloth (run micro, seed 0; backbone and text encoder untrained)"
     )
     assert said["comparison"]["neighbours"] == 3
-    assert said["detection"] == {"smoothing_px": 2.0, "foreground_exponent": 1.0}
+    assert said["detection"] == {
+        "sliding": None,
+        "smoothing_px": 2.0,
+        "foreground_exponent": 1.0,
+    }
     assert said["clicks"]["threshold"] == 0.49
     assert said["normal_images"] == 4
     assert said["backbone"]["origin"] == "seeded"

@@ -19,6 +19,7 @@ from adclick.artifacts import (
 from adclick.commands import (
     evaluate_maps,
     make_click_figures,
+    make_label_costs,
     make_map_figures,
     make_training_figure,
 )
@@ -101,7 +102,7 @@ def row_titles(figure: Any) -> list[str]:
 def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the commands save, by file name; the files are written as well."""
     kept: dict[str, Any] = {}
-    for module in (make_click_figures, make_map_figures, make_training_figure):
+    for module in (make_click_figures, make_label_costs, make_map_figures, make_training_figure):
         write_figure = module.save
 
         def save(figure: Any, path: Path, *, stamp: Any, write_figure: Any = write_figure) -> None:
@@ -212,3 +213,28 @@ def test_a_shared_pretraining_is_part_of_each_line(folder: Path, figures: dict[s
     )
     lines = figures["losses.png"].axes[0].get_lines()[:3]
     assert [list(line.get_ydata()) for line in lines] == [[0.5, 0.4], [0.5, 0.4], [0.3, 0.2, 0.1]]
+
+
+def test_what_labels_buy_is_a_table_and_a_figure(folder: Path, figures: dict[str, Any]) -> None:
+    records = [folder / f"metrics{place}.json" for place in range(2)]
+    for path, method, ap in zip(records, ("none", "weak"), (0.4, 0.7), strict=True):
+        scores = {"pixel_ap": ap, "pixel_pro": 0.9, "pixel_auroc": 0.95}
+        payload = {"method": method, "seed": 0, "test_sets": {"supervised": scores}}
+        write_json(path, payload, stamp=STAMP)
+    costs = [
+        {"method": "none", "supervision": "unsupervised", "images": 0, "clicks": 0},
+        {"method": "weak", "supervision": "weak", "images": 3, "clicks": 5},
+    ]
+    make_label_costs.main(
+        flags(
+            settings=settings(costs=costs),
+            metrics=records,
+            table=folder / "labels.csv",
+            figure=folder / "labels.png",
+        )
+    )
+    table = pd.read_csv(folder / "labels.csv")
+    assert table["method"].tolist() == ["none", "ours"]
+    assert table["clicks in all"].tolist() == [0, 15]
+    (line,) = figures["labels.png"].axes[0].get_lines()
+    assert list(line.get_ydata()) == pytest.approx([40, 70])

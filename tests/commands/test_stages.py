@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from timm.models.swin_transformer import SwinTransformer
 
 from adclick import plan
+from adclick.annotate.store import save_label
 from adclick.artifacts import image_ids, input_digest, open_arrays, read_stamp
 from adclick.commands import label_defects, train_adclick_seg
 from adclick.config import Config, Sliding
@@ -130,6 +131,7 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("evaluate_clicks finetuned_lang", "maps", noise("probabilities")),
     ("simulate_clicks threshold", "residuals", noise("lengths")),
     ("simulate_clicks threshold", "masks", inverted("masks")),
+    ("simulate_clicks finetuned_lang_zoom", "residuals", noise("residuals")),
     ("simulate_clicks random_walker jittered", "images", noise("images")),
     ("simulate_clicks random_walker jittered", "masks", inverted("masks")),
     ("evaluate_clicks random_walker jittered", "maps", noise("probabilities")),
@@ -337,6 +339,35 @@ def test_boxes_are_filled_and_a_few_labels_are_of_many_types(config: Config, fol
     ):
         assert image_ids(few) == image_ids(every)[:1]
         np.testing.assert_array_equal(few["probabilities"][0], every["probabilities"][0])
+
+
+def test_a_person_who_paints_the_truth_gives_the_labels_of_the_truth(
+    config: Config, folder: Path, tmp_path: Path
+) -> None:
+    place = folder / "results/micro/toy/cloth"
+    with open_arrays(place / "label_defects/full/seed0/labels.h5") as full:
+        for image_id, truth in zip(image_ids(full), full["probabilities"][:], strict=True):
+            row, column = np.argwhere(truth > 0.5)[0].tolist()
+            clicks = [{"row": row, "column": column, "positive": True}]
+            facts = {"state": "done", "objects": [{"clicks": clicks}]}
+            save_label(tmp_path / "desk", image_id, facts, truth > 0.5)
+        wildcards = {"dataset": "toy", "category": "cloth"}
+        manifest = str(place / "make_manifest/manifest.csv")
+        outputs = {"labels": "labels.h5"}
+        flags = ["--folder", str(tmp_path / "desk")]
+        collect = Step(
+            "collect_labels", "collect_labels", wildcards, {"manifest": manifest}, outputs, flags
+        )
+        collect.run(config, tmp_path)
+        with open_arrays(tmp_path / "labels.h5") as human:
+            assert image_ids(human) == image_ids(full)
+            np.testing.assert_array_equal(human["probabilities"][:], full["probabilities"][:])
+    expand = steps(config)["expand_defects full"]
+    expand.run(config, folder, {"labels": tmp_path / "labels.h5"}, tmp_path / "out")
+    made = first_output(expand, folder, tmp_path / "out")
+    with open_arrays(made) as drawn, open_arrays(first_output(expand, folder, None)) as expected:
+        assert image_ids(drawn) == image_ids(expected)
+        assert (drawn["labels"][:] >= 0.5).any(axis=(1, 2)).all()
 
 
 def test_a_few_of_the_labelled_are_types_in_turn() -> None:

@@ -9,9 +9,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from adclick.annotate.store import save_label
+from adclick.artifacts import image_ids, open_arrays, read_csv
 from adclick.data.images import read_image, write_png
 from adclick.data.toy import draw_toy
 from tests.workflow.project import Job, Project, copy_project
@@ -165,6 +168,39 @@ def test_labels_of_another_matching_are_made_by_an_adclick_with_it(project: Proj
     assert all(
         any(name in path for name in ("patch_to_patch", "/clicked/", "/detector/")) for path in made
     )
+
+
+def test_a_detector_is_trained_on_a_persons_labels(project: Project) -> None:
+    place, desk = "results/micro/toy/cloth", project.folder.parent / AWKWARD / "desk"
+    scores = f"{place}/evaluate_maps/human/seed0/metrics.json"
+    lacking = project.snakemake(scores, "--cores", "2")
+    assert lacking.returncode == 2
+    assert f"error: {place}/annotate/labels: no labels of toy/cloth; label" in lacking.stderr
+
+    named = {"datasets": {"toy": {"labels": str(desk)}}}
+    table = read_csv(project.folder / place / "make_manifest/manifest.csv")
+    roles = dict(zip(table["image_id"], table["role"], strict=True))
+    trained_on = [str(image_id) for image_id, role in roles.items() if role == "train_defect"]
+    clicks = [{"row": 5, "column": 6, "positive": True}]
+    facts = {"state": "done", "objects": [{"clicks": clicks}]}
+    mask = np.zeros((64, 64), bool)
+    mask[4:9, 4:9] = True
+    for image_id in trained_on[:2]:
+        save_label(desk / "cloth", image_id, facts, mask)
+    made_anew = {"collect_labels", "expand_defects", "find_neighbours", "compute_residuals"}
+    made_anew |= {"train_adclick_seg", "predict_maps", "evaluate_maps"}
+    assert rules(project.planned(scores, overlay=named)) == made_anew
+    labels = f"{place}/collect_labels/labels.h5"
+    project.run(labels, overlay=named)
+    with open_arrays(project.folder / labels) as file:
+        assert image_ids(file) == sorted(trained_on[:2])
+        np.testing.assert_array_equal(file["probabilities"][0], mask)
+        assert file["clicks"][:].tolist() == [[[5, 6, 1]]] * 2
+    (desk / "cloth/.journal").mkdir()
+    (desk / "cloth/.journal/later.jsonl").write_text("{}\n")
+    assert project.planned(labels, overlay=named) == []
+    save_label(desk / "cloth", trained_on[2], facts, mask)
+    assert rules(project.planned(labels, overlay=named)) == {"collect_labels"}
 
 
 def test_an_edit_of_the_tables_reruns_tables_only(project: Project) -> None:

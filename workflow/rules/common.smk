@@ -197,6 +197,17 @@ def table_file(number):
     return file_of
 
 
+def robot_table(wildcards):
+    """The table of honest clicks, or the end of a run that asks for it and makes none."""
+    made = plan.robot_table(CONFIG)
+    if not made:
+        refuse(
+            "honest_clicks: this run makes no such table; name users under run_robots, methods that are run"
+            " under robot_methods, and data sets under tables.1"
+        )
+    return made
+
+
 def figure_labels(figure, method="all"):
     names = {"data set": "{dataset}", "category": "{category}"}
     return names | {"figure": figure, "method": CONFIG.titles.get(method, method)}

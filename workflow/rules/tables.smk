@@ -71,6 +71,11 @@ for number in range(1, 9):
             table_file(number),
 
 
+rule honest_clicks:
+    input:
+        robot_table,
+
+
 rule tables:
     input:
         TABLES,

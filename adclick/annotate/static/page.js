@@ -16,6 +16,7 @@ const TOLD_MS = 5_000;
 const SETTLED_MS = 350; // a threshold that keys have moved is sent when they rest
 const LARGEST_PNG = 9_000_000;
 const LARGEST_BRUSH = 120;
+const BRUSH_SHARE = 0.02; // of the image's shorter side, until somebody chooses a size
 
 /**
  * @template {HTMLElement} T
@@ -63,11 +64,12 @@ let session = null;
 let cuttable = null;
 let opening = 0;
 let finishing = false;
+let radiusChosen = false;
 let connected = true;
 let touched = performance.now();
 
 const me = () => input("annotator").value.trim() || "annotator";
-const order = () => byId("order").value;
+const order = () => input("order").value;
 
 // --- words ---------------------------------------------------------------------------------------
 
@@ -170,6 +172,7 @@ function begin(opened) {
   byId("image-name").title = key;
   byId("image-size").textContent = `${state.width} × ${state.height}`;
   stage.reset(state.width, state.height);
+  if (!radiusChosen) setRadius(Math.min(state.width, state.height) * BRUSH_SHARE);
   queue.select(key);
   pictures.keepOnly([key, queue.next(key, me())]);
   for (const what of ["residual", "neighbour"]) depict(key, what);
@@ -364,17 +367,18 @@ async function previewThreshold() {
   cutting = true;
   try {
     const { state } = session;
-    if (cuttable?.key !== state.key || cuttable?.revision !== state.revision) {
+    let known = cuttable;
+    if (!known || known.key !== state.key || known.revision !== state.revision) {
       const [probability, strokes] = await Promise.all([
         masks.decodeGrey(state.probability),
         state.strokes ? masks.decodeGrey(state.strokes) : null,
       ]);
-      cuttable = { key: state.key, revision: state.revision, probability, strokes };
+      known = cuttable = { key: state.key, revision: state.revision, probability, strokes };
     }
     await new Promise(requestAnimationFrame);
     if (session?.state !== state) return;
-    const mask = masks.cut(cuttable.probability, Number(input("threshold").value), state.width, state.height);
-    masks.layStrokes(mask, cuttable.strokes);
+    const mask = masks.cut(known.probability, Number(input("threshold").value), state.width, state.height);
+    masks.layStrokes(mask, known.strokes);
     stage.setMask(mask);
   } finally {
     cutting = false;
@@ -439,10 +443,9 @@ async function finish(state) {
     }
     const answer = await current.save(state, order());
     current.closedByServer = true;
-    const next = answer.next ?? queue.next(current.key, me());
     speak(`${current.key} saved.`);
-    if (next && (await openImage(next))) measure("next image", started);
-    else if (!next) await allDone(current.key);
+    await goOn(current.key, answer.next);
+    measure("next image", started);
   } catch (error) {
     report(error);
   } finally {
@@ -451,11 +454,23 @@ async function finish(state) {
   }
 }
 
-/** @param {string} key */
-async function allDone(key) {
+/**
+ * From a saved image to the next one; where somebody else was quicker, to the one after it.
+ * @param {string} key
+ * @param {string | null} proposed
+ */
+async function goOn(key, proposed) {
+  let next = proposed ?? queue.next(key, me());
+  const tried = new Set();
+  while (next && !tried.has(next)) {
+    if (await openImage(next)) return;
+    tried.add(next);
+    await refreshQueue();
+    next = queue.next(key, me(), tried);
+  }
   session = null;
   await openImage(key);
-  tell("Saved. No image is left to do.");
+  tell("Saved. No other image is left to do.");
 }
 
 // --- tools and view ------------------------------------------------------------------------------
@@ -477,6 +492,12 @@ function setRadius(radius) {
   input("size").value = String(stage.radius);
   byId("size-value").textContent = `${2 * stage.radius + 1} px`;
   stage.redraw();
+}
+
+/** @param {number} radius */
+function chooseRadius(radius) {
+  radiusChosen = true;
+  setRadius(radius);
 }
 
 /** @param {number} opacity */
@@ -529,7 +550,7 @@ function setTheme(theme) {
   memory.set("theme", theme);
 }
 
-const mainBox = () => stage.main.element.getBoundingClientRect();
+const mainBox = () => stage.box(stage.main);
 /** @param {number} factor */
 function zoom(factor) {
   const box = mainBox();
@@ -574,8 +595,8 @@ const COMMANDS = {
   click: () => setTool("click"),
   brush: () => setTool("brush"),
   erase: () => setTool("erase"),
-  smaller: () => setRadius(stage.radius / 1.25),
-  larger: () => setRadius(Math.max(stage.radius + 1, stage.radius * 1.25)),
+  smaller: () => chooseRadius(Math.min(stage.radius - 1, stage.radius / 1.25)),
+  larger: () => chooseRadius(Math.max(stage.radius + 1, stage.radius * 1.25)),
   undo: () => session?.state && (session.state.can_undo || session.waiting.length) && send({ kind: "undo" }),
   redo: () => session?.state && (session.state.can_redo || session.waiting.length) && send({ kind: "redo" }),
   new: () => session?.state.objects.length && send({ kind: "object", id: null }),
@@ -712,7 +733,7 @@ function wire() {
       byId("stage").focus({ preventScroll: true });
     }
   });
-  input("size").addEventListener("input", () => setRadius(Number(input("size").value)));
+  input("size").addEventListener("input", () => chooseRadius(Number(input("size").value)));
   input("opacity").addEventListener("input", () => setOpacity(Number(input("opacity").value)));
   input("threshold").addEventListener("input", previewThreshold);
   input("threshold").addEventListener("change", recordThreshold);

@@ -196,12 +196,13 @@ export class Queue {
    * The next image to label after one, that nobody else holds; null when all are done.
    * @param {string} after
    * @param {string} annotator
+   * @param {Set<string>} [tried] not these
    */
-  next(after, annotator) {
+  next(after, annotator, tried = new Set()) {
     const place = this.rows.findIndex((row) => row.key === after);
     const following = [...this.rows.slice(place + 1), ...this.rows.slice(0, Math.max(place, 0))];
     const open = (/** @type {any} */ row) =>
-      ["todo", "in_work"].includes(row.state) && !row.broken && [null, annotator].includes(row.leased_by);
+      !tried.has(row.key) && ["todo", "in_work"].includes(row.state) && !row.broken && [null, annotator].includes(row.leased_by);
     return following.find(open)?.key ?? null;
   }
 

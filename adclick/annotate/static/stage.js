@@ -149,7 +149,7 @@ export class Stage {
    * @param {Pane} pane
    */
   prepared(target, pane) {
-    const box = { width: pane.element.clientWidth, height: pane.element.clientHeight };
+    const box = this.box(pane);
     const [wide, high] = [Math.round(box.width * devicePixelRatio), Math.round(box.height * devicePixelRatio)];
     if (target.width !== wide || target.height !== high) [target.width, target.height] = [wide, high];
     const context = /** @type {CanvasRenderingContext2D} */ (target.getContext("2d"));
@@ -232,11 +232,17 @@ export class Stage {
     context.stroke(path);
   }
 
+  /** Where a pane is, and its size in whole pixels: as it is drawn. @param {Pane} pane */
+  box({ element }) {
+    const { left, top } = element.getBoundingClientRect();
+    return { left, top, width: element.clientWidth, height: element.clientHeight };
+  }
+
   // --- the hand --------------------------------------------------------------------------------
 
   /** @param {Pane} pane @param {{clientX: number, clientY: number}} event */
   place(pane, event) {
-    const box = pane.element.getBoundingClientRect();
+    const box = this.box(pane);
     const { scale, x, y } = this.view.transform(box);
     return {
       box,
@@ -438,7 +444,7 @@ export class Stage {
 
   /** Move the cross-hair by screen-sized steps. @param {number} down @param {number} right @param {boolean} fast */
   moveCursor(down, right, fast) {
-    const box = this.main.element.getBoundingClientRect();
+    const box = this.box(this.main);
     const step = Math.max(1, Math.round((fast ? 32 : 4) / this.view.transform(box).scale));
     const { row, column } = this.cursor;
     this.cursor = {

@@ -33,7 +33,7 @@ export class Viewport {
 
   /**
    * Screen pixels an image pixel that fit the image into a pane.
-   * @param {DOMRect | {width: number, height: number}} pane
+   * @param {{width: number, height: number}} pane
    */
   fitting(pane) {
     return Math.max(1e-3, Math.min(pane.width / this.width, pane.height / this.height) * 0.98);
