@@ -59,9 +59,10 @@ def _leading_directions(
     """The mean of a sample of both images' patches, and the directions that explain most of its
     variance (orthonormal, float64, an odd number). None if they are too many to be of use.
     """
-    patches = torch.cat([query, reference.float()]).flatten(0, 1)
-    channels = patches.shape[1]
-    sample = patches[:: max(1, len(patches) // (SAMPLE * channels))].double()
+    height, width, channels = query.shape
+    step = max(1, 2 * height * width // (SAMPLE * channels))
+    both = (image.flatten(0, 1)[::step].double() for image in (query, reference))
+    sample = torch.cat([*both])
     mean = sample.mean(dim=0)
     products = (sample - mean).T @ (sample - mean)
     if not torch.isfinite(products).all():
