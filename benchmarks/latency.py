@@ -209,6 +209,7 @@ def _exported(opened: Opened) -> Callable[..., Tensor]:
     program = torch.onnx.export(
         _Decode(opened.model).eval(), given, dynamo=True, optimize=True, verbose=False
     )
+    assert program is not None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
