@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-START_S = 60
+START_S = 180
 
 
 def main() -> None:
