@@ -8,8 +8,9 @@ import base64
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,8 +19,24 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from pydantic import TypeAdapter
 
-from adclick.annotate.actions import Action, Edit, RedoAction, StartAction, UndoAction
-from adclick.annotate.history import State, apply, defect_mask, shown_probability, union
+from adclick.annotate.actions import (
+    Action,
+    Edit,
+    RedoAction,
+    StartAction,
+    TypeAction,
+    UndoAction,
+)
+from adclick.annotate.history import (
+    Defect,
+    State,
+    apply,
+    defect_mask,
+    packed,
+    shown_probability,
+    union,
+    unpacked,
+)
 from adclick.annotate.store import (
     Journal,
     Picture,
@@ -28,7 +45,6 @@ from adclick.annotate.store import (
     read_label,
     run_lengths,
     save_label,
-    saved_mask,
 )
 from adclick.annotate.worker import ModelFacts
 from adclick.clicks import Click, scale_clicks
@@ -104,6 +120,7 @@ class Desk:
         self._lock = threading.RLock()
         self._leases: dict[str, tuple[str, float]] = {}
         self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._building: dict[str, threading.Lock] = {}
         self._saved = {key: self._read(key) for key in self.pictures}
 
     # --- what is asked ---------------------------------------------------------------------------
@@ -154,21 +171,21 @@ class Desk:
 
     def mask(self, key: str) -> Bool[np.ndarray, "height width"] | None:
         """The saved mask of an image, else the one that it may start from."""
-        saved = saved_mask(self.labels, self._picture(key).key)
-        if saved is not None or self.masks is None:
-            return saved
-        for name in (f"{key}.png", f"{key}_mask.png"):
-            if (self.masks / name).is_file():
-                return read_mask(self.masks / name)
-        return None
+        path = self._mask_file(self._picture(key).key)
+        return None if path is None else read_mask(path)
+
+    def _mask_file(self, key: str) -> Path | None:
+        files = [self.labels / f"{key}.png"]
+        if self.masks is not None:
+            files += [self.masks / f"{key}.png", self.masks / f"{key}_mask.png"]
+        return next((path for path in files if path.is_file()), None)
 
     # --- what is done ----------------------------------------------------------------------------
 
     def open(self, key: str, annotator: str) -> dict[str, Any]:
         """Take an image: its session as it was left. ConflictError when somebody else holds it."""
         self._take(key, annotator)
-        opened = self._opened(key)
-        with opened.lock:
+        with self._held(key) as opened:
             return self.view(key, opened, message=self._greeting(key, opened))
 
     def act(
@@ -176,25 +193,23 @@ class Desk:
     ) -> dict[str, Any]:
         """Apply an action to the state of that revision, write it down, and give the new state."""
         self._take(key, annotator)
-        opened = self._opened(key)
-        with opened.lock:
+        with self._held(key) as opened:
             self._check_revision(key, opened, revision)
             started = self._clock()
             action = self._resolved(key, opened, action)
-            _advance(opened, action, self._applied(key))
+            states, edits, cursor = _advanced(opened, action, self._applied(key))
             active = _active(seconds)
             entry = {
                 "action": action.model_dump(),
                 "annotator": annotator,
                 "seconds": active,
                 "time": time.time(),
+                "model": self.model.facts.identity,
+                "masks": _masks(states[cursor]),
             }
-            try:
-                Journal(self.labels, key).append(entry)
-            except OSError:
-                with self._lock:
-                    self._open.pop(key, None)  # rebuilt from what the disk has
-                raise
+            Journal(self.labels, key).append(entry)
+            opened.states, opened.edits, opened.cursor = states, edits, cursor
+            self._saved[key] = {**self._saved[key], "state": "in_work"}
             opened.revision += 1
             opened.seconds += active
             opened.dirty = True
@@ -211,8 +226,7 @@ class Desk:
     ) -> dict[str, Any]:
         """Write the label, and say which image is next."""
         self._take(key, annotator)
-        opened = self._opened(key)
-        with opened.lock:
+        with self._held(key) as opened:
             self._check_revision(key, opened, revision)
             mask = union(opened.state)
             if state == "done" and not mask.any():
@@ -222,10 +236,10 @@ class Desk:
             opened.seconds += _active(seconds)
             facts = self._facts(key, opened, annotator, state)
             entry = {"save": state, "annotator": annotator, "seconds": _active(seconds)}
-            Journal(self.labels, key).append({**entry, "time": time.time()})
-            opened.revision += 1
             kept = {"done": mask, "normal": np.zeros(opened.state.shape, bool)}.get(state)
             save_label(self.labels, key, facts, kept)
+            Journal(self.labels, key).append({**entry, "time": time.time()})
+            opened.revision += 1
             opened.dirty = False
             self._saved[key] = facts
         self.release(key, annotator)
@@ -258,7 +272,8 @@ class Desk:
         state, picture = opened.state, self._picture(key)
         defect = state.defect
         others = union(state, leaving_out=defect.id)
-        mask, strokes = defect_mask(state, defect), defect.strokes
+        mask = defect_mask(state, defect)
+        strokes = None if defect.strokes is None else unpacked(defect.strokes)
         return {
             "key": key,
             "width": picture.shape[1],
@@ -301,10 +316,28 @@ class Desk:
                 raise ConflictError(f"{holder} is working on {key}", leased_by=holder)
             self._leases[key] = (annotator, self._clock() + LEASE_S)
 
+    @contextmanager
+    def _held(self, key: str) -> Iterator[_Open]:
+        """The one session of an image, locked; fetched anew when it was closed while waiting."""
+        while True:
+            opened = self._opened(key)
+            with opened.lock:
+                if self._open.get(key) is opened:
+                    yield opened
+                    return
+
     def _opened(self, key: str) -> _Open:
+        """The session of an image; rebuilding one, which asks the model, holds up nobody else."""
+        with self._lock:
+            building = self._building.setdefault(key, threading.Lock())
+        with building:
+            if key not in self._open:
+                rebuilt = self._rebuilt(key)
+                with self._lock:
+                    self._open[key] = rebuilt
         with self._lock:
             if key not in self._open:
-                self._open[key] = self._rebuilt(key)
+                return self._opened(key)
             self._open.move_to_end(key)
             for other in [one for one in self._open if self.holder(one) is None and one != key]:
                 if len(self._open) > MOST_SESSIONS:
@@ -312,16 +345,18 @@ class Desk:
             return self._open[key]
 
     def _rebuilt(self, key: str) -> _Open:
-        """A session from its journal: what survived all undoing is applied once."""
-        facts = self.model.facts
-        empty = State(self._picture(key).shape, facts.size_px, facts.threshold)
-        opened = _Open([empty], [])
+        """A session from its journal: what survived all undoing is applied once. What was done
+        with another model, or another size of the picture, stands as the masks that it ended in.
+        """
+        entries = Journal(self.labels, key).read()
+        first, start = self._beginning(key, entries)
+        opened = _Open([start], [])
+        opened.revision = len(entries)
+        opened.seconds = sum(float(entry.get("seconds", 0.0)) for entry in entries)
+        opened.dirty = bool(entries) and "action" in entries[-1]
         edits: list[Edit] = []
         cursor = 0
-        for entry in Journal(self.labels, key).read():
-            opened.revision += 1
-            opened.seconds += float(entry.get("seconds", 0.0))
-            opened.dirty = "action" in entry
+        for entry in entries[first:]:
             if "action" not in entry:
                 continue
             action = EDIT.validate_python(entry["action"])
@@ -332,11 +367,36 @@ class Desk:
             else:
                 edits[cursor:] = [action]
                 cursor += 1
+            if not 0 <= cursor <= len(edits):
+                raise InputError(f"{key}: its journal undoes more than was done; remove the file")
         step = self._applied(key)
         for edit in edits:
             opened.states.append(step(opened.states[-1], edit))
         opened.edits, opened.cursor = edits, cursor
         return opened
+
+    def _beginning(self, key: str, entries: Sequence[Mapping[str, Any]]) -> tuple[int, State]:
+        """From which entry on a journal can be applied, and the state before it."""
+        facts, shape = self.model.facts, self._picture(key).shape
+        state = State(shape, facts.size_px, facts.threshold)
+        foreign = [
+            place
+            for place, entry in enumerate(entries)
+            if entry.get("model", facts.identity) != facts.identity
+        ]
+        if not foreign:
+            return 0, state
+        defects = {
+            int(one["id"]): Defect(
+                id=int(one["id"]),
+                type=one["type"] if one["type"] in facts.types else None,
+                threshold=float(one["threshold"]),
+                base=packed(mask),
+            )
+            for one in entries[foreign[-1]]["masks"]
+            if (mask := mask_of(one["mask"])).shape == shape
+        }
+        return foreign[-1] + 1, replace(state, defects=defects, current=min(defects, default=1))
 
     def _applied(self, key: str) -> Callable[[State, Edit], State]:
         shape, size = self._picture(key).shape, self.model.facts.size_px
@@ -352,7 +412,12 @@ class Desk:
         return lambda state, edit: apply(state, edit, predict=predict, start_mask=_start_mask)
 
     def _resolved(self, key: str, opened: _Open, action: Action) -> Action:
-        """A start action with its mask in it, so that replaying needs nothing else."""
+        """A start action with its mask in it, so that replaying needs nothing else. InputError for
+        a type that the model does not know.
+        """
+        if isinstance(action, TypeAction) and action.value not in (None, *self.model.facts.types):
+            known = ", ".join(self.model.facts.types) or "none"
+            raise InputError(f"no defect type {action.value!r}; known: {known}")
         if not isinstance(action, StartAction) or action.source == "png":
             return action
         if action.source == "saved":
@@ -417,29 +482,45 @@ class Desk:
         }
 
     def _can_start(self, key: str) -> list[str]:
-        sources = ["saved"] if self.mask(key) is not None else []
+        sources = ["saved"] if self._mask_file(key) is not None else []
         return sources + (["zero_click"] if self.model.facts.kind == "adclick_seg" else [])
 
     def _greeting(self, key: str, opened: _Open) -> str | None:
-        if not opened.edits and self.mask(key) is not None:
+        if not opened.edits and opened.state.defects:
+            return "Labelled with another model: its masks are a start, clicks refine them."
+        if not opened.edits and self._mask_file(key) is not None:
             return "A mask exists for this image: start from it, or click anew."
         return None
 
 
-def _advance(opened: _Open, action: Action, step: Callable[[State, Edit], State]) -> None:
+def _advanced(
+    opened: _Open, action: Action, step: Callable[[State, Edit], State]
+) -> tuple[list[State], list[Edit], int]:
+    """States, edits and cursor after an action; the session itself is left as it is."""
+    cursor = opened.cursor
     if isinstance(action, UndoAction):
-        if not opened.cursor:
+        if not cursor:
             raise InputError("nothing to undo")
-        opened.cursor -= 1
-    elif isinstance(action, RedoAction):
-        if opened.cursor == len(opened.edits):
+        return opened.states, opened.edits, cursor - 1
+    if isinstance(action, RedoAction):
+        if cursor == len(opened.edits):
             raise InputError("nothing to redo")
-        opened.cursor += 1
-    else:
-        state = step(opened.state, action)
-        opened.states[opened.cursor + 1 :] = [state]
-        opened.edits[opened.cursor :] = [action]
-        opened.cursor += 1
+        return opened.states, opened.edits, cursor + 1
+    state = step(opened.state, action)
+    return [*opened.states[: cursor + 1], state], [*opened.edits[:cursor], action], cursor + 1
+
+
+def _masks(state: State) -> list[dict[str, Any]]:
+    """The defects' masks as an entry keeps them: what another model can go on from."""
+    return [
+        {
+            "id": one.id,
+            "type": one.type,
+            "threshold": one.threshold,
+            "mask": run_lengths(defect_mask(state, one)),
+        }
+        for one in state.defects.values()
+    ]
 
 
 def _start_mask(action: StartAction) -> Bool[np.ndarray, "height width"]:

@@ -1,6 +1,7 @@
 """Finished labels in the forms that other software reads."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,11 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import Bool, Integer
+from PIL import ExifTags, Image
 
 from adclick.annotate.desk import object_masks
 from adclick.annotate.store import Picture, saved_mask
 from adclick.artifacts import replacing, write_text
-from adclick.data.images import write_png
+from adclick.data.images import read_image, write_png
 from adclick.errors import InputError
 
 UNKNOWN = "unknown"
@@ -54,7 +56,12 @@ def finished_labels(
         )
     if not finished:
         raise InputError(f"{labels}: no finished image (done or normal); label some first")
-    return [_label(labels, key, facts, pictures[key]) for key, facts in sorted(finished.items())]
+    found = [_label(labels, key, facts, pictures[key]) for key, facts in sorted(finished.items())]
+    names = [one.name for one in found]
+    alike = sorted({name for name in names if names.count(name) > 1})
+    if alike:
+        raise InputError(f"{labels}: two images would both be {', '.join(alike)}; rename one")
+    return found
 
 
 def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -> Label:
@@ -64,6 +71,9 @@ def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -
             f"{labels / key}.png: missing, or not of its picture's size; save it again"
         )
     defects = [(name or UNKNOWN, own) for name, own in object_masks(facts) if own.any()]
+    for name, _ in defects:
+        if name == NORMAL or not re.fullmatch(r"\w[\w .+-]*", name):
+            raise InputError(f"{labels / key}.json: {name!r} is no name of a defect type")
     return Label(picture, key.replace("/", "-"), mask, defects)
 
 
@@ -209,5 +219,10 @@ def _file_name(label: Label) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
+    with Image.open(source) as picture:
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
     with replacing(target) as temporary:
-        temporary.write_bytes(source.read_bytes())
+        if turned:  # masks are upright, and not every reader turns a photograph
+            Image.fromarray(read_image(source)).save(temporary, format=picture.format)
+        else:
+            temporary.write_bytes(source.read_bytes())

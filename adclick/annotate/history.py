@@ -4,6 +4,7 @@ A state follows from the one before and one edit; nothing is changed in place. A
 model, whose answer is kept in the state; all else is arithmetic on masks.
 """
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -31,6 +32,26 @@ Mask = Bool[np.ndarray, "height width"]
 Strokes = Int8[np.ndarray, "height width"]
 
 
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """An array of the image's size, compressed: every state of the history keeps its own."""
+
+    content: bytes
+    shape: tuple[int, int]
+    kind: str
+
+
+def packed(array: Mask | Strokes) -> Packed:
+    """A mask or strokes, compressed."""
+    content = zlib.compress(np.ascontiguousarray(array).tobytes(), 1)
+    return Packed(content, (array.shape[0], array.shape[1]), array.dtype.str)
+
+
+def unpacked(kept: Packed) -> np.ndarray:
+    """The array again, to be read only."""
+    return np.frombuffer(zlib.decompress(kept.content), np.dtype(kept.kind)).reshape(kept.shape)
+
+
 # The model: a defect's probability [size size] after clicks in original pixels, of a type (None =
 # unknown); the last is the mask before the last click (M_{t-1} of Eq. 1), None = empty.
 Predict = Callable[
@@ -55,8 +76,8 @@ class Defect:
     threshold: float
     clicks: tuple[Click, ...] = ()
     probability: Float16[np.ndarray, "size size"] | None = None
-    base: Mask | None = None
-    strokes: Strokes | None = None
+    base: Packed | None = None
+    strokes: Packed | None = None
 
     @property
     def untouched(self) -> bool:
@@ -87,7 +108,7 @@ def apply(state: State, edit: Edit, *, predict: Predict, start_mask: StartMask) 
         case ClickAction():
             return _with(state, _clicked(state, defect, edit, predict))
         case StrokeAction():
-            return _with(state, replace(defect, strokes=_stroked(state, defect, edit)))
+            return _with(state, replace(defect, strokes=packed(_stroked(state, defect, edit))))
         case ThresholdAction():
             return _with(state, replace(defect, threshold=edit.value))
         case TypeAction():
@@ -99,7 +120,7 @@ def apply(state: State, edit: Edit, *, predict: Predict, start_mask: StartMask) 
                     f"start mask: {mask.shape[1]} x {mask.shape[0]} pixels, the image has"
                     f" {state.shape[1]} x {state.shape[0]}; give a mask of the image's size"
                 )
-            begun = replace(defect, clicks=(), probability=None, base=mask, strokes=None)
+            begun = replace(defect, clicks=(), probability=None, base=packed(mask), strokes=None)
             return _with(state, begun)
         case ObjectAction():
             return replace(state, current=_number(state, edit.id))
@@ -117,7 +138,7 @@ def defect_mask(state: State, defect: Defect) -> Mask:
     """
     mask = np.zeros(state.shape, bool)
     if defect.base is not None:
-        mask = defect.base.copy()
+        mask = unpacked(defect.base)
     elif defect.probability is not None:
         height, width = state.shape
         stretched = cv2.resize(
@@ -125,7 +146,8 @@ def defect_mask(state: State, defect: Defect) -> Mask:
         )
         mask = stretched > defect.threshold
     if defect.strokes is not None:
-        mask = np.where(defect.strokes == UNTOUCHED, mask, defect.strokes == PAINTED)
+        strokes = unpacked(defect.strokes)
+        mask = np.where(strokes == UNTOUCHED, mask, strokes == PAINTED)
     return mask
 
 
@@ -141,7 +163,7 @@ def union(state: State, *, leaving_out: int | None = None) -> Mask:
 def shown_probability(state: State, defect: Defect) -> Float[np.ndarray, "size size"]:
     """What the model, or else the mask that a defect started from, says at the network's size."""
     if defect.base is not None:
-        return _shrunk(defect.base, state.size_px)
+        return _shrunk(unpacked(defect.base), state.size_px)
     if defect.probability is None:
         return np.zeros((state.size_px, state.size_px), np.float32)
     return defect.probability.astype(np.float32)
@@ -173,24 +195,26 @@ def _previous(state: State, defect: Defect) -> Float[np.ndarray, "size size"] | 
         return None
     last = shown_probability(state, defect)
     if defect.strokes is not None:
+        strokes = unpacked(defect.strokes)
         for value in (ERASED, PAINTED):
-            share = _shrunk(defect.strokes == value, state.size_px)
+            share = _shrunk(strokes == value, state.size_px)
             last = last * (1 - share) + np.float32(value) * share
     return last
 
 
-def _freed(strokes: Strokes | None, edit: ClickAction) -> Strokes | None:
+def _freed(kept: Packed | None, edit: ClickAction) -> Packed | None:
     """The strokes without the connected piece of the opposite sign that a click falls into."""
-    if strokes is None:
+    if kept is None:
         return None
+    strokes = unpacked(kept)
     opposite = ERASED if edit.positive else PAINTED
     if strokes[edit.row, edit.column] != opposite:
-        return strokes
+        return kept
     _, pieces = cv2.connectedComponents((strokes == opposite).astype(np.uint8), connectivity=8)
     labels = np.asarray(pieces)
     freed = strokes.copy()
     freed[labels == labels[edit.row, edit.column]] = UNTOUCHED
-    return freed if (freed != UNTOUCHED).any() else None
+    return packed(freed) if (freed != UNTOUCHED).any() else None
 
 
 def _stroked(state: State, defect: Defect, edit: StrokeAction) -> Strokes:
@@ -201,7 +225,8 @@ def _stroked(state: State, defect: Defect, edit: StrokeAction) -> Strokes:
         cv2.polylines(canvas, [points], False, 1, max(1, round(2 * edit.radius)), cv2.LINE_8)
     for column, row in points[[0, -1]]:
         cv2.circle(canvas, (int(column), int(row)), round(edit.radius), 1, cv2.FILLED)
-    before = np.full(state.shape, UNTOUCHED, np.int8) if defect.strokes is None else defect.strokes
+    untouched = np.full(state.shape, UNTOUCHED, np.int8)
+    before = untouched if defect.strokes is None else unpacked(defect.strokes)
     return np.where(canvas > 0, np.int8(ERASED if edit.erase else PAINTED), before)
 
 

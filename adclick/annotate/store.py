@@ -5,9 +5,11 @@
 without suffix, below the images' folder.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,16 +99,40 @@ class Journal:
         return entries
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Add an entry; it is on the disk when this returns."""
+        """Add an entry; it is on the disk when this returns, or OSError and nothing of it is."""
         new = not self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
-        with self.path.open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with self.path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                _write_all(file, line.encode())
+                os.fsync(file.fileno())
+            except OSError:
+                os.ftruncate(file.fileno(), before)
+                raise
         if new:
             _synchronise(self.path.parent)
+
+
+def _write_all(file: Any, content: bytes) -> None:
+    while content:
+        content = content[file.write(content) :]
+
+
+@contextmanager
+def only_server(labels: Path) -> Iterator[None]:
+    """Hold a labels' folder: InputError while another server does, whose journals would mix."""
+    folder = labels / JOURNAL
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"{labels}: another `adclick annotate` serves this folder; end it, or give another"
+            ) from None
+        yield
 
 
 def save_label(

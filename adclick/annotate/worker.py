@@ -206,6 +206,7 @@ class Encodings:
         self._failed: dict[str, str] = {}
         self._wanted: deque[str] = deque()
         self._urgent: deque[str] = deque()
+        self._order: dict[str, None] = {}
         self._changed = threading.Condition()
         self._closed = False
         self.encoding: str | None = None
@@ -217,7 +218,7 @@ class Encodings:
     def want(self, keys: Sequence[str]) -> None:
         """What to encode next, in this order; replaces what was wanted before."""
         with self._changed:
-            self._wanted = deque(keys)
+            self._wanted, self._order = deque(keys), dict.fromkeys(keys)
             self._changed.notify_all()
 
     def get(self, key: str) -> Any:
@@ -231,7 +232,7 @@ class Encodings:
                 if self._closed:
                     raise WorkerError("the server is closing")
                 if key not in self._urgent and self.encoding != key:
-                    self._urgent.append(key)
+                    self._urgent.appendleft(key)
                     self._changed.notify_all()
                 self._changed.wait(0.5)
             self._kept.move_to_end(key)
@@ -269,10 +270,29 @@ class Encodings:
         for keys in (self._urgent, self._wanted):
             while keys and (keys[0] in self._kept or keys[0] in self._failed):
                 keys.popleft()
-        return bool(self._urgent) or (bool(self._wanted) and not self._full())
+        return bool(self._urgent) or (bool(self._wanted) and self._has_room())
+
+    def _has_room(self) -> bool:
+        """Whether one more of the usual size fits, now that what nobody wants any more is gone."""
+        for key in [one for one in self._kept if one not in self._order]:
+            if self._fits():
+                break
+            del self._kept[key]
+        return self._fits()
+
+    def _fits(self) -> bool:
+        sizes = [_bytes(one) for one in self._kept.values()]
+        return sum(sizes) * (1 + 1 / max(1, len(sizes))) <= MOST_BYTES
 
     def _full(self) -> bool:
         return sum(map(_bytes, self._kept.values())) > MOST_BYTES
+
+    def _evict(self, *, sparing: str) -> None:
+        """Drop what nobody wants, else what is wanted last; never the one just made."""
+        others = [one for one in self._kept if one != sparing]
+        unwanted = [one for one in others if one not in self._order]
+        wanted = [one for one in self._order if one in others]
+        del self._kept[unwanted[0] if unwanted else wanted[-1]]
 
     def _encode(self, key: str) -> None:
         try:
@@ -287,7 +307,7 @@ class Encodings:
             else:
                 self._failed[key] = self.last_error = failure
             while self._full() and len(self._kept) > 1:
-                self._kept.popitem(last=False)
+                self._evict(sparing=key)
             self._changed.notify_all()
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adclick.annotate.store import Picture, find_pictures
+from adclick.annotate.store import Picture, find_pictures, only_server
 from adclick.errors import InputError
 
 FIRST_PORT, PORTS = 8765, 20
@@ -58,6 +58,10 @@ def _from_folders(model: Path | None, images: Path | None, labels: Path | None) 
             "give the folder of a run's category (results/<run>/<data set>/<category>), or all of"
             " --model, --images and --labels"
         )
+    if labels.resolve().is_relative_to(images.resolve()):
+        raise InputError(
+            f"--labels {labels}: masks would lie among the pictures; give a folder outside {images}"
+        )
     return Work(model, find_pictures(images), labels)
 
 
@@ -96,13 +100,25 @@ def _serve(
     token: str | None,
     open_page: bool,
 ) -> None:
+    with only_server(work.labels):
+        _answer(work, masks=masks, host=host, port=port, token=token, open_page=open_page)
+
+
+def _answer(
+    work: Work,
+    *,
+    masks: Path | None,
+    host: str,
+    port: int | None,
+    token: str | None,
+    open_page: bool,
+) -> None:
     import uvicorn
 
     from adclick.annotate.app import create_app
     from adclick.annotate.desk import Desk
     from adclick.annotate.worker import Model, Server
 
-    work.labels.mkdir(parents=True, exist_ok=True)
     path_of = {picture.key: picture.path for picture in work.pictures}
     model = Model(partial(Server, work.model), path_of.__getitem__)
     try:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from adclick.annotate.store import Journal, read_label, saved_mask
 from adclick.data.images import write_png
 from adclick.errors import InputError
 from tests.annotate.conftest import SHAPE, make_desk
+from tests.annotate.fake import FACTS
 
 KEY = "crack/000"
 UNDO, REDO = UndoAction(kind="undo"), RedoAction(kind="redo")
@@ -202,3 +205,49 @@ def test_existing_masks_are_a_start_that_survives_their_change(desk, images, tmp
 def test_a_detectors_own_answer_is_a_start(desk) -> None:
     session = act(desk, StartAction(kind="start", source="zero_click"), key="zz")
     assert 0 < session["objects"][0]["area"] < SHAPE[0] * SHAPE[1]
+
+
+def test_what_another_model_labelled_stands_as_its_masks(desk, images, tmp_path) -> None:
+    act(desk, TypeAction(kind="type", value="crack"))
+    area = act(desk, click(10, 10))["objects"][0]["area"]
+    last = act(desk, ObjectAction(kind="object", id=None))
+    assert last["object"] == 2
+    other = make_desk(images, tmp_path / "labels")
+    other.model.facts = replace(FACTS, identity="another", types=("stain",))
+    session = other.open(KEY, "ann")
+    assert "another model" in session["message"]
+    assert [(one["type"], one["area"]) for one in session["objects"]] == [(None, area)]
+    assert not session["can_undo"]
+    refined = act(other, click(30, 40))
+    assert len(refined["clicks"]) == 1
+    again = make_desk(images, tmp_path / "labels")
+    again.model.facts = other.model.facts
+    assert shown(again.open(KEY, "ann")) == shown(refined)
+
+
+def test_a_type_that_the_model_does_not_know_is_refused(desk) -> None:
+    with pytest.raises(InputError, match=r"no defect type '../../x'; known: crack, stain"):
+        act(desk, TypeAction(kind="type", value="../../x"))
+
+
+def test_an_edited_image_stays_in_work_when_its_session_is_closed(desk, clock) -> None:
+    session = act(desk, click(10, 10))
+    desk.save(KEY, "ann", session["revision"], "done")
+    act(desk, click(30, 30))
+    desk.release(KEY, "ann")
+    desk._open.clear()
+    assert desk.row(KEY)["state"] == "in_work"
+
+
+def test_a_full_disk_takes_back_the_action(desk, monkeypatch) -> None:
+    before = desk.open(KEY, "ann")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "append", full)
+        with pytest.raises(OSError, match="No space"):
+            act(desk, click(10, 10))
+    assert shown(desk.open(KEY, "ann")) == shown(before)
+    assert len(act(desk, click(10, 10))["clicks"]) == 1

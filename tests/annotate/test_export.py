@@ -124,3 +124,23 @@ def test_mistakes_are_named_and_leave_nothing(labels, images, tmp_path) -> None:
     with pytest.raises(InputError, match="no labels in it"):
         export_labels(tmp_path / "empty", images=images, output=tmp_path / "o", form="png")
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["good", "../../x", "/tmp/x", "a,b", "a\nb", ".."])
+def test_a_type_that_is_no_folders_name_is_refused(labels, images, name) -> None:
+    path = labels / "crack/001.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["objects"][0]["type"] = name
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(InputError, match="is no name of a defect type"):
+        export_labels(labels, images=images, output=labels.parent / "out", form="mvtec")
+    assert not (labels.parent / "out").exists()
+
+
+def test_two_images_of_one_exported_name_are_refused(labels, images) -> None:
+    (images / "crack-000.png").write_bytes((images / "crack/000.png").read_bytes())
+    for suffix in (".png", ".json"):
+        source = labels / f"crack/000{suffix}"
+        (labels / f"crack-000{suffix}").write_bytes(source.read_bytes())
+    with pytest.raises(InputError, match="two images would both be crack-000"):
+        export_labels(labels, images=images, output=labels.parent / "out", form="png")

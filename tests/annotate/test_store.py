@@ -8,6 +8,7 @@ from adclick.annotate.store import (
     Journal,
     find_pictures,
     mask_of,
+    only_server,
     read_label,
     run_lengths,
     save_label,
@@ -92,3 +93,30 @@ def test_run_lengths_go_down_the_columns_and_back() -> None:
         assert np.array_equal(mask_of(run_lengths(mask)), mask)
     with pytest.raises(InputError, match="do not fill"):
         mask_of({"size": [2, 2], "counts": [1, 2]})
+
+
+def test_an_entry_that_could_not_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, "a")
+    journal.append({"n": 1})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("adclick.annotate.store.os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            journal.append({"n": 2})
+    assert journal.read() == [{"n": 1}]
+    journal.append({"n": 3})
+    assert journal.read() == [{"n": 1}, {"n": 3}]
+
+
+def test_a_folder_has_one_server(tmp_path: Path) -> None:
+    with only_server(tmp_path):
+        second = only_server(tmp_path)
+        with pytest.raises(InputError, match="another `adclick annotate`"):
+            second.__enter__()
+    with only_server(tmp_path):
+        pass

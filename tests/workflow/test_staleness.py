@@ -126,7 +126,7 @@ def test_make_asks_for_one_table(project: Project) -> None:
 
 def test_raw_maps_are_kept(project: Project) -> None:
     kept = project.results("micro/toy/*/predict_maps/*/seed0/maps.h5")
-    assert len(kept) == 2 * 4
+    assert len(kept) == 2 * 5
 
 
 def test_a_changed_learning_rate_reruns_its_training_and_what_follows(project: Project) -> None:

@@ -1,0 +1,130 @@
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from adclick.annotate import worker
+from adclick.annotate.worker import Encodings, Worker, WorkerError
+from adclick.errors import InputError
+
+
+class Recorded(Worker):
+    """Encodes into 100 bytes without a process; keeps what it was asked for."""
+
+    def __init__(self):
+        super().__init__(object, name="recorded")
+        self.asked = []
+
+    def call(self, name, *values):
+        assert name == "encode"
+        (path,) = values
+        self.asked.append(path.name)
+        if path.name == "broken":
+            raise InputError("broken: not a picture")
+        pixels = np.zeros(100, np.uint8)
+        nothing = np.zeros(0, np.uint8)
+        return SimpleNamespace(
+            image=pixels,
+            residual=nothing,
+            tokens=nothing,
+            maps=(),
+            residual_map=np.full((2, 2), 0.5, np.float32),
+        )
+
+
+@pytest.fixture
+def encodings(monkeypatch):
+    monkeypatch.setattr(worker, "MOST_BYTES", 350)
+    made = Encodings(Recorded(), Path)
+    yield made
+    made.close()
+
+
+def settle(encodings):
+    for _ in range(100):
+        time.sleep(0.02)
+        if encodings.encoding is None:
+            break
+    time.sleep(0.1)
+
+
+def test_what_comes_first_is_kept_and_encoding_ahead_stops_when_full(encodings) -> None:
+    encodings.want([f"k{index}" for index in range(9)])
+    settle(encodings)
+    assert [key for key in (f"k{index}" for index in range(9)) if key in encodings] == [
+        "k0",
+        "k1",
+        "k2",
+    ]
+    assert encodings._worker.asked == ["k0", "k1", "k2"]
+
+
+def test_what_nobody_wants_any_more_makes_room(encodings) -> None:
+    encodings.want(["a", "b", "c", "d"])
+    settle(encodings)
+    encodings.want(["c", "d", "e"])
+    settle(encodings)
+    assert all(key in encodings for key in ("c", "d"))
+    assert "a" not in encodings
+
+
+def test_an_image_asked_for_is_encoded_though_all_is_full(encodings) -> None:
+    encodings.want(["a", "b", "c", "d"])
+    settle(encodings)
+    assert encodings.get("z").image.size == 100
+    assert "a" in encodings
+    with pytest.raises(InputError, match="not a picture"):
+        encodings.get("broken")
+
+
+class Served:
+    """What runs in a process of its own in these tests."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def count(self) -> int:
+        self.calls += 1
+        return self.calls
+
+    def fail(self, mistake: bool) -> None:
+        raise InputError("your mistake") if mistake else ValueError("two\nlines")
+
+    def die(self) -> None:
+        import os
+
+        os._exit(3)
+
+
+def test_a_process_answers_fails_in_one_line_and_is_started_again_when_it_dies() -> None:
+    process = Worker(Served, name="test")
+    try:
+        assert [process.call("count"), process.call("count")] == [1, 2]
+        with pytest.raises(InputError, match="your mistake"):
+            process.call("fail", True)
+        with pytest.raises(WorkerError, match="two lines"):
+            process.call("fail", False)
+        with pytest.raises(WorkerError, match="died"):
+            process.call("die")
+        assert process.restarts == 2
+        assert process.call("count") == 1
+    finally:
+        process.close()
+
+
+def test_many_threads_share_a_process() -> None:
+    process, seen = Worker(Served, name="test"), []
+    threads = [
+        threading.Thread(target=lambda: seen.append(process.call("count"))) for _ in range(8)
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        process.close()
+    assert sorted(seen) == list(range(1, 9))
