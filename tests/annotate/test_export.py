@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
@@ -13,6 +14,7 @@ from adclick.annotate.store import saved_mask
 from adclick.commands.export_labels import main as export_labels
 from adclick.data.images import read_image, read_mask
 from adclick.errors import InputError
+from tests.annotate.conftest import make_desk
 
 
 @pytest.fixture
@@ -144,3 +146,21 @@ def test_two_images_of_one_exported_name_are_refused(labels, images) -> None:
         (labels / f"crack-000{suffix}").write_bytes(source.read_bytes())
     with pytest.raises(InputError, match="two images would both be crack-000"):
         export_labels(labels, images=images, output=labels.parent / "out", form="png")
+
+
+def test_a_turned_photograph_is_exported_upright_like_its_mask(desk, images, tmp_path) -> None:
+    stored = Image.fromarray(np.zeros((60, 40, 3), np.uint8))
+    stored.putpixel((0, 0), (255, 0, 0))
+    exif = stored.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    stored.save(images / "turned.png", exif=exif)
+    made = make_desk(images, tmp_path / "turned-labels")
+    session = made.open("turned", "ann")
+    assert (session["width"], session["height"]) == (60, 40)
+    edit = ClickAction(kind="click", row=10, column=50, positive=True)
+    made.act("turned", "ann", session["revision"], edit)
+    made.save("turned", "ann", 1, "done")
+    output = exported(tmp_path / "turned-labels", images, "mvtec")
+    with Image.open(output / "test/unknown/turned.png") as picture:
+        assert picture.size == (60, 40)
+    assert read_mask(output / "ground_truth/unknown/turned_mask.png").shape == (40, 60)
