@@ -39,6 +39,6 @@ def test_a_minute_of_work_with_two_kills_loses_and_leaks_nothing() -> None:
     command = [sys.executable, "-m", "tests.browser.soak", "--minutes", "1", "--kills", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    seen = json.loads(done.stdout)
+    seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["kills"] == 2 and seen["acknowledged"] > 20
     assert (seen["lost"], seen["faults"]) == ([], [])
