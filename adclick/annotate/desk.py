@@ -328,21 +328,24 @@ class Desk:
 
     def _opened(self, key: str) -> _Open:
         """The session of an image; rebuilding one, which asks the model, holds up nobody else."""
-        with self._lock:
-            building = self._building.setdefault(key, threading.Lock())
-        with building:
-            if key not in self._open:
-                rebuilt = self._rebuilt(key)
-                with self._lock:
-                    self._open[key] = rebuilt
-        with self._lock:
-            if key not in self._open:
-                return self._opened(key)
-            self._open.move_to_end(key)
-            for other in [one for one in self._open if self.holder(one) is None and one != key]:
-                if len(self._open) > MOST_SESSIONS:
-                    del self._open[other]
-            return self._open[key]
+        while True:
+            with self._lock:
+                building = self._building.setdefault(key, threading.Lock())
+            with building:
+                if key not in self._open:
+                    rebuilt = self._rebuilt(key)
+                    with self._lock:
+                        self._open[key] = rebuilt
+            with self._lock:
+                if key in self._open:
+                    self._close_others(key)
+                    return self._open[key]
+
+    def _close_others(self, key: str) -> None:
+        self._open.move_to_end(key)
+        for other in [one for one in self._open if self.holder(one) is None and one != key]:
+            if len(self._open) > MOST_SESSIONS:
+                del self._open[other]
 
     def _rebuilt(self, key: str) -> _Open:
         """A session from its journal: what survived all undoing is applied once. What was done
