@@ -49,7 +49,8 @@ def main(
         token = secrets.token_urlsafe(16)
     if token is not None and not re.fullmatch(r"[A-Za-z0-9_.~-]{8,}", token):
         raise InputError("--token: give at least 8 letters, digits, or any of _ . ~ -")
-    _serve(work, masks=masks, host=host, port=port, token=token, open_page=open_page)
+    with only_server(work.labels):
+        _serve(work, masks=masks, host=host, port=port, token=token, open_page=open_page)
 
 
 def _from_folders(model: Path | None, images: Path | None, labels: Path | None) -> Work:
@@ -92,19 +93,6 @@ def _remove(folder: Path) -> None:
 
 
 def _serve(
-    work: Work,
-    *,
-    masks: Path | None,
-    host: str,
-    port: int | None,
-    token: str | None,
-    open_page: bool,
-) -> None:
-    with only_server(work.labels):
-        _answer(work, masks=masks, host=host, port=port, token=token, open_page=open_page)
-
-
-def _answer(
     work: Work,
     *,
     masks: Path | None,
