@@ -530,12 +530,12 @@ def _masks(state: State) -> list[dict[str, Any]]:
     ]
 
 
-def _start_mask(action: StartAction) -> Bool[np.ndarray, "height width"]:
+def _start_mask(action: StartAction, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
     try:
         content = base64.b64decode(action.png or "", validate=True)
     except ValueError:
         raise InputError("start mask: not base64; send a PNG file's content") from None
-    return decode_mask(content, Path("start mask"))
+    return decode_mask(content, Path("start mask"), shape=shape)
 
 
 def _object(state: State, one: Any, shown: np.ndarray, current: int) -> Mapping[str, Any]:
