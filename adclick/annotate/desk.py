@@ -450,11 +450,15 @@ class Desk:
         return str(self._saved[key].get("state", "todo"))
 
     def _read(self, key: str) -> dict[str, Any]:
+        """What is known of an image; who was at work on it a moment ago holds it still."""
         saved = read_label(self.labels, key) or {}
         entries = Journal(self.labels, key).read()
-        if entries and "action" in entries[-1]:
-            return {**saved, "state": "in_work"}
-        return saved
+        if not entries or "action" not in entries[-1]:
+            return saved
+        last = entries[-1]
+        ago = max(0.0, time.time() - last.get("time", 0.0))
+        self._leases[key] = (str(last.get("annotator")), self._clock() + LEASE_S - ago)
+        return {**saved, "state": "in_work"}
 
     def _facts(self, key: str, opened: _Open, annotator: str, state: SavedState) -> dict[str, Any]:
         edits = opened.edits[: opened.cursor]

@@ -18,7 +18,7 @@ from adclick.annotate.desk import LEASE_S, ConflictError
 from adclick.annotate.store import Journal, read_label, saved_mask
 from adclick.data.images import write_png
 from adclick.errors import InputError
-from tests.annotate.conftest import SHAPE, make_desk
+from tests.annotate.conftest import SHAPE, Clock, make_desk
 from tests.annotate.fake import FACTS
 
 KEY = "crack/000"
@@ -76,6 +76,21 @@ def test_a_new_server_goes_on_where_the_old_one_was(desk, images, tmp_path) -> N
     assert session["revision"] == last["revision"]
     assert session["can_redo"]
     assert len(act(other, REDO)["clicks"]) == 2
+
+
+def test_a_new_server_keeps_an_image_with_who_was_at_work_on_it(desk, images, tmp_path) -> None:
+    act(desk, click(10, 10))
+    session = act(desk, click(20, 40), key="crack/001")
+    desk.save("crack/001", "ann", session["revision"], "done")
+    clock = Clock()
+    other = make_desk(images, tmp_path / "labels", clock)
+    assert (other.holder(KEY), other.holder("crack/001")) == ("ann", None)
+    assert other.next_key("crack/001", "bob") != KEY
+    with pytest.raises(ConflictError, match="ann is working on"):
+        other.open(KEY, "bob")
+    act(other, click(20, 20))
+    clock.now += LEASE_S + 1
+    other.open(KEY, "bob")
 
 
 def test_actions_that_carry_nothing_are_replayed_too(desk, images, tmp_path) -> None:

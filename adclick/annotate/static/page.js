@@ -115,14 +115,12 @@ async function choose(key) {
   else if (key !== session?.key) await openImage(key);
 }
 
-/** @param {string} key @returns {Promise<boolean>} whether it is open */
+/** @param {string} key @returns {Promise<boolean>} whether it, or one chosen meanwhile, is open */
 async function openImage(key) {
   const turn = ++opening;
   const left = session;
-  stage.locked = true;
-  byId("stage").setAttribute("aria-busy", "true");
-  const picture = pictures.get(key, "picture");
-  picture.catch(() => undefined);
+  lock();
+  pictures.get(key, "picture").catch(() => undefined);
   /** @type {Session} */
   const opened = new Session(key, me(), clock, {
     shown: (state, started) => {
@@ -137,31 +135,28 @@ async function openImage(key) {
     await opened.open(order());
   } catch (error) {
     report(error);
-    if (turn === opening) unlock();
     refreshQueue();
+    if (turn !== opening) return true;
+    unlock();
     return false;
   }
   if (turn !== opening) {
     opened.close();
     api.release(key, opened.annotator);
-    return false;
+    return true;
   }
   if (left && left.key !== key) {
     left.close();
     if (!left.closedByServer) api.release(left.key, left.annotator);
   }
-  begin(opened);
-  try {
-    stage.setPicture("picture", await picture);
-  } catch (error) {
-    report(error);
-  }
+  await begin(opened);
+  if (turn === opening) unlock();
   prefetch();
   return true;
 }
 
-/** @param {Session} opened */
-function begin(opened) {
+/** Show an opened image; its picture and its mask are there when this returns. @param {Session} opened */
+async function begin(opened) {
   const { key, state } = opened;
   session = opened;
   clock.restart();
@@ -175,12 +170,18 @@ function begin(opened) {
   if (!radiusChosen) setRadius(Math.min(state.width, state.height) * BRUSH_SHARE);
   queue.select(key);
   pictures.keepOnly([key, queue.next(key, me())]);
-  for (const what of ["residual", "neighbour"]) depict(key, what);
-  display(state, null);
-  unlock();
+  for (const what of ["residual", "neighbour"]) depict(key, what, "is being prepared");
+  const shown = [depict(key, "picture"), display(state, null)];
   if (state.message) tell(state.message);
   speak(`${key} is open.`);
   refreshQueue();
+  await Promise.all(shown);
+}
+
+/** Nothing can be done to the image until `unlock`: keys and clicks would meet one that is not shown. */
+function lock() {
+  stage.locked = true;
+  byId("stage").setAttribute("aria-busy", "true");
 }
 
 function unlock() {
@@ -188,16 +189,22 @@ function unlock() {
   byId("stage").setAttribute("aria-busy", "false");
 }
 
-/** Show the residual map or the nearest normal image, when it is there. @param {string} key @param {string} what */
-async function depict(key, what) {
-  stage.setPicture(what, null, "is being prepared");
+/**
+ * Show the picture, the residual map or the nearest normal image, when it is there; asked for again
+ * when the server comes back.
+ * @param {string} key
+ * @param {string} what
+ * @param {string} [note] what to say until then
+ */
+async function depict(key, what, note = "") {
+  stage.setPicture(what, null, note);
   try {
     const bitmap = await pictures.get(key, what);
     if (session?.key === key) stage.setPicture(what, bitmap);
   } catch (error) {
-    const line = error instanceof api.Refused ? error.message : "";
-    if (session?.key === key) stage.setPicture(what, null, line);
-    if (session?.key === key && error instanceof api.Unreachable) setTimeout(() => depict(key, what), REFRESH_MS);
+    if (session?.key !== key) return;
+    stage.setPicture(what, null, error instanceof api.Refused ? error.message : "");
+    if (error instanceof api.Unreachable) setTimeout(() => session?.key === key && depict(key, what, note), REFRESH_MS);
   }
 }
 
@@ -216,18 +223,23 @@ function prefetch() {
 
 /** @type {{state: any, started: number[]} | null} */
 let display_next = null;
-let displaying = false;
+/** @type {Promise<void> | null} */
+let displaying = null;
 
 /**
  * Show a state; when they come faster than they can be drawn, the last one.
  * @param {any} state
  * @param {number | null} started when the hand did what led to it
+ * @returns {Promise<void>} until it, or a later one, is shown
  */
-async function display(state, started) {
+function display(state, started) {
   const before = display_next?.state.key === state.key ? (display_next?.started ?? []) : [];
   display_next = { state, started: started === null ? before : [...before, started] };
-  if (displaying) return;
-  displaying = true;
+  displaying ??= displayAll();
+  return displaying;
+}
+
+async function displayAll() {
   try {
     while (display_next) {
       const { state: shown, started: starts } = display_next;
@@ -238,7 +250,7 @@ async function display(state, started) {
   } catch (error) {
     report(error);
   } finally {
-    displaying = false;
+    displaying = null;
   }
 }
 
@@ -428,8 +440,9 @@ async function finish(state) {
   if (!session || finishing || stage.locked) return;
   const started = performance.now();
   const current = session;
+  const turn = opening;
   finishing = true;
-  stage.locked = true;
+  lock();
   try {
     if (thresholdTimer) {
       stage.locked = false;
@@ -444,13 +457,14 @@ async function finish(state) {
     const answer = await current.save(state, order());
     current.closedByServer = true;
     speak(`${current.key} saved.`);
+    if (turn !== opening) return; // another was chosen meanwhile
     await goOn(current.key, answer.next);
     measure("next image", started);
   } catch (error) {
     report(error);
   } finally {
     finishing = false;
-    unlock();
+    if (turn === opening) unlock();
   }
 }
 
@@ -460,6 +474,7 @@ async function finish(state) {
  * @param {string | null} proposed
  */
 async function goOn(key, proposed) {
+  if (!proposed) await refreshQueue();
   let next = proposed ?? queue.next(key, me());
   const tried = new Set();
   while (next && !tried.has(next)) {
@@ -470,7 +485,9 @@ async function goOn(key, proposed) {
   }
   session = null;
   await openImage(key);
-  tell("Saved. No other image is left to do.");
+  const held = queue.held(me());
+  const rest = held.length ? `the rest is with ${held.join(", ")}` : "all are finished";
+  tell(`Saved. No other image is left to do: ${rest}.`);
 }
 
 // --- tools and view ------------------------------------------------------------------------------

@@ -206,6 +206,12 @@ export class Queue {
     return following.find(open)?.key ?? null;
   }
 
+  /** Who else holds images that are to be done. @param {string} annotator */
+  held(annotator) {
+    const open = this.rows.filter((row) => ["todo", "in_work"].includes(row.state) && row.leased_by !== annotator);
+    return [...new Set(open.map((row) => row.leased_by).filter(Boolean))];
+  }
+
   /**
    * The image before or behind the current one, as listed.
    * @param {number} step
