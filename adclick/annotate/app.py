@@ -110,7 +110,7 @@ def _add_queue(app: FastAPI, desk: Desk, *, token: str | None, version: str) -> 
     @app.get(f"{API}/health")
     def health() -> dict[str, Any]:
         """What answers here, how fast, and what went wrong last."""
-        model: Any = desk.model
+        model = desk.model
         latencies = list(model.latencies)
         return {
             "model": model.facts.title,

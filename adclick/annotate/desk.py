@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +46,7 @@ from adclick.annotate.store import (
     run_lengths,
     save_label,
 )
-from adclick.annotate.worker import ModelFacts
+from adclick.annotate.worker import Model
 from adclick.clicks import Click, scale_clicks
 from adclick.data.images import decode_mask, read_mask
 from adclick.errors import InputError
@@ -55,24 +55,6 @@ LEASE_S = 120.0
 MOST_SESSIONS = 12
 LONGEST_ACTIVE_S = 60.0  # no single request adds more working time than this
 EDIT: TypeAdapter[Any] = TypeAdapter(Action)
-
-
-@runtime_checkable
-class Answers(Protocol):
-    """What the desk needs of the model (`worker.Model`)."""
-
-    facts: ModelFacts
-    encodings: Any
-
-    def predict(
-        self,
-        key: str,
-        defect_type: str | None,
-        clicks: Sequence[Click],
-        previous: Float32[np.ndarray, "size size"] | None,
-    ) -> Float32[np.ndarray, "size size"]:
-        """The probability after clicks in network pixels."""
-        ...
 
 
 class ConflictError(Exception):
@@ -109,7 +91,7 @@ class Desk:
         pictures: Sequence[Picture],
         *,
         labels: Path,
-        model: Answers,
+        model: Model,
         masks: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -536,12 +518,12 @@ def _masks(state: State) -> list[dict[str, Any]]:
     ]
 
 
-def _start_mask(action: StartAction) -> Bool[np.ndarray, "height width"]:
+def _start_mask(action: StartAction, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
     try:
         content = base64.b64decode(action.png or "", validate=True)
     except ValueError:
         raise InputError("start mask: not base64; send a PNG file's content") from None
-    return decode_mask(content, Path("start mask"))
+    return decode_mask(content, Path("start mask"), shape=shape)
 
 
 def _object(state: State, one: Any, shown: np.ndarray, current: int) -> Mapping[str, Any]:

@@ -59,7 +59,7 @@ Predict = Callable[
     Float[np.ndarray, "size size"],
 ]
 # The mask [height width] that a start action names; InputError when there is none.
-StartMask = Callable[[StartAction], Mask]
+StartMask = Callable[[StartAction, tuple[int, int]], Mask]  # of the image's shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,12 +114,7 @@ def apply(state: State, edit: Edit, *, predict: Predict, start_mask: StartMask) 
         case TypeAction():
             return _with(state, _typed(state, replace(defect, type=edit.value), predict))
         case StartAction():
-            mask = start_mask(edit)
-            if mask.shape != state.shape:
-                raise InputError(
-                    f"start mask: {mask.shape[1]} x {mask.shape[0]} pixels, the image has"
-                    f" {state.shape[1]} x {state.shape[0]}; give a mask of the image's size"
-                )
+            mask = start_mask(edit, state.shape)
             begun = replace(defect, clicks=(), probability=None, base=packed(mask), strokes=None)
             return _with(state, begun)
         case ObjectAction():

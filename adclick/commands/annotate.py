@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 import secrets
+import shutil
 import socket
 import sys
 import webbrowser
@@ -79,17 +80,11 @@ def _from_run(run: Path, variant: str | None, seed: int, labels: Path | None) ->
     folder = run / "annotate"
     exported = folder / "model" / f"{chosen}-seed{seed}"
     if not (exported.is_dir() and is_current(exported, run, chosen, seed=seed)):
-        _remove(exported)
+        if exported.exists():
+            shutil.rmtree(exported)
         export_model(run, chosen, seed=seed, output=exported)
     images = write_run_images(run, folder / "images")
     return Work(exported, find_pictures(images), labels or folder / "labels")
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def _serve(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from adclick.annotate.export import FORMATS, finished_labels
 from adclick.annotate.store import find_pictures, saved_labels
+from adclick.commands.writing import new_folder
 from adclick.errors import InputError
 
 
@@ -15,19 +16,7 @@ def main(labels: Path, *, images: Path, output: Path, form: str) -> None:
         raise InputError(f"{output}: exists already; give a new folder, or remove it")
     pictures = {picture.key: picture for picture in find_pictures(images)}
     finished = finished_labels(labels, saved_labels(labels), pictures)
-    temporary = output.with_name(f".{output.name}.part")
-    _remove(temporary)
-    try:
-        FORMATS[form](finished, temporary)
-        temporary.rename(output)
-    finally:
-        _remove(temporary)
+    with new_folder(output) as folder:
+        FORMATS[form](finished, folder)
     defective = sum(bool(label.mask.any()) for label in finished)
     print(f"{output}: {len(finished)} images ({defective} with defects) as {form}")
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    if folder.exists():
-        shutil.rmtree(folder)

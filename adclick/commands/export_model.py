@@ -1,8 +1,7 @@
 """A finished run's network and what it needs of its category, collected as one model folder."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from adclick.artifacts import (
     read_stamp,
     write_json,
 )
+from adclick.commands.writing import new_folder
 from adclick.data.pools import defect_types, read_texts
 from adclick.data.samples import Text
 from adclick.data.types import NORMAL_TYPE
@@ -79,7 +79,7 @@ def export_model(category: Path, variant: str, *, seed: int, output: Path) -> No
     if output.exists():
         raise InputError(f"{output} is there already: delete it, or give another name")
     source = _find(category, variant, seed)
-    with _new_folder(output) as folder:
+    with new_folder(output) as folder:
         shutil.copyfile(source.weights, folder / WEIGHTS)
         types, words = _types(source)
         if words is not None:
@@ -244,20 +244,6 @@ def _require_same(path: Path, stamp: Mapping[str, Any], **inputs: Path) -> None:
 
 
 # --- what the folder holds --------------------------------------------------------------------
-
-
-@contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """A folder that takes its name when the block ends well, else vanishes."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        temporary.rename(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _types(source: _Source) -> tuple[list[str], Mapping[str, Text] | None]:

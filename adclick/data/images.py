@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from adclick.artifacts import replacing
 from adclick.errors import InputError
 
 LOSSLESS_FORMATS = frozenset({"BMP", "GIF", "PNG", "PPM", "TIFF"})
+# No other decoder of Pillow sees a file: PostScript, say, would be run by Ghostscript.
+FORMATS = tuple(sorted(LOSSLESS_FORMATS | {"JPEG", "WEBP"}))
 MASK_THRESHOLD = 127
 _UNDECODABLE = (
     OSError,
@@ -58,7 +61,7 @@ def read_bytes(path: Path) -> bytes:
 def picture_shape(path: Path) -> tuple[int, int]:
     """A picture's (height, width) as `read_image` would give it, from the file's header alone."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
             turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
     except _UNDECODABLE:
@@ -71,23 +74,51 @@ def decode_image(content: bytes, path: Path) -> UInt8[np.ndarray, "height width 
     return _rgb(open_picture(content, path), path)
 
 
-def decode_mask(content: bytes, path: Path) -> Bool[np.ndarray, "height width"]:
-    """The mask in a file's content, as `read_mask`; `path` is only for the message."""
-    picture = open_picture(content, path)
-    lossy_tiff = "jpeg" in str(picture.info.get("compression", ""))
-    if picture.format not in LOSSLESS_FORMATS or lossy_tiff:
-        raise InputError(
-            f"{path}: a mask stored as {picture.format} has blurred edges; save it again as PNG"
-        )
+def decode_mask(
+    content: bytes, path: Path, *, shape: tuple[int, int] | None = None
+) -> Bool[np.ndarray, "height width"]:
+    """The mask in a file's content, as `read_mask`; `path` is only for the message.
+
+    InputError when it is not of the image's `shape`. Format and size are checked in the header:
+    what is refused for them is not decoded, however many pixels it claims.
+    """
+
+    def check(header: Image.Image) -> None:
+        lossy_tiff = "jpeg" in str(header.info.get("compression", ""))
+        if header.format not in LOSSLESS_FORMATS or lossy_tiff:
+            raise InputError(
+                f"{path}: a mask stored as {header.format} has blurred edges; save it again as PNG"
+            )
+        if shape is not None and sorted(shape) != sorted(header.size):  # it may lie on its side
+            raise InputError(_of_another_size(path, header.size, shape))
+
+    picture = open_picture(content, path, check)
+    if shape is not None and picture.size != shape[::-1]:
+        raise InputError(_of_another_size(path, picture.size, shape))
     return _rgb(picture, path).max(axis=2) > MASK_THRESHOLD
 
 
-def open_picture(content: bytes, path: Path) -> Image.Image:
-    """The picture in a file's content, whole and upright, in whatever mode it was stored."""
+def _of_another_size(path: Path, size: tuple[int, int], shape: tuple[int, int]) -> str:
+    return (
+        f"{path}: {size[0]} x {size[1]} pixels, the image has {shape[1]} x {shape[0]}; give a mask"
+        " of the image's size"
+    )
+
+
+def open_picture(
+    content: bytes, path: Path, check: Callable[[Image.Image], None] | None = None
+) -> Image.Image:
+    """The picture in a file's content, whole and upright, in whatever mode it was stored; `check`
+    may refuse it by its header.
+    """
     try:
-        picture = Image.open(BytesIO(content))
+        picture = Image.open(BytesIO(content), formats=FORMATS)
+        if check is not None:
+            check(picture)
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
+    except InputError:
+        raise
     except Image.UnidentifiedImageError:
         raise InputError(
             f"{path}: broken, or not a picture in a known format; replace or remove it"

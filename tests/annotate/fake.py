@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adclick.annotate.worker import ModelFacts, teaching_value
+from adclick.annotate.worker import Model, ModelFacts, teaching_value
 from adclick.clicks import Click
 from adclick.data.images import read_image, resize_image
 from adclick.errors import InputError
@@ -46,7 +46,7 @@ class FakeEncodings:
         return len(self.scores)
 
 
-class FakeModel:
+class FakeModel(Model):
     """Positive clicks are disks of 5 px, negative ones holes; half of the previous mask stays."""
 
     facts = FACTS

@@ -15,6 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from adclick.annotate.app import create_app
+from adclick.annotate.desk import png_bytes
 from adclick.annotate.guard import MOST_BODY_BYTES
 from adclick.data.images import write_png
 from tests.annotate.conftest import HEADERS, make_desk
@@ -110,7 +111,12 @@ def test_every_mistake_is_one_line(client, method, path, body, status, says) -> 
 
 
 def test_a_start_mask_that_is_no_picture_of_the_size_is_refused(client) -> None:
-    for png, says in (("%%%", "base64"), ("aGVsbG8=", "not a picture")):
+    other = base64.b64encode(png_bytes(np.zeros((8, 10), np.uint8))).decode()
+    for png, says in (
+        ("%%%", "base64"),
+        ("aGVsbG8=", "not a picture"),
+        (other, "start mask: 10 x 8 pixels, the image has 60 x 40"),
+    ):
         answer = act(client, {"kind": "start", "source": "png", "png": png}, 0)
         assert answer.status_code == 400
         assert says in answer.json()["error"]

@@ -1,14 +1,18 @@
 """Pictures and masks between files and arrays."""
 
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile, PngImagePlugin
+from PIL.EpsImagePlugin import EpsImageFile
 
 from adclick.data.images import (
     decode_image,
+    decode_mask,
     picture_shape,
     read_image,
     read_mask,
@@ -19,6 +23,12 @@ from adclick.data.images import (
 from adclick.errors import InputError
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+
+
+def encoded(form: str) -> bytes:
+    content = BytesIO()
+    Image.fromarray(RAMP).save(content, format=form)
+    return content.getvalue()
 
 
 def save(path: Path, picture: Image.Image, **options: object) -> Path:
@@ -123,6 +133,49 @@ def test_a_tiff_mask_compressed_as_jpeg_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "mask.tiff", Image.fromarray(RAMP), compression="jpeg")
     with pytest.raises(InputError, match="blurred"):
         read_mask(path)
+
+
+def test_a_mask_has_the_images_shape_upright_and_on_its_side(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    mask = Image.fromarray(np.full((3, 5), 255, np.uint8))
+    upright, turned = save(tmp_path / "a.png", mask), save(tmp_path / "b.png", mask, exif=exif)
+    assert decode_mask(upright.read_bytes(), upright, shape=(3, 5)).shape == (3, 5)
+    assert decode_mask(turned.read_bytes(), turned, shape=(5, 3)).shape == (5, 3)
+    for path, shape in ((upright, (5, 3)), (turned, (3, 5)), (upright, (3, 6))):
+        with pytest.raises(InputError, match=rf"the image has {shape[1]} x {shape[0]}"):
+            decode_mask(path.read_bytes(), path, shape=shape)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that its few bytes of zeros do not fill."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        checked = name + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(100_000)))
+    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (png_claiming(60_000, 1_000), "60000 x 1000 pixels, the image has 30 x 20"),
+        (png_claiming(60_000, 60_000), "exceeds limit"),
+        (encoded("JPEG"), "blurred edges"),
+        (encoded("EPS"), "not a picture in a known format"),
+    ],
+)
+def test_masks_are_refused_by_their_header(content: bytes, says: str, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    for plugin in (ImageFile.ImageFile, PngImagePlugin.PngImageFile, EpsImageFile):
+        monkeypatch.setattr(plugin, "load", fail)
+    with pytest.raises(InputError, match=says):
+        decode_mask(content, Path("start mask"), shape=(20, 30))
 
 
 def slow_bilinear(image: np.ndarray, size_px: int) -> np.ndarray:

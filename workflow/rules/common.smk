@@ -11,7 +11,15 @@ try:
     CONFIG = load_config(config)
     plan.check(CONFIG)
 except InputError as error:
-    print(f"error: {error}", file=sys.stderr)
+    # The configuration and the files that it names are those of the working directory.
+    if Path("config/config.yaml").is_file():
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        print(
+            f"error: {Path.cwd()} has no config/config.yaml: run snakemake in the repository, or copy"
+            " its folder `config` there and change what you like",
+            file=sys.stderr,
+        )
     raise SystemExit(2)
 
 # Jobs run the interpreter that runs Snakemake, also when its environment is not activated. The data
