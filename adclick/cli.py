@@ -136,7 +136,10 @@ def predict(
     output: Annotated[Path, typer.Option(metavar="DIR", help="where maps and scores are written")],
     threshold: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="of areas and outlines; default: the model's"),
+        typer.Option(
+            metavar="SHARE",
+            help="of areas and outlines; default: what 0.1 % of normal training pixels exceed",
+        ),
     ] = None,
     overlays: Annotated[bool, typer.Option(help="draw every map over its picture")] = True,
 ) -> None:

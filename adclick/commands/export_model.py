@@ -19,10 +19,12 @@ from adclick.artifacts import (
     read_stamp,
     write_json,
 )
+from adclick.commands.detecting import open_detector
 from adclick.commands.writing import new_folder
 from adclick.data.pools import defect_types, read_texts
 from adclick.data.samples import Text
 from adclick.data.types import NORMAL_TYPE
+from adclick.detection import finish_map
 from adclick.errors import InputError
 from adclick.features import LayerMaps
 from adclick.language.encoder import average_features
@@ -47,6 +49,8 @@ from adclick.provenance import file_sha256, make_stamp
 COMMAND = "adclick.commands.export_model"
 NETWORKS = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
 MADE_WITH_WEIGHTS = ("simulate_clicks", "predict_maps")
+LANGUAGE = "encode_prompts/language.h5"
+NORMAL_SHARE = 0.001  # of normal pixels: what a detector's own threshold lets through
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def export_model(category: Path, variant: str, *, seed: int, output: Path) -> No
             _write_words(folder / WORDS, source, words)
         _write_bank(folder / BANK, source)
         backbone = _write_backbone(folder / BACKBONE, source)
-        described = _describe(source, folder, types, backbone)
+        detection = None if source.detection is None else _map_use(source, source.detection)
+        described = _describe(source, folder, types, backbone, detection)
         write_json(folder / DESCRIPTION, description_json(described), stamp=source.stamp)
 
 
@@ -218,7 +223,7 @@ def _language(category: Path, metadata: ModelMetadata, trained: Mapping[str, Any
     """The encoded words of a network with a language branch."""
     if metadata.sizes["language"] is None:
         return None
-    path = category.parent / "encode_prompts/language.h5"
+    path = category.parent / LANGUAGE
     if input_digest(path) not in trained["languages"]:
         raise InputError(
             f"{path}: the network was trained with other words; run the workflow again, then export"
@@ -352,8 +357,42 @@ def _hub_network(name: str, layers: Sequence[int]) -> Any:
     return LayerMaps(network, layers).network
 
 
+def _map_use(source: _Source, detection: Mapping[str, Any]) -> MapUse:
+    """How maps are made, and the threshold that `NORMAL_SHARE` of the pixels of the normal training
+    images exceed. The residual of each is to the others; the network was trained with all of them.
+    """
+    sliding, finishing = detection["sliding"], {**detection}
+    del finishing["sliding"]
+    manifest = source.part("make_manifest/manifest.csv")
+    roles = read_csv(manifest)["role"].tolist()
+    with (
+        open_arrays(source.residuals) as residuals,
+        open_detector(
+            source.weights,
+            manifest=manifest,
+            images=source.part("make_manifest/images.h5"),
+            residuals=source.residuals,
+            language=source.category.parent / LANGUAGE,
+            category=source.category.name,
+            windows=None if sliding is None else (sliding["window"], sliding["step"]),
+            stride=source.settings["features"]["stride"],
+        ) as raw,
+    ):
+        maps = [
+            finish_map(raw(row), residuals["foreground"][row], **finishing).pixels
+            for row, role in enumerate(roles)
+            if role == "train_normal"
+        ]
+    threshold = float(np.quantile(np.stack(maps), 1 - NORMAL_SHARE))
+    return MapUse(**detection, threshold=round(threshold, 4))
+
+
 def _describe(
-    source: _Source, folder: Path, types: Sequence[str], backbone: BackboneUse
+    source: _Source,
+    folder: Path,
+    types: Sequence[str],
+    backbone: BackboneUse,
+    detection: MapUse | None,
 ) -> Description:
     settings, retrieval = source.settings, source.retrieval
     trained = source.metadata.extra["settings"]
@@ -385,7 +424,7 @@ def _describe(
             foreground_neighbours=settings["foreground"]["neighbours"],
         ),
         clicks=ClickUse(radius_px=trained["radius_px"], threshold=trained["threshold"]),
-        detection=None if source.detection is None else MapUse(**source.detection),
+        detection=detection,
         normal_images=normal_images,
         parameters=_parameters(source.weights),
         files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},

@@ -39,17 +39,18 @@ def predict(
 ) -> None:
     """Write maps (float32 TIFF, native size), overlays and `scores.csv` of a folder's pictures.
 
-    Subfolders are kept. Pictures that cannot be read are named at the end, with exit code 1.
+    Without a threshold the model's own is taken. Subfolders are kept. Pictures that cannot be read
+    are named at the end, with exit code 1.
     InputError when the model needs clicks, there is no picture, two would have one name, or
     `output` holds a finished prediction.
     """
     described = read_description(model_folder)
-    if described.kind != "adclick_seg":
+    if described.detection is None:
         raise InputError(
             f"{model_folder}: {described.title} needs clicks; use adclick annotate --model"
             f" {model_folder} --images {images}"
         )
-    level = described.clicks.threshold if threshold is None else threshold
+    level = described.detection.threshold if threshold is None else threshold
     if not 0 <= level <= 1:
         raise InputError(f"--threshold {level}: must be from 0 to 1")
     names = find_pictures(images, output)

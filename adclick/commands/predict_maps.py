@@ -7,14 +7,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from adclick.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
+from adclick.artifacts import ArraySpec, create_arrays, open_arrays
 from adclick.commands.entry import Job, parse_job, run
 from adclick.commands.reading import defect_rows
 from adclick.config import PredictMaps
-from adclick.data.pools import defect_types
-from adclick.data.types import NORMAL_TYPE
 from adclick.detection import finish_map, training_free_map
-from adclick.device import compute_device
 
 COMMAND = "adclick.commands.predict_maps"
 SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
@@ -61,35 +58,20 @@ def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
         with open_arrays(job.inputs["residuals"]) as residuals:
             yield lambda row: training_free_map(residuals["lengths"][row], size_px)
         return
-    from adclick.commands.opening import open_network
-    from adclick.sliding import predict_in_windows
+    from adclick.commands.detecting import open_detector
 
-    with (
-        compute_device() as device,
-        open_network(
-            job.inputs["weights"],
-            images=job.inputs["images"],
-            residuals=job.inputs["residuals"],
-            language=job.inputs["language"],
-            category=job.settings.category,
-            radius_px=0.0,
-            device=device,
-        ) as opened,
-    ):
-        kinds = read_csv(job.inputs["manifest"])["defect_type"].tolist()
-        types = defect_types(
-            opened.texts, [kind for kind in sorted(set(kinds)) if kind != NORMAL_TYPE]
-        )
-        sliding = job.settings.sliding
-        if sliding is None:
-            yield lambda row: opened.session(row, types).predict([])
-            return
-        yield lambda row: predict_in_windows(
-            opened.session(row, types),
-            window=sliding.window,
-            step=sliding.step,
-            stride=job.settings.stride,
-        )
+    sliding = job.settings.sliding
+    with open_detector(
+        job.inputs["weights"],
+        manifest=job.inputs["manifest"],
+        images=job.inputs["images"],
+        residuals=job.inputs["residuals"],
+        language=job.inputs["language"],
+        category=job.settings.category,
+        windows=None if sliding is None else (sliding.window, sliding.step),
+        stride=job.settings.stride,
+    ) as raw:
+        yield raw
 
 
 if __name__ == "__main__":

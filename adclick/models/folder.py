@@ -34,7 +34,7 @@ from adclick.provenance import digest, file_sha256
 from adclick.retrieval import assign_words, block_histograms, histogram_distances, nearest_images
 from adclick.sliding import predict_in_windows
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION, WEIGHTS, BANK = "model.json", "weights.safetensors", "bank.h5"
 WORDS, BACKBONE = "words.h5", "backbone.safetensors"
 # In pictures of the residual, white is this many times the root mean square length of normal ones.
@@ -86,17 +86,20 @@ class Windows(_Part):
 
 
 class MapUse(_Part):
-    """How a detector's maps are made (None: of the whole image) and finished."""
+    """How a detector's maps are made (None: of the whole image) and finished, and the threshold
+    above which they mark defects.
+    """
 
     sliding: Windows | None
     smoothing_px: float
     foreground_exponent: float
+    threshold: float
 
 
 class Description(_Part):
     """What `model.json` says."""
 
-    format: Literal[1]
+    format: Literal[2]
     kind: Literal["adclick", "adclick_seg"]
     title: str
     types: tuple[str, ...]

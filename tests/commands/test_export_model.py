@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from adclick.commands.opening import open_network
 from adclick.device import compute_device
 from adclick.errors import InputError
 from adclick.features import load_backbone
-from adclick.models.folder import encode, open_model, open_session
+from adclick.models.folder import OpenedModel, detect, encode, open_model, open_session
 from tests.commands.typed import type_command
 
 VARIANTS = {"adclick": "finetuned_lang", "adclick_seg": "weak"}
@@ -122,6 +123,31 @@ def test_maps_of_sliding_windows_too(run: Path, tmp_path: Path) -> None:
             assert np.abs(slid[name] - whole[name]).max() > 2e-3
 
 
+@pytest.mark.parametrize("variant", ["weak", "weak_sliding"])
+def test_one_normal_pixel_in_a_thousand_lies_above_the_threshold(
+    variant: str, run: Path, tmp_path: Path
+) -> None:
+    """Each normal training image is compared with the others, not with itself."""
+    export_model(run / CATEGORY, variant, seed=0, output=tmp_path / "model")
+    model = open_model(tmp_path / "model")
+    assert model.description.detection is not None
+    found = {name: detect(without(model, name), pictures(run)[name]) for name in model.bank_ids}
+    assert len(found) == 4
+    expected = np.quantile(np.stack(list(found.values())), 0.999)
+    assert model.description.detection.threshold == pytest.approx(expected, abs=1e-3)
+    with_itself = [detect(model, pictures(run)[name]) for name in found]
+    assert np.quantile(np.stack(with_itself), 0.999) < expected - 5e-3
+
+
+def without(model: OpenedModel, image_id: str) -> OpenedModel:
+    """The model with a bank that lacks a normal image."""
+    kept = [row for row, name in enumerate(model.bank_ids) if name != image_id]
+    arrays = {name: model.bank[name][:] for name in model.bank}
+    for name in ("patches", "images", "histograms", "foreground"):
+        arrays[name] = arrays[name][kept]
+    return replace(model, bank=arrays, bank_ids=tuple(model.bank_ids[row] for row in kept))
+
+
 def test_a_type_changes_the_answer_and_no_type_is_the_average_of_all(run, folders) -> None:
     model = open_model(folders["adclick"])
     assert model.types == ("hole", "loose_thread", "stain")
@@ -167,6 +193,7 @@ def test_the_description_says_what_the_model_is(folders: dict[str, Path]) -> Non
         "ADClick-Seg weak, toy/cloth (run micro, seed 0; backbone and text encoder untrained)"
     )
     assert said["comparison"]["neighbours"] == 3
+    assert 0 < said["detection"].pop("threshold") < 1
     assert said["detection"] == {
         "sliding": None,
         "smoothing_px": 2.0,
@@ -234,7 +261,7 @@ def flip_weights(folder: Path) -> None:
 
 def change_format(folder: Path) -> None:
     said = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(said | {"format": 2}))
+    (folder / "model.json").write_text(json.dumps(said | {"format": 1}))
 
 
 def change_key(folder: Path) -> None:
@@ -254,7 +281,7 @@ def other_bank(folder: Path) -> None:
         (drop("bank.h5"), "bank.h5 is missing"),
         (drop("words.h5"), "words.h5 is missing"),
         (flip_weights, "weights.safetensors: not as it was exported"),
-        (change_format, "format 2"),
+        (change_format, "format 1, this version reads 2"),
         (change_key, "size_px = 'big'"),
         (other_bank, "another export"),
     ],
