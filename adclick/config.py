@@ -231,6 +231,7 @@ class Training(Section):
     batch: Batch
     learning_rate: Annotated[float, Field(gt=0)]
     fusion_learning_rate: Annotated[float, Field(gt=0)]
+    pretrain_rate: Annotated[float, Field(gt=0)]
     weight_decay: NonNegative
     warmup_steps: Count
     clip_norm: Annotated[float, Field(gt=0)]

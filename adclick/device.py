@@ -26,7 +26,7 @@ def compute_device() -> Iterator["torch.device"]:
     import torch
 
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    torch.utils.deterministic.fill_uninitialized_memory = False  # for finding bugs; 7 % of a training
+    torch.utils.deterministic.fill_uninitialized_memory = False  # 7 % of a training
     if not torch.cuda.is_available():
         yield torch.device("cpu")
         return

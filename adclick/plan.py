@@ -882,7 +882,9 @@ def _relevant(training: Training, pretraining: str | None) -> Training:
     """The settings of one phase: those of the other are blanked, since they change nothing here."""
     nothing = Batch(normal=0, simulated=0, real=0)
     if pretraining is None:
-        return training.model_copy(update={"pretrain_steps": 0, "pretrain_batch": nothing})
+        return training.model_copy(
+            update={"pretrain_steps": 0, "pretrain_batch": nothing, "pretrain_rate": 1.0}
+        )
     return training.model_copy(update={"steps": 0, "batch": nothing})
 
 

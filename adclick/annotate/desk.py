@@ -223,7 +223,7 @@ class Desk:
             Journal(self.labels, key).append({**entry, "time": time.time()})
             opened.revision += 1
             opened.dirty = False
-            self._saved[key] = facts
+            self._saved[key] = _in_brief(facts)
         self.release(key, annotator)
         return {"image": self.row(key), "next": self.next_key(key, annotator, order)}
 
@@ -433,7 +433,7 @@ class Desk:
 
     def _read(self, key: str) -> dict[str, Any]:
         """What is known of an image; who was at work on it a moment ago holds it still."""
-        saved = read_label(self.labels, key) or {}
+        saved = _in_brief(read_label(self.labels, key) or {})
         entries = Journal(self.labels, key).read()
         if not entries or "action" not in entries[-1]:
             return saved
@@ -480,6 +480,12 @@ class Desk:
         if not opened.edits and self._mask_file(key) is not None:
             return "A mask exists for this image: start from it, or click anew."
         return None
+
+
+def _in_brief(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the queue shows of a label; its masks and clicks stay on disk."""
+    objects = [{"type": one["type"]} for one in facts.get("objects", [])]
+    return {**facts, "objects": objects} if objects else dict(facts)
 
 
 def _advanced(

@@ -71,12 +71,15 @@ def trunk_sizes(
     }
 
 
-def make_plan(training: Training, *, steps: int, form: ResidualForm, **flags: Any) -> Plan:
-    """The plan of one training; `flags` are its fields that are no setting of `training`."""
+def make_plan(training: Training, *, pretrain: bool, form: ResidualForm, **flags: Any) -> Plan:
+    """The plan of pretraining or of what follows; `flags` are its fields that are no setting of
+    `training`.
+    """
+    share = training.pretrain_rate if pretrain else 1.0
     return Plan(
-        steps=steps,
-        learning_rate=training.learning_rate,
-        fusion_learning_rate=training.fusion_learning_rate,
+        steps=training.pretrain_steps if pretrain else training.steps,
+        learning_rate=share * training.learning_rate,
+        fusion_learning_rate=share * training.fusion_learning_rate,
         weight_decay=training.weight_decay,
         warmup_steps=training.warmup_steps,
         clip_norm=training.clip_norm,

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     plan = make_plan(
         training,
-        steps=training.pretrain_steps if settings.pretrain else training.steps,
+        pretrain=settings.pretrain,
         form=ResidualForm(**settings.residual_input.model_dump()),
         first_clicks=False,
         iis=variant.iis,

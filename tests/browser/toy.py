@@ -2,6 +2,7 @@
 about the page and the server, not about what a network has learnt.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from adclick.annotate.worker import ModelFacts
+from adclick.annotate.worker import MOST_SESSIONS, ModelFacts
 from adclick.clicks import Click
 
 SIZE_PX = 128
@@ -101,7 +102,7 @@ class ToyServer:
     """Answers as `worker.Server` does, from grey values: a click takes the blob that it is on."""
 
     def __init__(self) -> None:
-        self.encodings: dict[str, ToyEncoding] = {}
+        self.encodings: OrderedDict[str, ToyEncoding] = OrderedDict()
 
     def facts(self) -> ModelFacts:
         return ModelFacts("Toy model", "adclick_seg", "cpu", TYPES, SIZE_PX, 0.5, "toy")
@@ -126,6 +127,8 @@ class ToyServer:
     ) -> np.ndarray | None:
         if encoding is not None:
             self.encodings[key] = encoding
+            while len(self.encodings) > MOST_SESSIONS:
+                self.encodings.popitem(last=False)
         if key not in self.encodings:
             return None
         residual = self.encodings[key].residual_map

@@ -17,7 +17,7 @@ from adclick.annotate.store import save_label
 from adclick.artifacts import image_ids, open_arrays, read_csv
 from adclick.data.images import read_image, write_png
 from adclick.data.toy import draw_toy
-from tests.workflow.project import Job, Project, copy_project
+from tests.workflow.project import ROOT, Job, Project, copy_project
 
 pytestmark = [pytest.mark.workflow]
 AWKWARD = """dätä 'one' "two" 数据 $HOME"""
@@ -306,3 +306,24 @@ def test_training_runs_after_the_truth_is_gone(project: Project) -> None:
     before = (project.folder / weights).read_bytes()
     project.run(weights, "--forcerun", "train_adclick_seg", "--rerun-triggers", "mtime")
     assert (project.folder / weights).read_bytes() == before
+
+
+def test_right_and_wrong_words_are_compared_on_a_finished_run(project: Project) -> None:
+    command = [sys.executable, "-m", "benchmarks.words", "--methods", "finetuned_lang"]
+    folder = project.folder / "results/micro/toy/washer"
+    done = subprocess.run(
+        [*command, "--per-type", "1", "--", folder], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    words = {
+        "average of its type",
+        "one random phrase",
+        "another type",
+        "normal image",
+        "shuffled words",
+    }
+    cells = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| finetuned")]
+    assert {row[3].strip() for row in cells} == words
+    moved = {row[3].strip(): float(row[6]) for row in cells}
+    assert moved.pop("average of its type") == 0.0
+    assert any(moved.values())
