@@ -64,11 +64,11 @@ class Seen:
 class Hand:
     """One annotator at work; remembers every action that the server has answered."""
 
-    def __init__(self, browser: Any, served: Served, name: str) -> None:
+    def __init__(self, browser: Any, served: Served, name: str, *, seed: int) -> None:
         self.one = Annotator(browser, served.address, name)
         self.one.page.on("response", self._answered)
         self.answered: list[tuple[str, dict[str, Any]]] = []
-        self.random = random.Random(name)
+        self.random = random.Random(f"{name} {seed}")
         self.stuck: list[str] = []
         self.images = self.reopened = self.clicks = 0
         self.times: dict[str, list[float]] = {"click to mask": [], "next image": []}
@@ -179,7 +179,7 @@ def soak(
     moments = sorted(chance.uniform(0.02, KILLING) * length for _ in range(kills))
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        hands = [Hand(browser, served, name) for name in NAMES]
+        hands = [Hand(browser, served, name, seed=seed) for name in NAMES]
         try:
             for hand in hands:
                 hand.one.visit()
