@@ -392,47 +392,9 @@ def test_an_image_can_be_saved_again_when_it_was_the_last(annotator: Open, serve
     assert label(served, "plate/002")["clicks"] >= 2
 
 
-def test_the_page_says_who_has_the_rest(annotator: Open, served: Served) -> None:
-    one, other = annotator("kim", "plate/002"), annotator("lea", "plate/003")
-    other.on("plate/003")
-    other.click(*draw(3).middles[0])
-    one.page.route(
-        "**/save", lambda route: route.fulfill(json={**route.fetch().json(), "next": None})
-    )
-    both = ("plate/002", "plate/003")
-    one.page.route(
-        "**/api/v1/images?*", lambda route: route.fulfill(json=only(route.fetch().json(), both))
-    )
-    one.page.wait_for_function("() => document.querySelectorAll('#images li').length === 2")
-    one.press("s")
-    one.settled()
-    assert "No other image is left to do: the rest is with lea." in one.told()
-
-
 def only(answer: dict, keys: tuple[str, ...] = ("plate/002",)) -> dict:
     """A queue of some images."""
     return {**answer, "images": [row for row in answer["images"] if row["key"] in keys]}
-
-
-def test_no_key_finishes_an_image_before_its_picture_is_shown(
-    annotator: Open, served: Served
-) -> None:
-    one = annotator("kim", "plate/007")
-    late: list[Any] = []
-    one.page.route("**/plate/008/picture", lambda route: late.append(route))
-    one.page.reload()  # what is next was asked for already
-    one.ready()
-    one.press("s")
-    one.page.wait_for_function("() => location.hash === '#plate/008'")
-    one.press("g")
-    one.page.wait_for_timeout(300)
-    assert one.page.locator("#stage").get_attribute("aria-busy") == "true"
-    late[0].continue_()
-    one.on("plate/008")
-    assert not (served.labels / "plate/008.json").exists()
-    one.press("g")
-    one.page.wait_for_function("() => location.hash !== '#plate/008'")
-    assert label(served, "plate/008")["state"] == "normal"
 
 
 def test_a_picture_that_the_server_did_not_send_is_asked_for_again(
