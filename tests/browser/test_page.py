@@ -254,7 +254,7 @@ def test_everything_by_the_keyboard_alone(annotator: Open, served: Served) -> No
     one.on("plate/013")
     one.press("/")
     one.page.keyboard.type("large")
-    assert one.page.locator("#images .name").all_inner_texts() == ["z/large"]
+    assert one.page.locator("#images .name").all_text_contents() == ["z/large"]
 
 
 def test_nothing_marked_is_not_saved_as_a_defect(annotator: Open, served: Served) -> None:
