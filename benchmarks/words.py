@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 
 from adclick.artifacts import open_arrays, read_csv, read_json
+from adclick.commands.entry import run
 from adclick.commands.opening import Opened, open_network
 from adclick.commands.reading import defect_rows, read_masks
 from adclick.commands.simulate_clicks import DEFECT_ROLES
@@ -209,4 +210,4 @@ def _score(
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

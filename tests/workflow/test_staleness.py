@@ -129,6 +129,27 @@ def test_raw_maps_are_kept(project: Project) -> None:
     assert len(kept) == 2 * 5
 
 
+def test_right_and_wrong_words_are_compared_on_a_finished_run(project: Project) -> None:
+    command = [sys.executable, "-m", "benchmarks.words", "--methods", "finetuned_lang"]
+    folder = project.folder / "results/micro/toy/washer"
+    done = subprocess.run(
+        [*command, "--per-type", "1", "--", folder], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    words = {
+        "average of its type",
+        "one random phrase",
+        "another type",
+        "normal image",
+        "shuffled words",
+    }
+    cells = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| finetuned")]
+    assert {row[3].strip() for row in cells} == words
+    moved = {row[3].strip(): float(row[6]) for row in cells}
+    assert moved.pop("average of its type") == 0.0
+    assert any(moved.values())
+
+
 def test_a_changed_learning_rate_reruns_its_training_and_what_follows(project: Project) -> None:
     overlay = {"adclick_seg_training": {"learning_rate": 0.001}}
     found = project.planned(overlay=overlay)
@@ -306,24 +327,3 @@ def test_training_runs_after_the_truth_is_gone(project: Project) -> None:
     before = (project.folder / weights).read_bytes()
     project.run(weights, "--forcerun", "train_adclick_seg", "--rerun-triggers", "mtime")
     assert (project.folder / weights).read_bytes() == before
-
-
-def test_right_and_wrong_words_are_compared_on_a_finished_run(project: Project) -> None:
-    command = [sys.executable, "-m", "benchmarks.words", "--methods", "finetuned_lang"]
-    folder = project.folder / "results/micro/toy/washer"
-    done = subprocess.run(
-        [*command, "--per-type", "1", "--", folder], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    words = {
-        "average of its type",
-        "one random phrase",
-        "another type",
-        "normal image",
-        "shuffled words",
-    }
-    cells = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| finetuned")]
-    assert {row[3].strip() for row in cells} == words
-    moved = {row[3].strip(): float(row[6]) for row in cells}
-    assert moved.pop("average of its type") == 0.0
-    assert any(moved.values())
