@@ -6,36 +6,37 @@ A method's network answers the protocol's robot user on real defects with the av
 phrases, with one random phrase of it, with another type's, with the words of a normal image, and
 with the words of every phrase shuffled. Beside the mIoU stand, at the clicks that the average led
 to: the mean binary cross entropy, and how far the probabilities moved (relative L2). A network
-without a language branch has one line. Prints a table in Markdown.
+without a language branch has one line. Prints a table in Markdown, line by line.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
-from adclick.artifacts import open_arrays, read_csv, read_json
+from adclick.artifacts import read_csv, read_json, read_stamp
+from adclick.commands.encode_prompts import open_encoder
 from adclick.commands.entry import run
 from adclick.commands.opening import Opened, open_network
 from adclick.commands.reading import defect_rows, read_masks
 from adclick.commands.simulate_clicks import DEFECT_ROLES
-from adclick.config import EncodePrompts
+from adclick.config import EncodePrompts, Language
+from adclick.data.pools import defect_types, read_texts
 from adclick.data.samples import Text
 from adclick.data.types import NORMAL_TYPE
-from adclick.language.encoder import average_features, encode_phrases, load_text_encoder
+from adclick.language.encoder import average_features, encode_phrases
 from adclick.metrics import iou
+from adclick.models.checkpoints import read_metadata
 from adclick.robot import Answer, simulate_clicks
 
 COUNTS = (1, 3, 5)
 EPSILON = 1e-6
 AVERAGE = "average of its type"
 
-Texts = Mapping[str, Text]
+COLUMNS = ("method", "seed", "words", "mIoU@1/3/5", "cross entropy", "moved")
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,17 @@ def main() -> None:
     folder: Path = options.category
     items = read_items(folder, options.per_type)
     words = kinds_of_words(folder.parent, folder.name)
-    lines = []
+    print(f"{len(items)} real defects of {folder.name}\n")
+    print(_row(COLUMNS), _row(["---"] * len(COLUMNS)), sep="\n")
     for method in options.methods:
         for seed in options.seeds:
             weights = folder / f"train_adclick/{method}/seed{seed}/weights.safetensors"
-            place = {"method": method, "seed": seed}
-            lines += [place | line for line in measure(folder, weights, items, words, options)]
-            print(pd.DataFrame(lines).to_string(index=False), flush=True)
-    print(f"\n{len(items)} real defects of {folder.name}\n")
-    print(pd.DataFrame(lines).to_markdown(index=False, floatfmt=".3g"))
+            for line in measure(folder, weights, items, words):
+                print(_row([method, str(seed), *line]), flush=True)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _options() -> argparse.Namespace:
@@ -71,8 +74,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--per-type", type=int, help="at most so many defects of a type")
-    parser.add_argument("--radius-px", type=float, default=3.0)
-    parser.add_argument("--threshold", type=float, default=0.49)
     return parser.parse_args()
 
 
@@ -88,14 +89,14 @@ def read_items(folder: Path, per_type: int | None) -> list[Item]:
 
 def kinds_of_words(dataset: Path, category: str) -> dict[str, Callable[[str], Text]]:
     """By name: what words are given for a defect type."""
-    with open_arrays(dataset / "encode_prompts/language.h5") as file:
-        texts = {name: _read(file[f"{category}/{name}"]) for name in file[category]}
-        settings = json.loads(file.attrs["stamp"])["settings"]
-    shuffled = _shuffled(dataset, category, EncodePrompts.model_validate(settings))
-    real = sorted(
-        read_csv(dataset / category / "make_manifest/manifest.csv")["defect_type"].unique()
-    )
-    real = [kind for kind in real if kind != NORMAL_TYPE]
+    language = dataset / "encode_prompts/language.h5"
+    texts = read_texts(language, category)
+    stamp = read_stamp(language)
+    assert stamp is not None
+    settings = EncodePrompts.model_validate(stamp["settings"])
+    shuffled = _shuffled(dataset, category, settings.language)
+    kinds = read_csv(dataset / category / "make_manifest/manifest.csv")["defect_type"]
+    real = defect_types(texts, sorted(set(kinds)))
     other = dict(zip(real, [*real[1:], *real[:1]], strict=True))
     generator = np.random.default_rng(0)
     return {
@@ -107,34 +108,21 @@ def kinds_of_words(dataset: Path, category: str) -> dict[str, Callable[[str], Te
     }
 
 
-def _read(group: Mapping[str, np.ndarray]) -> Text:
-    names = ("average", "average_mask", "phrases", "phrase_masks")
-    return Text(*(np.asarray(group[name], np.float32) for name in names))
-
-
 def _one_phrase(text: Text, generator: np.random.Generator) -> Text:
     index = int(generator.integers(len(text.phrases)))
     return replace(text, average=text.phrases[index], average_mask=text.phrase_masks[index])
 
 
-def _shuffled(dataset: Path, category: str, settings: EncodePrompts) -> dict[str, Text]:
+def _shuffled(dataset: Path, category: str, settings: Language) -> dict[str, Text]:
     """The types' words, with the words of every phrase in a random order."""
     phrases = read_json(dataset / "generate_prompts/prompts.json")["phrases"]
-    language, generator = settings.language, np.random.default_rng(0)
-    encoder = load_text_encoder(
-        source="folder" if language.weights.source == "file" else language.weights.source,
-        name=language.encoder,
-        folder=Path(language.weights.file) if language.weights.file else None,
-        phrases=[one for types in phrases.values() for listed in types.values() for one in listed],
-        channels=language.channels,
-        sha256=language.weights.sha256,
-        seed=language.weights.seed,
-    )
+    known = [one for types in phrases.values() for listed in types.values() for one in listed]
+    encoder, generator = open_encoder(settings, known), np.random.default_rng(0)
     texts = {}
     for kind, listed in phrases[category].items():
         mixed = [" ".join(generator.permutation(phrase.split())) for phrase in listed]
-        features, masks = encode_phrases(encoder, mixed, tokens=language.tokens)
-        mean, mean_mask = average_features(features, masks, mode=language.average)
+        features, masks = encode_phrases(encoder, mixed, tokens=settings.tokens)
+        mean, mean_mask = average_features(features, masks, mode=settings.average)
         texts[kind] = Text(mean, mean_mask, features, masks)
     return texts
 
@@ -144,39 +132,37 @@ def measure(
     weights: Path,
     items: Sequence[Item],
     words: Mapping[str, Callable[[str], Text]],
-    options: argparse.Namespace,
-) -> Iterator[dict[str, str | float]]:
-    """A line a kind of words."""
+) -> Iterator[tuple[str, ...]]:
+    """The cells of a line a kind of words; clicks are those that the network was trained with."""
+    trained = read_metadata(weights).extra["settings"]
+    threshold = trained["threshold"]
     with open_network(
         weights,
         images=folder / "make_manifest/images.h5",
         residuals=folder / "compute_residuals/location_aware/real.h5",
         language=folder.parent / "encode_prompts/language.h5",
         category=folder.name,
-        radius_px=options.radius_px,
+        radius_px=trained["radius_px"],
         device=torch.device("cpu"),
     ) as opened:
         asked = words if opened.model.language else {AVERAGE: words[AVERAGE]}
         right: list[list[Answer]] = []
         for name, words_of in asked.items():
             found = [
-                _answer(opened, item, words_of(item.kind), right[index] if right else None, options)
-                for index, item in enumerate(items)
+                _answer(opened, item, words_of(item.kind), answers, threshold)
+                for item, answers in zip(items, right or [None] * len(items), strict=True)
             ]
             right = right or [answers for answers, _ in found]
-            yield {"words": name if opened.model.language else "none"} | _score(
-                items, found, right, options.threshold
-            )
+            shown = name if opened.model.language else "none"
+            yield shown, *_score(items, found, right, threshold)
 
 
 def _answer(
-    opened: Opened, item: Item, text: Text, right: list[Answer] | None, options: argparse.Namespace
+    opened: Opened, item: Item, text: Text, right: list[Answer] | None, threshold: float
 ) -> tuple[list[Answer], list[np.ndarray]]:
     """The robot user's answers, and the probabilities at the clicks of `right`."""
     session = replace(opened, texts={item.kind: text}).session(item.row, [item.kind])
-    answers = simulate_clicks(
-        session.predict, item.truth, count=max(COUNTS), threshold=options.threshold
-    )
+    answers = simulate_clicks(session.predict, item.truth, count=max(COUNTS), threshold=threshold)
     if right is None:
         return answers, [answers[count - 1].probability for count in COUNTS]
     before = [right[count - 2].probability if count > 1 else None for count in COUNTS]
@@ -189,7 +175,8 @@ def _score(
     found: Sequence[tuple[list[Answer], list[np.ndarray]]],
     right: Sequence[list[Answer]],
     threshold: float,
-) -> dict[str, str | float]:
+) -> tuple[str, str, str]:
+    """The cells of the three quantities."""
     overlap = [
         [100 * iou(answers[count - 1].probability > threshold, item.truth) for count in COUNTS]
         for item, (answers, _) in zip(items, found, strict=True)
@@ -201,12 +188,8 @@ def _score(
             losses.append(-np.log(np.where(item.truth, bounded, 1 - bounded)).mean())
             expected = answers[count - 1].probability
             moved.append(np.linalg.norm(probability - expected) / np.linalg.norm(expected))
-    means = np.mean(overlap, axis=0)
-    return {
-        "mIoU@1/3/5": "/".join(f"{mean:.1f}" for mean in means),
-        "cross entropy": float(np.mean(losses)),
-        "moved": float(np.mean(moved)),
-    }
+    means = "/".join(f"{mean:.1f}" for mean in np.mean(overlap, axis=0))
+    return means, f"{np.mean(losses):.3g}", f"{np.mean(moved):.3g}"
 
 
 if __name__ == "__main__":

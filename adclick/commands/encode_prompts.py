@@ -7,8 +7,8 @@ import numpy as np
 
 from adclick.artifacts import ArrayFile, create_array, create_arrays, read_json
 from adclick.commands.entry import parse_job, run
-from adclick.config import EncodePrompts
-from adclick.language.encoder import average_features, load_text_encoder
+from adclick.config import EncodePrompts, Language
+from adclick.language.encoder import TextEncoder, average_features, load_text_encoder
 from adclick.language.kept import Encoded, encode_or_find, keep, write_keys
 from adclick.provenance import digest
 
@@ -29,16 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     everything = [
         phrase for types in phrases.values() for listed in types.values() for phrase in listed
     ]
-    weights = settings.weights
-    encoder = load_text_encoder(
-        source="folder" if weights.source == "file" else weights.source,
-        name=settings.encoder,
-        folder=Path(weights.file) if weights.file else None,
-        phrases=everything,
-        channels=settings.channels,
-        sha256=weights.sha256,
-        seed=weights.seed,
-    )
+    encoder = open_encoder(settings, everything)
     result = job.outputs["language"]
     kept = result.with_name(f"{result.stem}.kept.h5")
     encoded = encode_or_find(encoder, everything, tokens=settings.tokens, kept=kept)
@@ -52,6 +43,20 @@ def main(argv: Sequence[str] | None = None) -> None:
                 group = file.create_group(f"{category}/{name}")
                 _write_type(group, listed, encoded, average=settings.average)
     keep(result, kept)
+
+
+def open_encoder(settings: Language, phrases: Sequence[str]) -> TextEncoder:
+    """The text encoder of the settings; `phrases` are all that a seeded one must know."""
+    weights = settings.weights
+    return load_text_encoder(
+        source="folder" if weights.source == "file" else weights.source,
+        name=settings.encoder,
+        folder=Path(weights.file) if weights.file else None,
+        phrases=phrases,
+        channels=settings.channels,
+        sha256=weights.sha256,
+        seed=weights.seed,
+    )
 
 
 def _write_type(
