@@ -2,7 +2,8 @@
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -82,17 +83,15 @@ def decode_mask(
     InputError when it is not of the image's `shape`. Format and size are checked in the header:
     what is refused for them is not decoded, however many pixels it claims.
     """
-
-    def check(header: Image.Image) -> None:
-        lossy_tiff = "jpeg" in str(header.info.get("compression", ""))
-        if header.format not in LOSSLESS_FORMATS or lossy_tiff:
-            raise InputError(
-                f"{path}: a mask stored as {header.format} has blurred edges; save it again as PNG"
-            )
-        if shape is not None and sorted(shape) != sorted(header.size):  # it may lie on its side
-            raise InputError(_of_another_size(path, header.size, shape))
-
-    picture = open_picture(content, path, check)
+    picture = _header(content, path)
+    lossy_tiff = "jpeg" in str(picture.info.get("compression", ""))
+    if picture.format not in LOSSLESS_FORMATS or lossy_tiff:
+        raise InputError(
+            f"{path}: a mask stored as {picture.format} has blurred edges; save it again as PNG"
+        )
+    if shape is not None and sorted(shape) != sorted(picture.size):  # it may lie on its side
+        raise InputError(_of_another_size(path, picture.size, shape))
+    _decode(picture, path)
     if shape is not None and picture.size != shape[::-1]:
         raise InputError(_of_another_size(path, picture.size, shape))
     return _rgb(picture, path).max(axis=2) > MASK_THRESHOLD
@@ -105,20 +104,29 @@ def _of_another_size(path: Path, size: tuple[int, int], shape: tuple[int, int]) 
     )
 
 
-def open_picture(
-    content: bytes, path: Path, check: Callable[[Image.Image], None] | None = None
-) -> Image.Image:
-    """The picture in a file's content, whole and upright, in whatever mode it was stored; `check`
-    may refuse it by its header.
-    """
-    try:
-        picture = Image.open(BytesIO(content), formats=FORMATS)
-        if check is not None:
-            check(picture)
+def open_picture(content: bytes, path: Path) -> Image.Image:
+    """The picture in a file's content, whole and upright, in whatever mode it was stored."""
+    picture = _header(content, path)
+    _decode(picture, path)
+    return picture
+
+
+def _header(content: bytes, path: Path) -> Image.Image:
+    """The picture with nothing but its header read."""
+    with _damage_told(path):
+        return Image.open(BytesIO(content), formats=FORMATS)
+
+
+def _decode(picture: Image.Image, path: Path) -> None:
+    with _damage_told(path):
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
-    except InputError:
-        raise
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except Image.UnidentifiedImageError:
         raise InputError(
             f"{path}: broken, or not a picture in a known format; replace or remove it"
@@ -126,7 +134,6 @@ def open_picture(
     except _UNDECODABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be decoded ({reason}); replace or remove it") from None
-    return picture
 
 
 def _rgb(picture: Image.Image, path: Path) -> UInt8[np.ndarray, "height width 3"]:
