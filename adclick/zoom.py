@@ -90,6 +90,7 @@ def zoom_in(
     opened: dict[Window, Predict] = {}
 
     def look_twice(clicks: Sequence[Click], previous: np.ndarray | None) -> np.ndarray:
+        """The probability [height width] after clicks; a window that was opened is used again."""
         whole = predict(clicks, previous)
         window = zoom_window(
             whole > threshold, clicks, stride=stride, margin=margin, least_side=least_side

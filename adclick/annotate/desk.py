@@ -484,8 +484,7 @@ class Desk:
 
 def _in_brief(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What the queue shows of a label; its masks and clicks stay on disk."""
-    objects = [{"type": one["type"]} for one in facts.get("objects", [])]
-    return {**facts, "objects": objects} if objects else dict(facts)
+    return {**facts, "objects": [{"type": one["type"]} for one in facts.get("objects", [])]}
 
 
 def _advanced(

@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         target = job.outputs["residuals"]
 
         def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+            """The arrays of images `start` … `stop` - 1, one image after the other."""
             queries = stream_features(
                 backbone, images["images"], range(start, stop), settings.features
             )

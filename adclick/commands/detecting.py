@@ -10,7 +10,6 @@ from jaxtyping import Float32
 from adclick.artifacts import read_csv
 from adclick.commands.opening import open_network
 from adclick.data.pools import defect_types
-from adclick.data.types import NORMAL_TYPE
 from adclick.device import compute_device
 from adclick.sliding import predict_in_windows
 
@@ -46,8 +45,7 @@ def open_detector(
             device=device,
         ) as opened,
     ):
-        kinds = sorted(set(read_csv(manifest)["defect_type"]))
-        types = defect_types(opened.texts, [kind for kind in kinds if kind != NORMAL_TYPE])
+        types = defect_types(opened.texts, sorted(set(read_csv(manifest)["defect_type"])))
         if windows is None:
             yield lambda row: opened.session(row, types).predict([])
             return

@@ -22,6 +22,7 @@ from adclick.artifacts import (
 from adclick.commands.detecting import open_detector
 from adclick.commands.writing import new_folder
 from adclick.data.pools import defect_types, read_texts
+from adclick.data.rows import train_normal_rows
 from adclick.data.samples import Text
 from adclick.data.types import NORMAL_TYPE
 from adclick.detection import finish_map
@@ -361,10 +362,7 @@ def _map_use(source: _Source, detection: Mapping[str, Any]) -> MapUse:
     """How maps are made, and the threshold that `NORMAL_SHARE` of the pixels of the normal training
     images exceed. The residual of each is to the others; the network was trained with all of them.
     """
-    sliding, finishing = detection["sliding"], {**detection}
-    del finishing["sliding"]
-    manifest = source.part("make_manifest/manifest.csv")
-    roles = read_csv(manifest)["role"].tolist()
+    sliding, manifest = detection["sliding"], source.part("make_manifest/manifest.csv")
     with (
         open_arrays(source.residuals) as residuals,
         open_detector(
@@ -379,9 +377,13 @@ def _map_use(source: _Source, detection: Mapping[str, Any]) -> MapUse:
         ) as raw,
     ):
         maps = [
-            finish_map(raw(row), residuals["foreground"][row], **finishing).pixels
-            for row, role in enumerate(roles)
-            if role == "train_normal"
+            finish_map(
+                raw(row),
+                residuals["foreground"][row],
+                smoothing_px=detection["smoothing_px"],
+                foreground_exponent=detection["foreground_exponent"],
+            ).pixels
+            for row in train_normal_rows(manifest)
         ]
     threshold = float(np.quantile(np.stack(maps), 1 - NORMAL_SHARE))
     return MapUse(**detection, threshold=round(threshold, 4))

@@ -37,6 +37,9 @@ export function duration(seconds) {
 /** @param {number} count @param {string} word */
 export const counted = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
+/** @param {any} row */
+const isToDo = (row) => ["todo", "in_work"].includes(row.state) && !row.broken;
+
 export class Queue {
   /** @param {(key: string) => void} choose */
   constructor(choose) {
@@ -202,14 +205,14 @@ export class Queue {
     const place = this.rows.findIndex((row) => row.key === after);
     const following = [...this.rows.slice(place + 1), ...this.rows.slice(0, Math.max(place, 0))];
     const open = (/** @type {any} */ row) =>
-      !tried.has(row.key) && ["todo", "in_work"].includes(row.state) && !row.broken && [null, annotator].includes(row.leased_by);
+      !tried.has(row.key) && isToDo(row) && [null, annotator].includes(row.leased_by);
     return following.find(open)?.key ?? null;
   }
 
   /** Who else holds images that are to be done. @param {string} annotator */
   held(annotator) {
-    const open = this.rows.filter((row) => ["todo", "in_work"].includes(row.state) && row.leased_by !== annotator);
-    return [...new Set(open.map((row) => row.leased_by).filter(Boolean))];
+    const holders = this.rows.filter(isToDo).map((row) => row.leased_by);
+    return [...new Set(holders)].filter((name) => name !== null && name !== annotator);
   }
 
   /**
