@@ -251,19 +251,16 @@ def _click_input(
 
 
 def _optimiser(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
-    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-    fusion = [value for name, value in trained if ".fusion." in name]
-    known = {id(value) for value in fusion}
-    others = [value for _, value in trained if id(value) not in known]
-    matrices = [value for value in others if value.ndim > 1]
-    vectors = [value for value in others if value.ndim <= 1]
-    groups = [
-        {"params": matrices, "peak_rate": plan.learning_rate},
-        {"params": vectors, "peak_rate": plan.learning_rate, "weight_decay": 0.0},
-        {"params": fusion, "peak_rate": plan.fusion_learning_rate},
-    ]
-    filled = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(filled, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            rate = plan.fusion_learning_rate if ".fusion." in name else plan.learning_rate
+            decay = plan.weight_decay if value.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(value)
+    return torch.optim.AdamW(
+        {"params": values, "peak_rate": rate, "weight_decay": decay}
+        for (rate, decay), values in groups.items()
+    )
 
 
 def _averager(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:

@@ -16,7 +16,7 @@ from adclick.commands.simulate_defects import (
     open_textures,
 )
 from adclick.config import ExpandDefects
-from adclick.data.defects import expand_defect
+from adclick.data.defects import drawing_generator, expand_defect
 from adclick.data.rows import train_normal_rows
 from adclick.labels import strengthen
 
@@ -59,8 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                     radius_px=settings.radius_px,
                 )
                 own = pictures[place[image_id]]
+                checksum = str(manifest["sha256"][place[image_id]])
                 for copy in range(copies):
-                    generator = np.random.default_rng([job.seed, index, copy])
+                    generator = drawing_generator(checksum, job.seed, copy)
                     image, drawn, source = own, label, image_id
                     if copy:
                         normal = int(generator.choice(normals))

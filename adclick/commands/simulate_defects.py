@@ -18,7 +18,7 @@ from adclick.artifacts import (
 )
 from adclick.commands.entry import Job, parse_job, run
 from adclick.config import ExpandDefects, SimulateDefects, Simulation
-from adclick.data.defects import simulate_defect
+from adclick.data.defects import drawing_generator, simulate_defect
 from adclick.data.rows import train_normal_rows
 from adclick.data.types import SIMULATED_TYPE
 from adclick.errors import InputError
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for copy in range(settings.per_normal):
                     image, mask = simulate_defect(
                         images["images"][row],
-                        np.random.default_rng([index, copy]),
+                        drawing_generator(str(manifest["sha256"][row]), copy),
                         foreground=inside > 0.5,
                         textures=textures,
                         shares=defect_shares(settings),

@@ -85,6 +85,14 @@ def simulate_defect(
     return _plain_spot(image, generator, foreground, minimum_area_px)
 
 
+def drawing_generator(sha256: str, *numbers: int) -> np.random.Generator:
+    """What defects are drawn from on a picture: a function of its file (the checksum, in hex) and
+    of `numbers` alone, so that pictures of other categories do not get the same defects, and
+    neither their order nor a new picture changes what the others get.
+    """
+    return np.random.default_rng([*numbers, int(sha256[:16], 16)])
+
+
 def expand_defect(
     image: Image,
     label: Plane,

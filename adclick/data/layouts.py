@@ -25,6 +25,7 @@ KSDD2_STRAYS = frozenset(
     {"10301 (copy)", "10301_GT (copy)"}
 )  # doubles inside the published archive
 NAMED_PROBLEMS = 20
+UNLABELLED_GO = "defects that are still to be labelled belong to the split train"
 LABELS = {"normal": True, "normal_test": True, "good": True, "abnormal": False}
 Array = TypeVar("Array")
 
@@ -35,7 +36,7 @@ class Row:
 
     `image_id` is `<split>/<defect type or good>/<stem>`. Paths are relative to the data set's root
     (absolute only when a sample sheet says so). `mask_path` is None for normal pictures, and for
-    defective ones when masks were not required.
+    defects of the training split that nobody has labelled.
     """
 
     image_id: str
@@ -71,12 +72,11 @@ class _Group(NamedTuple):
 # --- readers ------------------------------------------------------------------------------------
 
 
-def read_mvtec(root: Path, category: str, *, masks_required: bool = True) -> list[Row]:
+def read_mvtec(root: Path, category: str) -> list[Row]:
     """Rows of MVTec AD's layout: `<category>/{train/good, test/<type>, ground_truth/<type>}`.
 
-    Defects may also lie in `train/<type>`. A mask is `<stem>_mask.<suffix>` or `<stem>.<suffix>`.
-    Files that start with a dot are ignored. With `masks_required` false (pictures that nobody has
-    labelled yet) a defective row may come without a mask.
+    Defects may also lie in `train/<type>`, where those that nobody has labelled yet have no mask.
+    A mask is `<stem>_mask.<suffix>` or `<stem>.<suffix>`. Files that start with a dot are ignored.
     Raises one InputError that lists every problem of the category.
     """
     folder = root / category
@@ -97,7 +97,7 @@ def read_mvtec(root: Path, category: str, *, masks_required: bool = True) -> lis
         if kind not in known
         for mask in pictures(kind)
     ]
-    rows, problems = _read_groups(root, groups, masks_required=masks_required)
+    rows, problems = _read_groups(root, groups)
     if not any(row.split == "train" and row.is_normal for row in rows):
         problems.append(f"{_name(folder / 'train' / GOOD, root)} has no image")
     return _checked(root, category, rows, problems + orphans)
@@ -113,13 +113,13 @@ def read_folder(
     mask_dir: str | Sequence[str] = (),
     abnormal_train_dir: str | Sequence[str] = (),
     extensions: Sequence[str] = IMAGE_SUFFIXES,
-    masks_required: bool = True,
 ) -> list[Row]:
     """Rows of folders under `root`, named by anomalib's `Folder` keys.
 
     Each abnormal folder is one defect type, called by the folder's own name. `mask_dir` holds one
     folder for each of `abnormal_train_dir` and then of `abnormal_dir`, or one for all of them.
-    `abnormal_train_dir` is ours: real defects to train on. Masks pair as in `read_mvtec`.
+    `abnormal_train_dir` is ours: real defects to train on. Masks pair as in `read_mvtec`, and are
+    needed for `abnormal_dir` alone.
     `category` is only for messages.
     """
     _require_folder(root, "set the data set's root to the folder of your pictures")
@@ -136,9 +136,7 @@ def read_folder(
             for (split, name), mask in zip(defects, masks, strict=True)
         ),
     ]
-    rows, problems = _read_groups(
-        root, groups, masks_required=masks_required, suffixes=_sequence(extensions)
-    )
+    rows, problems = _read_groups(root, groups, suffixes=_sequence(extensions))
     return _checked(root, category, rows, problems)
 
 
@@ -198,13 +196,13 @@ def read_magnetic_tile(
     return _checked(root, category, rows, problems)
 
 
-def read_csv(root: Path, category: str, *, masks_required: bool = True) -> list[Row]:
+def read_csv(root: Path, category: str) -> list[Row]:
     """Rows of a sample sheet `<root>/<category>.csv` with anomalib's column names.
 
     `image_path` (relative to `root`, or absolute); `label` (`normal`, `normal_test`, `abnormal`)
     or `label_index` (0, 1); `split` (`train`, `test`; when empty, `normal` is for training and all
     else for testing); `mask_path`; and ours, `defect_type` (default `defect`). Unlike anomalib's,
-    the training split may hold defects. Other columns are ignored.
+    the training split may hold defects, also without a mask. Other columns are ignored.
     """
     sheet = root / f"{category}.csv"
     _require_folder(root, f"make a sample sheet {category}.csv there, with a column image_path")
@@ -216,8 +214,10 @@ def read_csv(root: Path, category: str, *, masks_required: bool = True) -> list[
         except InputError as error:
             problems.append(f"{sheet.name} line {number}: {error}")
             continue
-        if row.mask_path is None and not row.is_normal and masks_required:
-            problems.append(f"{sheet.name} line {number}: {row.path} has no mask_path")
+        if row.mask_path is None and not row.is_normal and row.split == "test":
+            problems.append(
+                f"{sheet.name} line {number}: {row.path} has no mask_path; {UNLABELLED_GO}"
+            )
         rows.append(row)
     return _checked(root, category, _distinct(rows), problems)
 
@@ -301,7 +301,6 @@ def _read_groups(
     root: Path,
     groups: Sequence[_Group],
     *,
-    masks_required: bool,
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
 ) -> tuple[list[Row], list[str]]:
     rows: list[Row] = []
@@ -318,9 +317,7 @@ def _read_groups(
         stems = folders[group.mask_folder]
         for image in pictures(group.folder, suffixes):
             masks = stems.get(f"{image.stem}_mask", []) + stems.get(image.stem, [])
-            problems += _mask_problems(
-                _name(image, root), group, masks, masks_required=masks_required
-            )
+            problems += _mask_problems(_name(image, root), group, masks)
             for mask in masks:
                 owners[mask].append(_name(image, root))
             rows.append(_row(root, group, image, masks[0] if masks else None))
@@ -349,11 +346,9 @@ def _by_stem(folder: Path | None) -> dict[str, list[Path]]:
     return stems
 
 
-def _mask_problems(
-    image: str, group: _Group, masks: Sequence[Path], *, masks_required: bool
-) -> list[str]:
-    if group.defect_type != GOOD and not masks and masks_required:
-        return [f"{image} has no mask"]
+def _mask_problems(image: str, group: _Group, masks: Sequence[Path]) -> list[str]:
+    if group.defect_type != GOOD and not masks and group.split == "test":
+        return [f"{image} has no mask; {UNLABELLED_GO}"]
     if len(masks) > 1:
         return [f"{image} has {len(masks)} masks ({', '.join(mask.name for mask in masks)})"]
     return []

@@ -52,7 +52,7 @@ def _resample(dim: int, stride: int) -> tuple[list[nn.Module], int]:
     """The layers from stride 8 to `stride`, and how many channels they end with."""
     if stride == 4:
         up = nn.ConvTranspose2d(dim, dim // 2, 2, stride=2)
-        return [up, nn.GroupNorm(1, dim // 2), nn.GELU()], dim // 2
+        return [up, nn.GroupNorm(1, dim // 2)], dim // 2
     if stride == TOKEN_STRIDE:
         return [], dim
     last = [nn.Conv2d(dim, 2 * dim, 2, stride=2), nn.GroupNorm(1, 2 * dim)]
