@@ -184,6 +184,24 @@ def _pretrained(
     return f"{folder}/seed{seed}/weights.safetensors"
 
 
+def detector_weights(config: Config, place: str, name: str, seed: int | str) -> str:
+    """The weights of an ADClick-Seg variant."""
+    folder = category_folder(config, place)
+    return f"{folder}/train_adclick_seg/{name}/seed{seed}/weights.safetensors"
+
+
+def click_models(config: Config) -> list[str]:
+    """The weights of all ADClick variants of the run."""
+    found = itertools.product(places(config), config.run_adclick, config.seeds)
+    return [adclick_weights(config, place, name, seed) for place, name, seed in found]
+
+
+def detectors(config: Config) -> list[str]:
+    """The weights of all ADClick-Seg variants of the run."""
+    found = itertools.product(places(config), config.run_adclick_seg, config.seeds)
+    return [detector_weights(config, place, name, seed) for place, name, seed in found]
+
+
 def training_inputs(
     config: Config, sources: Iterable[str], *, matching: str, masks: bool
 ) -> dict[str, list[str]]:
@@ -268,9 +286,8 @@ def detection_inputs(config: Config, place: str, method: str, seed: int | str) -
     residuals = residuals_file(config, place, map_matching(config, method), REAL)
     if method in config.run_map_peers:
         return {"residuals": residuals}
-    name = trained_variant(config, method)
-    folder = f"{category_folder(config, place)}/train_adclick_seg/{name}/seed{seed}"
-    return {"residuals": residuals, **_network(config, place, f"{folder}/weights.safetensors")}
+    weights = detector_weights(config, place, trained_variant(config, method), seed)
+    return {"residuals": residuals, **_network(config, place, weights)}
 
 
 def _network(config: Config, place: str, weights: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from adclick.interactive import Session
 from adclick.models.click_stem import DISK_CHANNELS
 
-Window = tuple[int, int]  # first and last-but-one place along an axis of the grid
+Window = tuple[int, int]  # the first place along an axis of the grid, and one past the last
 
 
 def window_starts(length: int, *, window: int, step: int) -> list[int]:
@@ -21,6 +21,18 @@ def window_starts(length: int, *, window: int, step: int) -> list[int]:
     if not 1 <= window <= length or step < 1:
         raise ValueError(f"window {window}, step {step}: not within an axis of {length}")
     return sorted({*range(0, length - window + 1, step), length - window})
+
+
+def zero_click_map(
+    session: Session, *, windows: tuple[float, float] | None, stride: int
+) -> Float[np.ndarray, "height width"]:
+    """The probability of a defect at every pixel without clicks: of the whole image (None), or from
+    windows of a side and a step, as `predict_in_windows` has them.
+    """
+    if windows is None:
+        return session.predict([])
+    window, step = windows
+    return predict_in_windows(session, window=window, step=step, stride=stride)
 
 
 @torch.no_grad()

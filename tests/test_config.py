@@ -19,6 +19,7 @@ OVERLAYS = {
     "paper": [],
     "demo": ["config/demo.yaml"],
     "small": ["config/small.yaml"],
+    "own": ["config/small.yaml", "config/own.yaml"],
     "micro": ["config/demo.yaml", "tests/config/micro.yaml"],
 }
 
@@ -45,7 +46,8 @@ def read(*names: str) -> dict[str, Any]:
 def test_every_configuration_is_valid(run: str) -> None:
     config = load_config(read(*OVERLAYS[run]))
     assert config.run == run
-    assert plan.tables(config)
+    assert plan.click_models(config)
+    assert plan.detectors(config)
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ def test_the_papers_scale_has_no_departure_and_every_other_run_says_its_own(run:
     settings = read_published(ROOT / "config/published/settings.csv")
     found = scale_departures(plan.scale_facts(made), settings)
     assert bool(found) == (run != "paper")
-    assert any("untrained" in text for text in found) == (run in ("demo", "small", "micro"))
+    assert any("untrained" in text for text in found) == (run != "paper")
     sizes = [text for text in found if text.startswith("image size")]
     expected = f"image size {made.size_px} x {made.size_px} px (paper: 512 x 512 px)"
     assert sizes == ([] if run == "paper" else [expected])

@@ -415,7 +415,7 @@ class Desk:
                 raise InputError(f"{self.model.facts.title}: a click model finds nothing by itself")
             height, width = opened.state.shape
             stretched = cv2.resize(answer, (width, height), interpolation=cv2.INTER_LINEAR)
-            mask = stretched > self.model.facts.threshold
+            mask = stretched > self.model.facts.start_threshold
         return StartAction(kind="start", source="png", png=png64(mask.astype(np.uint8) * 255))
 
     def _check_revision(self, key: str, opened: _Open, revision: int) -> None:

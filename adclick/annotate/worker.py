@@ -40,6 +40,7 @@ class ModelFacts:
     size_px: int
     threshold: float
     identity: str
+    start_threshold: float  # of what a detector finds by itself; a click model finds nothing
 
 
 # --- in the process -----------------------------------------------------------------------------
@@ -58,14 +59,16 @@ class Server:
     def facts(self) -> ModelFacts:
         """What the model is."""
         described = self.model.description
+        threshold, detection = described.clicks.threshold, described.detection
         return ModelFacts(
             described.title,
             described.kind,
             self.model.device,
             described.types,
             described.size_px,
-            described.clicks.threshold,
+            threshold,
             described.identity,
+            threshold if detection is None else detection.threshold,
         )
 
     def encode(self, path: Path) -> Any:

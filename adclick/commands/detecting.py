@@ -11,7 +11,7 @@ from adclick.artifacts import read_csv
 from adclick.commands.opening import open_network
 from adclick.data.pools import defect_types
 from adclick.device import compute_device
-from adclick.sliding import predict_in_windows
+from adclick.sliding import zero_click_map
 
 RawMap = Callable[[int], Float32[np.ndarray, "size size"]]
 
@@ -46,10 +46,4 @@ def open_detector(
         ) as opened,
     ):
         types = defect_types(opened.texts, sorted(set(read_csv(manifest)["defect_type"])))
-        if windows is None:
-            yield lambda row: opened.session(row, types).predict([])
-            return
-        window, step = windows
-        yield lambda row: predict_in_windows(
-            opened.session(row, types), window=window, step=step, stride=stride
-        )
+        yield lambda row: zero_click_map(opened.session(row, types), windows=windows, stride=stride)

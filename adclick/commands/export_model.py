@@ -1,7 +1,7 @@
 """A finished run's network and what it needs of its category, collected as one model folder."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -376,17 +376,30 @@ def _map_use(source: _Source, detection: Mapping[str, Any]) -> MapUse:
             stride=source.settings["features"]["stride"],
         ) as raw,
     ):
-        maps = [
+        rows = train_normal_rows(manifest)
+        maps = (
             finish_map(
                 raw(row),
                 residuals["foreground"][row],
                 smoothing_px=detection["smoothing_px"],
                 foreground_exponent=detection["foreground_exponent"],
             ).pixels
-            for row in train_normal_rows(manifest)
-        ]
-    threshold = float(np.quantile(np.stack(maps), 1 - NORMAL_SHARE))
-    return MapUse(**detection, threshold=round(threshold, 4))
+            for row in rows
+        )
+        threshold = exceeded_by(NORMAL_SHARE, maps, count=len(rows))
+    return MapUse(**detection, threshold=float(f"{threshold:.4g}"))
+
+
+def exceeded_by(share: float, maps: Iterable[np.ndarray], *, count: int) -> float:
+    """The value that a share of all pixels of `count` maps of one size exceed at most; no more than
+    those pixels and one map are kept in memory.
+    """
+    highest = np.empty(0, np.float32)
+    for one in maps:
+        kept = int(share * count * one.size) + 1
+        highest = np.append(highest, one)
+        highest = highest if highest.size <= kept else np.partition(highest, -kept)[-kept:]
+    return float(highest.min())
 
 
 def _describe(

@@ -171,7 +171,7 @@ def _category_files(job: TrainJob) -> list[CategoryFiles]:
     names = [place.split("/")[-1] for place in job.settings.sources]
     lists = job.lists
     if any(len(lists[name]) != len(names) for name in LISTS[:-1]):
-        raise InputError(f"--sources: {len(names)} categories, but not as many files of every kind")
+        raise InputError(f"settings: {len(names)} sources, but not as many files of every kind")
 
     def column(name: str) -> list[Any]:
         return [*lists[name], *[None] * (len(names) - len(lists[name]))]

@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     rows = spread(rows, job.settings.labelled_images or len(rows), job.inputs["manifest"])
     truths = read_masks(job.inputs["masks"])
+    _require_truths(job, rows, truths)
     most = job.settings.label_clicks
     shape = next(iter(truths.values())).shape
     specs = {"probabilities": ArraySpec(shape, "float16"), "clicks": ArraySpec((most, 3), "int32")}
@@ -56,6 +57,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             file["clicks"][index] = np.array(
                 clicks + [(-1, -1, -1)] * (most - len(clicks)), np.int32
             )
+
+
+def _require_truths(
+    job: Job[LabelDefects], rows: Sequence[tuple[int, str, str]], truths: dict[str, np.ndarray]
+) -> None:
+    unlabelled = [image_id for _, image_id, _ in rows if image_id not in truths]
+    if unlabelled:
+        raise InputError(
+            f"{job.inputs['manifest']}: {len(unlabelled)} training defects have no mask, first"
+            f" {unlabelled[0]}: supervision {job.settings.supervision} needs it; label them with"
+            " `adclick annotate` and train a variant with supervision human"
+        )
 
 
 def spread(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from adclick.artifacts import (
     ArraySpec,
@@ -16,7 +17,7 @@ from adclick.artifacts import (
 )
 from adclick.commands.entry import Job, parse_job, run
 from adclick.config import MakeManifest
-from adclick.data.layouts import READERS, Row, read_magnetic_tile
+from adclick.data.layouts import GOOD, READERS, Row, read_magnetic_tile
 from adclick.data.manifest import (
     LoadedRow,
     build_manifest,
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             [entry.row for entry in entries], settings.training_defects
         )
     manifest = build_manifest(entries, training_defects=defects, training_normals=normals)
-    _check_roles(manifest["role"].tolist(), root, settings.category)
+    _check_roles(manifest, root, settings.category)
     stamp = {
         **job.stamp,
         "inputs": {**job.stamp["inputs"], "data": digest(manifest.to_csv(index=False))},
@@ -94,8 +95,18 @@ def _read_rows(settings: MakeManifest, root: Path, normals: Collection[str] | No
     return READERS[settings.layout](root, settings.category)
 
 
-def _check_roles(roles: Sequence[str], root: Path, category: str) -> None:
-    missing = [name for name in ("train_normal", "test_defect") if name not in roles]
+def _check_roles(manifest: pd.DataFrame, root: Path, category: str) -> None:
+    """InputError without a normal training image, or without any defect to score or to label."""
+    defective = manifest["defect_type"] != GOOD
+    useful = manifest["role"].eq("test_defect") | (defective & manifest["mask_path"].eq(""))
+    missing = [
+        role
+        for role, there in (
+            ("train_normal", manifest["role"].eq("train_normal")),
+            ("test_defect", useful),
+        )
+        if not there.any()
+    ]
     if missing:
         raise InputError(
             f"{root}: category {category} has no image with role {' or '.join(missing)};"

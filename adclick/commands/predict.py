@@ -71,7 +71,7 @@ def predict(
             print(f"{name}: score {found[-1].score:.3f}", flush=True)
     write_text(output / SCORES, _table(found))
     above = sum(row.area_px > 0 for row in found)
-    print(f"{output}: {len(found)} images, {above} with pixels above {level:g}; {SCORES}, {MAPS}/")
+    print(f"{output}: {len(found)} images, {above} with any pixel above {level:g}")
     if broken:
         print(f"error: {len(broken)} skipped: {'; '.join(broken)}", file=sys.stderr)
         raise SystemExit(FAILED)

@@ -32,7 +32,7 @@ from adclick.models.loading import load_model
 from adclick.network_input import ResidualForm
 from adclick.provenance import digest, file_sha256
 from adclick.retrieval import assign_words, block_histograms, histogram_distances, nearest_images
-from adclick.sliding import predict_in_windows
+from adclick.sliding import zero_click_map
 
 FORMAT = 2
 DESCRIPTION, WEIGHTS, BANK = "model.json", "weights.safetensors", "bank.h5"
@@ -407,15 +407,10 @@ def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]
     use, words = model.description.detection, model.words
     assert use is not None
     texts, masks = _any_words(None) if words is None else (words.texts, words.masks)
-    opened, sliding = _open(model, seen, texts, masks), use.sliding
+    windows = None if use.sliding is None else (use.sliding.window, use.sliding.step)
     stride = model.description.backbone.stride
-    raw = (
-        opened.predict([])
-        if sliding is None
-        else predict_in_windows(opened, window=sliding.window, step=sliding.step, stride=stride)
-    )
     finished = finish_map(
-        raw,
+        zero_click_map(_open(model, seen, texts, masks), windows=windows, stride=stride),
         seen.foreground,
         smoothing_px=use.smoothing_px,
         foreground_exponent=use.foreground_exponent,

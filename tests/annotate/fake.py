@@ -15,7 +15,7 @@ from adclick.data.images import read_image, resize_image
 from adclick.errors import InputError
 
 SIZE = 32
-FACTS = ModelFacts("a fake", "adclick_seg", "cpu", ("crack", "stain"), SIZE, 0.49, "f4ke")
+FACTS = ModelFacts("a fake", "adclick_seg", "cpu", ("crack", "stain"), SIZE, 0.49, "f4ke", 0.49)
 
 
 class FakeEncodings:

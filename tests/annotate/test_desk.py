@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -218,8 +219,12 @@ def test_existing_masks_are_a_start_that_survives_their_change(desk, images, tmp
 
 
 def test_a_detectors_own_answer_is_a_start(desk) -> None:
+    found = cv2.resize(desk.model.encodings.get("zz").probability, SHAPE[::-1])
+    level = float(np.quantile(found, 0.75))
+    desk.model.facts = replace(FACTS, start_threshold=level)
     session = act(desk, StartAction(kind="start", source="zero_click"), key="zz")
-    assert 0 < session["objects"][0]["area"] < SHAPE[0] * SHAPE[1]
+    assert session["objects"][0]["area"] == (found > level).sum()
+    assert (found > level).sum() != (found > FACTS.threshold).sum()
 
 
 def test_what_another_model_labelled_stands_as_its_masks(desk, images, tmp_path) -> None:

@@ -105,7 +105,7 @@ class ToyServer:
         self.encodings: OrderedDict[str, ToyEncoding] = OrderedDict()
 
     def facts(self) -> ModelFacts:
-        return ModelFacts("Toy model", "adclick_seg", "cpu", TYPES, SIZE_PX, 0.5, "toy")
+        return ModelFacts("Toy model", "adclick_seg", "cpu", TYPES, SIZE_PX, 0.5, "toy", 0.5)
 
     def encode(self, path: Path) -> ToyEncoding:
         with Image.open(path) as opened:

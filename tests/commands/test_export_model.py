@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from adclick.artifacts import image_ids, open_arrays, read_csv
 from adclick.clicks import Click
-from adclick.commands.export_model import export_model, is_current, trained_variants
+from adclick.commands.export_model import exceeded_by, export_model, is_current, trained_variants
 from adclick.commands.opening import open_network
 from adclick.device import compute_device
 from adclick.errors import InputError
@@ -121,6 +121,14 @@ def test_maps_of_sliding_windows_too(run: Path, tmp_path: Path) -> None:
             found = encode(model, picture).probability
             np.testing.assert_allclose(found, slid[name], atol=1e-3)
             assert np.abs(slid[name] - whole[name]).max() > 2e-3
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_a_threshold_is_exceeded_by_the_share_of_pixels(scale: float) -> None:
+    maps = (np.random.default_rng(0).permutation(4000) * scale).astype(np.float32)
+    threshold = exceeded_by(0.01, iter(maps.reshape(4, 25, 40)), count=4)
+    assert (maps > threshold).sum() == 40
+    assert exceeded_by(1.0, iter(maps.reshape(4, 25, 40)), count=4) == maps.min()
 
 
 @pytest.mark.parametrize("variant", ["weak", "weak_sliding"])

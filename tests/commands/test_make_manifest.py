@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from adclick.artifacts import image_ids, open_arrays, read_csv
-from adclick.commands import make_manifest
+from adclick.commands import label_defects, make_manifest
 from adclick.data.images import write_png
+from adclick.errors import InputError
 from adclick.plan import settings_json
 from tests.commands.chain import PLACE, micro_config
 
@@ -124,3 +125,40 @@ def test_empty_masks_are_what_the_data_set_says(tmp_path: Path, empty: str, norm
         tmp_path / "sheet", tmp_path / "out", layout="csv", category="part", empty_masks=empty
     )
     assert roles["train_normal"] + roles["test_normal"] == normals
+
+
+def unlabelled(root: Path) -> None:
+    for name in ("good/0", "good/1", "dent/0", "dent/1"):
+        write_png(root / f"part/train/{name}.png", picture())
+
+
+def test_defects_that_nobody_has_labelled_are_for_training(tmp_path: Path) -> None:
+    unlabelled(tmp_path / "own")
+    out = tmp_path / "out"
+    roles = run(tmp_path / "own", out, layout="mvtec", category="part")
+    assert roles == {"train_normal": 2, "train_defect": 1, "spare_defect": 1}
+    with open_arrays(out / "masks.h5") as masks:
+        assert image_ids(masks) == []
+
+
+def test_simulated_clicks_do_not_label_what_has_no_mask(tmp_path: Path) -> None:
+    unlabelled(tmp_path / "own")
+    out = tmp_path / "out"
+    run(tmp_path / "own", out, layout="mvtec", category="part")
+    place = {**PLACE, "labels": "full", "seed": "0"}
+    argv = ["--settings", settings_json(micro_config(), "label_defects", **place)]
+    for name, file in (
+        ("manifest", "manifest.csv"),
+        ("images", "images.h5"),
+        ("masks", "masks.h5"),
+    ):
+        argv += [f"--{name}", str(out / file)]
+    with pytest.raises(InputError, match=r"train/dent/0: supervision full .*adclick annotate"):
+        label_defects.main([*argv, "--labels", str(out / "labels.h5")])
+    assert not (out / "labels.h5").exists()
+
+
+def test_normal_images_alone_are_nothing_to_work_on(tmp_path: Path) -> None:
+    write_png(tmp_path / "own/part/train/good/0.png", picture())
+    with pytest.raises(InputError, match="no image with role test_defect"):
+        run(tmp_path / "own", tmp_path / "out", layout="mvtec", category="part", training_defects=0)

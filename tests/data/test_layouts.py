@@ -87,11 +87,7 @@ def test_a_missing_mask_shifts_no_other(tmp_path: Path) -> None:
     message = complaint(read_mvtec, tmp_path, "bolt")
     assert "bolt/test/bent/000.png has no mask" in message
     assert "001" not in message
-    rows = read_mvtec(tmp_path, "bolt", masks_required=False)
-    assert [row.mask_path for row in rows[:2]] == [
-        None,
-        Path("bolt/ground_truth/bent/001_mask.png"),
-    ]
+    assert "still to be labelled belong to the split train" in message
 
 
 def test_masks_may_lack_the_ending_and_pair_whatever_sorts_first(tmp_path: Path) -> None:
@@ -117,6 +113,22 @@ def test_defects_of_the_training_split_are_read(tmp_path: Path) -> None:
     row = next(row for row in read_mvtec(tmp_path, "bolt") if row.image_id == "train/bent/900")
     assert (row.split, row.defect_type) == ("train", "bent")
     assert row.mask_path == Path("bolt/ground_truth/bent/900_mask.png")
+
+
+def test_defects_of_the_training_split_may_be_unlabelled(tmp_path: Path) -> None:
+    folder = draw_mvtec(tmp_path)
+    draw(folder / "train/bent/900.png", folder / "train/bent/901.png")
+    draw_mask(folder / "ground_truth/bent/901_mask.png")
+    masks = {row.image_id: row.mask_path for row in read_mvtec(tmp_path, "bolt")}
+    assert masks["train/bent/900"] is None
+    assert masks["train/bent/901"] == Path("bolt/ground_truth/bent/901_mask.png")
+    (tmp_path / "nut.csv").write_text(
+        "image_path,label,split\na/1.png,normal,\na/2.png,abnormal,train\n"
+    )
+    rows = read_csv(tmp_path, "nut")
+    assert [(row.image_id, row.mask_path) for row in rows if not row.is_normal] == [
+        ("train/defect/2", None)
+    ]
 
 
 def test_dotfiles_other_files_and_masks_of_good_are_ignored(tmp_path: Path) -> None:

@@ -165,3 +165,8 @@ rule collect_labels:
     shell:
         "python -m adclick.commands.collect_labels --settings {params.settings:q}"
         " --folder {params.folder:q} --manifest {input.manifest:q} --labels {output.labels:q} > {log:q} 2>&1"
+
+
+rule click_models:
+    input:
+        plan.click_models(CONFIG),

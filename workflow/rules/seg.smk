@@ -116,3 +116,8 @@ rule evaluate_maps:
         "python -m adclick.commands.evaluate_maps --settings {params.settings:q}"
         " --seed {wildcards.seed} --manifest {input.manifest:q} --masks {input.masks:q}"
         " --maps {input.maps:q} --metrics {output.metrics:q} --curves {output.curves:q} > {log:q} 2>&1"
+
+
+rule detectors:
+    input:
+        plan.detectors(CONFIG),

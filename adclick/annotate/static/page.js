@@ -486,6 +486,7 @@ async function goOn(key, proposed) {
   session = null;
   await openImage(key);
   const held = queue.held(me());
+  if (queue.next(key, me())) return tell("Saved. The images that are left to do could not be opened.");
   const rest = held.length ? `the rest is with ${held.join(", ")}` : "all are finished";
   tell(`Saved. No other image is left to do: ${rest}.`);
 }
