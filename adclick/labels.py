@@ -36,7 +36,7 @@ def abandon(
     """Training labels: 1 above 0.5 + delta, 0 below 0.5 - delta, and -1 for the uncertain pixels.
 
     -1 is ignored in training. The bounds themselves are ignored too: they are rounded to the map's
-    own precision before comparing, so that a stored 0.6 is not above 0.5 + 0.1. Training draws
+    own precision before comparing, so that a float32 0.6 is not above 0.5 + 0.1. Training draws
     `delta` anew from [0, 0.1] at each step. Raises ValueError for a NaN, or `delta` outside [0,
     0.5].
 

@@ -27,10 +27,11 @@ from adclick.config import EncodePrompts, Language
 from adclick.data.pools import defect_types, read_texts
 from adclick.data.samples import Text
 from adclick.data.types import NORMAL_TYPE
+from adclick.errors import InputError
 from adclick.language.encoder import average_features, encode_phrases
 from adclick.metrics import iou
 from adclick.models.checkpoints import read_metadata
-from adclick.robot import Answer, simulate_clicks
+from adclick.robot import Answer, click_generator, simulate_clicks
 
 COUNTS = (1, 3, 5)
 EPSILON = 1e-6
@@ -41,9 +42,10 @@ COLUMNS = ("method", "seed", "words", "mIoU@1/3/5", "cross entropy", "moved")
 
 @dataclass(frozen=True)
 class Item:
-    """A real defect: its row in the manifest, its type, its true mask [height width]."""
+    """A real defect: its row in the manifest, id and type, and its true mask [height width]."""
 
     row: int
+    image_id: str
     kind: str
     truth: np.ndarray
 
@@ -82,34 +84,35 @@ def read_items(folder: Path, per_type: int | None) -> list[Item]:
     manifest = folder / "make_manifest/manifest.csv"
     truths = read_masks(folder / "make_manifest/masks.h5")
     rows = [row for row in defect_rows(manifest, roles=DEFECT_ROLES) if row[1] in truths]
-    items = [Item(row, kind, truths[image_id]) for row, image_id, kind in rows]
+    items = [Item(*row, truths[row[1]]) for row in rows]
     kinds = sorted({item.kind for item in items})
     return [one for kind in kinds for one in [i for i in items if i.kind == kind][:per_type]]
 
 
-def kinds_of_words(dataset: Path, category: str) -> dict[str, Callable[[str], Text]]:
-    """By name: what words are given for a defect type."""
+def kinds_of_words(dataset: Path, category: str) -> dict[str, Callable[[Item], Text]]:
+    """By name: what words are given for a defect."""
     language = dataset / "encode_prompts/language.h5"
     texts = read_texts(language, category)
     stamp = read_stamp(language)
-    assert stamp is not None
+    if stamp is None:
+        raise InputError(f"{language}: without its stamp; run encode_prompts again")
     settings = EncodePrompts.model_validate(stamp["settings"])
     shuffled = _shuffled(dataset, category, settings.language)
     kinds = read_csv(dataset / category / "make_manifest/manifest.csv")["defect_type"]
     real = defect_types(texts, sorted(set(kinds)))
     other = dict(zip(real, [*real[1:], *real[:1]], strict=True))
-    generator = np.random.default_rng(0)
     return {
-        AVERAGE: lambda kind: texts[kind],
-        "one random phrase": lambda kind: _one_phrase(texts[kind], generator),
-        "another type": lambda kind: texts[other[kind]],
-        "normal image": lambda kind: texts[NORMAL_TYPE],
-        "shuffled words": lambda kind: shuffled[kind],
+        AVERAGE: lambda item: texts[item.kind],
+        "one random phrase": lambda item: _one_phrase(texts[item.kind], item.image_id),
+        "another type": lambda item: texts[other[item.kind]],
+        "normal image": lambda item: texts[NORMAL_TYPE],
+        "shuffled words": lambda item: shuffled[item.kind],
     }
 
 
-def _one_phrase(text: Text, generator: np.random.Generator) -> Text:
-    index = int(generator.integers(len(text.phrases)))
+def _one_phrase(text: Text, image_id: str) -> Text:
+    """A phrase that depends on the image alone, not on which methods are asked."""
+    index = int(click_generator(image_id, 0).integers(len(text.phrases)))
     return replace(text, average=text.phrases[index], average_mask=text.phrase_masks[index])
 
 
@@ -131,7 +134,7 @@ def measure(
     folder: Path,
     weights: Path,
     items: Sequence[Item],
-    words: Mapping[str, Callable[[str], Text]],
+    words: Mapping[str, Callable[[Item], Text]],
 ) -> Iterator[tuple[str, ...]]:
     """The cells of a line a kind of words; clicks are those that the network was trained with."""
     trained = read_metadata(weights).extra["settings"]
@@ -149,7 +152,7 @@ def measure(
         right: list[list[Answer]] = []
         for name, words_of in asked.items():
             found = [
-                _answer(opened, item, words_of(item.kind), answers, threshold)
+                _answer(opened, item, words_of(item), answers, threshold)
                 for item, answers in zip(items, right or [None] * len(items), strict=True)
             ]
             right = right or [answers for answers, _ in found]

@@ -465,3 +465,23 @@ def test_a_second_look_is_one_more_row_with_the_same_network() -> None:
     assert settings["zoom"] == {"margin": 1.4, "least_side": 0.4}
     wildcards["method"] = "finetuned_lang"
     assert json.loads(plan.settings_json(made, "simulate_clicks", **wildcards))["zoom"] is None
+
+
+def test_a_product_with_photographs_alone_needs_no_other_category_and_no_mask() -> None:
+    own = load_config(read(*OVERLAYS["own"]))
+    folder = "results/own/own/bracket"
+    assert plan.click_models(own) == [f"{folder}/train_adclick/scratch/seed0/weights.safetensors"]
+    assert plan.detectors(own) == [f"{folder}/train_adclick_seg/human/seed0/weights.safetensors"]
+    plan.check(own)
+    for inputs in (
+        plan.finetuning_inputs(own, "own/bracket", "scratch", 0),
+        plan.detector_inputs(own, "own/bracket", "human", 0),
+    ):
+        assert {"initial", "masks"}.isdisjoint(inputs)
+
+
+def test_a_run_trains_every_variant_of_every_category_with_every_seed() -> None:
+    two = config(seeds=[0, 1])
+    count = 2 * len(plan.places(two))
+    assert len(set(plan.detectors(two))) == count * len(two.run_adclick_seg)
+    assert len(plan.click_models(two)) == count * len(two.run_adclick)

@@ -104,6 +104,8 @@ class Desk:
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._building: dict[str, threading.Lock] = {}
         self._saved = {key: self._read(key) for key in self.pictures}
+        for key in self.pictures:
+            self._lease_again(key)
 
     # --- what is asked ---------------------------------------------------------------------------
 
@@ -432,15 +434,21 @@ class Desk:
         return str(self._saved[key].get("state", "todo"))
 
     def _read(self, key: str) -> dict[str, Any]:
-        """What is known of an image; who was at work on it a moment ago holds it still."""
+        """What is known of an image."""
         saved = _in_brief(read_label(self.labels, key) or {})
+        return {**saved, "state": "in_work"} if self._last_action(key) else saved
+
+    def _lease_again(self, key: str) -> None:
+        """Who was at work on an image a moment ago, before this server, holds it still."""
+        last = self._last_action(key)
+        if last:
+            ago = max(0.0, time.time() - last.get("time", 0.0))
+            self._leases[key] = (str(last.get("annotator")), self._clock() + LEASE_S - ago)
+
+    def _last_action(self, key: str) -> dict[str, Any] | None:
+        """The journal's last entry where it is work that was not saved yet."""
         entries = Journal(self.labels, key).read()
-        if not entries or "action" not in entries[-1]:
-            return saved
-        last = entries[-1]
-        ago = max(0.0, time.time() - last.get("time", 0.0))
-        self._leases[key] = (str(last.get("annotator")), self._clock() + LEASE_S - ago)
-        return {**saved, "state": "in_work"}
+        return entries[-1] if entries and "action" in entries[-1] else None
 
     def _facts(self, key: str, opened: _Open, annotator: str, state: SavedState) -> dict[str, Any]:
         edits = opened.edits[: opened.cursor]

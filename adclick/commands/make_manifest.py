@@ -17,7 +17,7 @@ from adclick.artifacts import (
 )
 from adclick.commands.entry import Job, parse_job, run
 from adclick.config import MakeManifest
-from adclick.data.layouts import GOOD, READERS, Row, read_magnetic_tile
+from adclick.data.layouts import READERS, Row, read_magnetic_tile
 from adclick.data.manifest import (
     LoadedRow,
     build_manifest,
@@ -48,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = job.settings
     root = _root(job)
     defects, normals = _split(job)
+    if defects is not None and len(defects) != settings.training_defects:
+        raise InputError(
+            f"{job.inputs['split']}: {len(defects)} training defects of {settings.category}, but"
+            f" training_defects is {settings.training_defects}; say the same in both"
+        )
     rows = _read_rows(settings, root, normals)
     size_px = settings.size_px
     specs = {"images": ArraySpec((size_px, size_px, 3), "uint8")}
@@ -97,19 +102,15 @@ def _read_rows(settings: MakeManifest, root: Path, normals: Collection[str] | No
 
 def _check_roles(manifest: pd.DataFrame, root: Path, category: str) -> None:
     """InputError without a normal training image, or without any defect to score or to label."""
-    defective = manifest["defect_type"] != GOOD
-    useful = manifest["role"].eq("test_defect") | (defective & manifest["mask_path"].eq(""))
-    missing = [
-        role
-        for role, there in (
-            ("train_normal", manifest["role"].eq("train_normal")),
-            ("test_defect", useful),
-        )
-        if not there.any()
-    ]
+    columns = manifest["role"], manifest["mask_path"]
+    unlabelled = any(
+        role.endswith("defect") and not mask for role, mask in zip(*columns, strict=True)
+    )
+    needed = {"train_normal"} if unlabelled else {"train_normal", "test_defect"}
+    missing = needed - set(manifest["role"])
     if missing:
         raise InputError(
-            f"{root}: category {category} has no image with role {' or '.join(missing)};"
+            f"{root}: category {category} has no image with role {' or '.join(sorted(missing))};"
             " see config/README.md"
         )
 
