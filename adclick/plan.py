@@ -184,12 +184,6 @@ def _pretrained(
     return f"{folder}/seed{seed}/weights.safetensors"
 
 
-def detector_weights(config: Config, place: str, name: str, seed: int | str) -> str:
-    """The weights of an ADClick-Seg variant."""
-    folder = category_folder(config, place)
-    return f"{folder}/train_adclick_seg/{name}/seed{seed}/weights.safetensors"
-
-
 def click_models(config: Config) -> list[str]:
     """The weights of all ADClick variants of the run."""
     found = itertools.product(places(config), config.run_adclick, config.seeds)
@@ -197,9 +191,14 @@ def click_models(config: Config) -> list[str]:
 
 
 def detectors(config: Config) -> list[str]:
-    """The weights of all ADClick-Seg variants of the run."""
+    """What `adclick export-model` needs of all ADClick-Seg variants of the run: their maps, which
+    say how they are made, and before them their weights.
+    """
     found = itertools.product(places(config), config.run_adclick_seg, config.seeds)
-    return [detector_weights(config, place, name, seed) for place, name, seed in found]
+    return [
+        f"{category_folder(config, place)}/predict_maps/{name}/seed{seed}/maps.h5"
+        for place, name, seed in found
+    ]
 
 
 def training_inputs(
@@ -286,8 +285,9 @@ def detection_inputs(config: Config, place: str, method: str, seed: int | str) -
     residuals = residuals_file(config, place, map_matching(config, method), REAL)
     if method in config.run_map_peers:
         return {"residuals": residuals}
-    weights = detector_weights(config, place, trained_variant(config, method), seed)
-    return {"residuals": residuals, **_network(config, place, weights)}
+    name = trained_variant(config, method)
+    folder = f"{category_folder(config, place)}/train_adclick_seg/{name}/seed{seed}"
+    return {"residuals": residuals, **_network(config, place, f"{folder}/weights.safetensors")}
 
 
 def _network(config: Config, place: str, weights: str) -> dict[str, str]:

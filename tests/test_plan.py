@@ -471,7 +471,7 @@ def test_a_product_with_photographs_alone_needs_no_other_category_and_no_mask() 
     own = load_config(read(*OVERLAYS["own"]))
     folder = "results/own/own/bracket"
     assert plan.click_models(own) == [f"{folder}/train_adclick/scratch/seed0/weights.safetensors"]
-    assert plan.detectors(own) == [f"{folder}/train_adclick_seg/human/seed0/weights.safetensors"]
+    assert plan.detectors(own) == [f"{folder}/predict_maps/human/seed0/maps.h5"]
     plan.check(own)
     for inputs in (
         plan.finetuning_inputs(own, "own/bracket", "scratch", 0),
