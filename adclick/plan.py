@@ -724,12 +724,18 @@ def tables(config: Config) -> list[str]:
 
 
 def figures(config: Config) -> list[str]:
-    """The figures of the run, for each category those of which the run has anything to show."""
+    """The figures of the run, for each category those of which the run has anything to show:
+    results where its data set is in a table.
+    """
+    scored = {name for names in config.tables.values() for name in names}
     names = ["clicks", "miou"] if drawn_clicks(config) else []
     names += ["maps", "curves"] if drawn_maps(config) else []
-    names += ["losses"] if config.run_adclick or config.run_adclick_seg else []
-    folders = [f"results/{config.run}/figures/{place}" for place in places(config)]
-    drawn = [f"{folder}/{name}.png" for folder in folders for name in names]
+    trained = ["losses"] if config.run_adclick or config.run_adclick_seg else []
+    drawn = [
+        f"results/{config.run}/figures/{place}/{name}.png"
+        for place in places(config)
+        for name in (names if place.split("/")[0] in scored else []) + trained
+    ]
     priced = [place for place in places(config) if label_costs(config, place.split("/")[0])]
     return drawn + [f"results/{config.run}/figures/{place}/labels.png" for place in priced]
 

@@ -105,7 +105,7 @@ def train(
     """
     model.to(device)
     average = AveragedModel(model, multi_avg_fn=_averager(plan.ema_decay))
-    optimiser = _optimiser(model, plan)
+    optimiser = optimiser_of(model, plan)
     losses = [] if progress is None else resume(progress, model, average, optimiser)
     start, saved = len(losses), time.monotonic()
     devices = [device] if device.type == "cuda" else []
@@ -250,7 +250,10 @@ def _click_input(
     return torch.from_numpy(np.stack(given)).to(previous)
 
 
-def _optimiser(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
+def optimiser_of(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
+    """AdamW over what is trained: the fusion of language at a rate of its own, and neither biases
+    nor norms decay.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, value in model.named_parameters():
         if value.requires_grad:

@@ -46,6 +46,7 @@ def read(*names: str) -> dict[str, Any]:
 def test_every_configuration_is_valid(run: str) -> None:
     config = load_config(read(*OVERLAYS[run]))
     assert config.run == run
+    assert bool(plan.tables(config)) == (run != "own")
     assert plan.click_models(config)
     assert plan.detectors(config)
 

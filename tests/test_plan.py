@@ -473,6 +473,10 @@ def test_a_product_with_photographs_alone_needs_no_other_category_and_no_mask() 
     assert plan.click_models(own) == [f"{folder}/train_adclick/scratch/seed0/weights.safetensors"]
     assert plan.detectors(own) == [f"{folder}/predict_maps/human/seed0/maps.h5"]
     plan.check(own)
+    assert plan.figures(own) == ["results/own/figures/own/bracket/losses.png"]
+    scored = load_config(read(*OVERLAYS["own"]) | {"tables": {1: ["own"], 4: ["own"]}})
+    assert {Path(file).stem for file in plan.figures(scored)} >= {"clicks", "maps", "losses"}
+    assert plan.map_methods(scored).keys() == {"training_free", "human"}
     for inputs in (
         plan.finetuning_inputs(own, "own/bracket", "scratch", 0),
         plan.detector_inputs(own, "own/bracket", "human", 0),

@@ -11,7 +11,14 @@ from adclick.models.adclick import build_adclick
 from adclick.models.adclick_seg import build_adclick_seg
 from adclick.models.checkpoints import seeded
 from adclick.network_input import ResidualForm
-from adclick.training import Plan, ema_weight, forward_with_clicks, train, warmup_rate
+from adclick.training import (
+    Plan,
+    ema_weight,
+    forward_with_clicks,
+    optimiser_of,
+    train,
+    warmup_rate,
+)
 
 CPU = torch.device("cpu")
 FORM = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True)
@@ -195,6 +202,22 @@ def test_without_clicks_the_click_input_is_zero() -> None:
     )
     assert len(seen) == 1
     assert not seen[0].any()
+
+
+def test_fusion_learns_at_its_own_rate_and_vectors_do_not_decay() -> None:
+    model = adclick()
+    known = plan(learning_rate=3e-3, fusion_learning_rate=1e-4, weight_decay=0.05)
+    found = {
+        id(value): (group["peak_rate"], group["weight_decay"])
+        for group in optimiser_of(model, known).param_groups
+        for value in group["params"]
+    }
+    trained = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
+    assert len(found) == len(trained)
+    for name, one in trained:
+        rate = 1e-4 if ".fusion." in name else 3e-3
+        assert found[id(one)] == (rate, 0.05 if one.ndim > 1 else 0.0), name
+    assert len(set(found.values())) == 4
 
 
 def test_schedules() -> None:

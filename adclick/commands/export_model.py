@@ -387,19 +387,19 @@ def _map_use(source: _Source, detection: Mapping[str, Any]) -> MapUse:
             for row in rows
         )
         threshold = exceeded_by(NORMAL_SHARE, maps, count=len(rows))
-    return MapUse(**detection, threshold=float(f"{threshold:.4g}"))
+    return MapUse(**detection, threshold=threshold)
 
 
 def exceeded_by(share: float, maps: Iterable[np.ndarray], *, count: int) -> float:
-    """The value that a share of all pixels of `count` maps of one size exceed at most; no more than
-    those pixels and one map are kept in memory.
+    """The value, to four digits, that a share of all pixels of `count` maps of one size exceed; no
+    more than those pixels and one map are kept in memory.
     """
     highest = np.empty(0, np.float32)
     for one in maps:
         kept = int(share * count * one.size) + 1
         highest = np.append(highest, one)
         highest = highest if highest.size <= kept else np.partition(highest, -kept)[-kept:]
-    return float(highest.min())
+    return float(f"{highest.min():.4g}")
 
 
 def _describe(

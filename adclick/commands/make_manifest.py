@@ -17,7 +17,7 @@ from adclick.artifacts import (
 )
 from adclick.commands.entry import Job, parse_job, run
 from adclick.config import MakeManifest
-from adclick.data.layouts import READERS, Row, read_magnetic_tile
+from adclick.data.layouts import GOOD, READERS, Row, read_magnetic_tile
 from adclick.data.manifest import (
     LoadedRow,
     build_manifest,
@@ -101,17 +101,21 @@ def _read_rows(settings: MakeManifest, root: Path, normals: Collection[str] | No
 
 
 def _check_roles(manifest: pd.DataFrame, root: Path, category: str) -> None:
-    """InputError without a normal training image, or without any defect to score or to label."""
-    columns = manifest["role"], manifest["mask_path"]
-    unlabelled = any(
-        role.endswith("defect") and not mask for role, mask in zip(*columns, strict=True)
-    )
-    needed = {"train_normal"} if unlabelled else {"train_normal", "test_defect"}
-    missing = needed - set(manifest["role"])
-    if missing:
+    """InputError without a normal training image, or without any defect to learn from or to score
+    on.
+    """
+    roles, normal = set(manifest["role"]), manifest["defect_type"] == GOOD
+    if "train_normal" not in roles:
+        raise InputError(f"{root}: category {category} has no normal image for training")
+    if roles.isdisjoint({"train_defect", "spare_defect", "test_defect"}):
         raise InputError(
-            f"{root}: category {category} has no image with role {' or '.join(sorted(missing))};"
-            " see config/README.md"
+            f"{root}: category {category} has no defective image; put some under train/<kind>, to"
+            " label and learn from, or with masks under test/<kind>, to score on"
+        )
+    if "test_defect" not in roles and "test" in set(manifest.loc[~normal, "split"]):
+        raise InputError(
+            f"{root}: category {category} has no test defect left: all are for training"
+            " (training_defects or the split's list)"
         )
 
 

@@ -20,8 +20,8 @@ SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `maps` [image height width] float32, finished: foreground, smoothing.
 
-    All test images and training defects are predicted; which of them count is decided where maps
-    are scored. Without weights the map is the length of the residual.
+    All test images and the defects that were chosen for training are predicted; which of them count
+    is decided where maps are scored. Without weights the map is the length of the residual.
     """
     job = parse_job(
         COMMAND,

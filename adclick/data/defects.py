@@ -87,8 +87,8 @@ def simulate_defect(
 
 def drawing_generator(sha256: str, *numbers: int) -> np.random.Generator:
     """What defects are drawn from on a picture: a function of its file (the checksum, in hex) and
-    of `numbers` alone, so that pictures of other categories do not get the same defects, and
-    neither their order nor a new picture changes what the others get.
+    of `numbers` alone, so that pictures of other categories do not get the same defects, and the
+    simulated ones of a picture do not depend on its place or on other pictures.
     """
     return np.random.default_rng([*numbers, int(sha256[:16], 16)])
 

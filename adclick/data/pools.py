@@ -38,6 +38,7 @@ def open_pools(files: CategoryFiles, kinds: Sequence[str]) -> dict[str, Pool]:
     true masks (pretraining on other categories). InputError when a kind has no image.
     """
     texts = read_texts(files.language, files.category)
+    defect_types(texts, sorted(set(read_csv(files.manifest)["defect_type"])))  # all have words
     makers = {
         "normal": _normal_pool,
         "simulated": _simulated_pool,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
+from adclick.annotate.worker import Server
 from adclick.artifacts import image_ids, open_arrays, read_csv
 from adclick.clicks import Click
 from adclick.commands.export_model import exceeded_by, export_model, is_current, trained_variants
@@ -121,6 +122,15 @@ def test_maps_of_sliding_windows_too(run: Path, tmp_path: Path) -> None:
             found = encode(model, picture).probability
             np.testing.assert_allclose(found, slid[name], atol=1e-3)
             assert np.abs(slid[name] - whole[name]).max() > 2e-3
+
+
+def test_the_tool_starts_from_a_detector_at_its_own_threshold(folders: dict[str, Path]) -> None:
+    described = open_model(folders["adclick_seg"]).description
+    assert described.detection is not None
+    facts = Server(folders["adclick_seg"]).facts()
+    assert facts.start_threshold == described.detection.threshold != facts.threshold
+    clicked = Server(folders["adclick"]).facts()
+    assert clicked.start_threshold == clicked.threshold
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6])

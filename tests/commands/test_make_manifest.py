@@ -160,5 +160,29 @@ def test_simulated_clicks_do_not_label_what_has_no_mask(tmp_path: Path) -> None:
 
 def test_normal_images_alone_are_nothing_to_work_on(tmp_path: Path) -> None:
     write_png(tmp_path / "own/part/train/good/0.png", picture())
-    with pytest.raises(InputError, match="no image with role test_defect"):
+    with pytest.raises(InputError, match="no defective image; put some under train/<kind>"):
         run(tmp_path / "own", tmp_path / "out", layout="mvtec", category="part", training_defects=0)
+
+
+def test_training_defects_with_masks_alone_are_enough(tmp_path: Path) -> None:
+    unlabelled(tmp_path / "own")
+    for name in ("0", "1"):
+        write_png(tmp_path / f"own/part/ground_truth/dent/{name}.png", mask(4))
+    roles = run(tmp_path / "own", tmp_path / "out", layout="mvtec", category="part")
+    assert roles == {"train_normal": 2, "train_defect": 1, "spare_defect": 1}
+
+
+def test_something_must_be_left_to_score_on(tmp_path: Path) -> None:
+    sheet(tmp_path / "sheet")
+    with pytest.raises(InputError, match="no test defect left"):
+        run(tmp_path / "sheet", tmp_path / "o", layout="csv", category="part", training_defects=2)
+
+
+def test_a_list_of_another_length_than_the_configuration_says_is_refused(tmp_path: Path) -> None:
+    sheet(tmp_path / "sheet")
+    lists = {"part": {"train_defects": ["test/dent/bad0"]}}
+    (tmp_path / "split.yaml").write_text(yaml.safe_dump(lists), encoding="utf-8")
+    flags = ("--split", str(tmp_path / "split.yaml"))
+    places = tmp_path / "sheet", tmp_path / "out"
+    with pytest.raises(InputError, match="1 training defects of part, but training_defects is 2"):
+        run(*places, *flags, layout="csv", category="part", split="file", training_defects=2)

@@ -13,6 +13,7 @@ from adclick.data.defects import (
     SHAPE_SHARES,
     blob_mask,
     displace,
+    drawing_generator,
     expand_defect,
     fill,
     perlin_mask,
@@ -44,6 +45,18 @@ def capsule() -> np.ndarray:
 @pytest.fixture(scope="module")
 def cloth() -> np.ndarray:
     return draw_normal("cloth", SIZE, seeded(0))
+
+
+def test_what_is_drawn_depends_on_the_file_and_the_numbers() -> None:
+    def drawn(*key: int | str) -> list[int]:
+        sha256, *numbers = key
+        generator = drawing_generator(str(sha256) * 32, *map(int, numbers))
+        return generator.integers(0, 1 << 30, 4).tolist()
+
+    keys = [("0a", 0), ("0a", 1), ("0b", 0), ("0a", 0, 0), ("0a", 1, 0), ("0a", 0, 1)]
+    found = [tuple(drawn(*key)) for key in keys]
+    assert len(set(found)) == len(keys)
+    assert drawn("0a", 0, 1) == drawn("0a", 0, 1)
 
 
 # --- shapes -------------------------------------------------------------------------------------

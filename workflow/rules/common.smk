@@ -92,7 +92,8 @@ def require_inputs():
     if missing:
         refuse(
             f"no data at {', '.join(missing)}: download the data sets (MVTec AD from mvtec.com, KolektorSDD2"
-            " from vicos.si) and give their folder with --config data_root=...; `make demo` needs no data"
+            " from vicos.si), or put your own pictures there (README, Your own product), and give their folder"
+            " with --config data_root=...; `make demo` needs no data"
         )
     unlabelled = [place(job.wildcards) for job in jobs if job.rule.name == "collect_labels"]
     lacking = plan.missing_labels(CONFIG, unlabelled)
