@@ -103,9 +103,10 @@ class Desk:
         self._leases: dict[str, tuple[str, float]] = {}
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._building: dict[str, threading.Lock] = {}
-        self._saved = {key: self._read(key) for key in self.pictures}
-        for key in self.pictures:
-            self._lease_again(key)
+        unsaved = {key: self._unsaved_action(key) for key in self.pictures}
+        self._saved = {key: self._read(key, last) for key, last in unsaved.items()}
+        for key, last in unsaved.items():
+            self._lease_again(key, last)
 
     # --- what is asked ---------------------------------------------------------------------------
 
@@ -433,19 +434,18 @@ class Desk:
             return "in_work"
         return str(self._saved[key].get("state", "todo"))
 
-    def _read(self, key: str) -> dict[str, Any]:
-        """What is known of an image."""
+    def _read(self, key: str, last: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What is known of an image, and of the work on it that was not saved yet."""
         saved = _in_brief(read_label(self.labels, key) or {})
-        return {**saved, "state": "in_work"} if self._last_action(key) else saved
+        return {**saved, "state": "in_work"} if last else saved
 
-    def _lease_again(self, key: str) -> None:
+    def _lease_again(self, key: str, last: Mapping[str, Any] | None) -> None:
         """Who was at work on an image a moment ago, before this server, holds it still."""
-        last = self._last_action(key)
         if last:
             ago = max(0.0, time.time() - last.get("time", 0.0))
             self._leases[key] = (str(last.get("annotator")), self._clock() + LEASE_S - ago)
 
-    def _last_action(self, key: str) -> dict[str, Any] | None:
+    def _unsaved_action(self, key: str) -> dict[str, Any] | None:
         """The journal's last entry where it is work that was not saved yet."""
         entries = Journal(self.labels, key).read()
         return entries[-1] if entries and "action" in entries[-1] else None

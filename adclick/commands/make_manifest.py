@@ -48,11 +48,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = job.settings
     root = _root(job)
     defects, normals = _split(job)
-    if defects is not None and len(defects) != settings.training_defects:
-        raise InputError(
-            f"{job.inputs['split']}: {len(defects)} training defects of {settings.category}, but"
-            f" training_defects is {settings.training_defects}; say the same in both"
-        )
     rows = _read_rows(settings, root, normals)
     size_px = settings.size_px
     specs = {"images": ArraySpec((size_px, size_px, 3), "uint8")}
@@ -90,7 +85,14 @@ def _root(job: Job[MakeManifest]) -> Path:
 def _split(job: Job[MakeManifest]) -> tuple[Collection[str] | None, Collection[str] | None]:
     if "split" not in job.inputs:
         return None, None
-    split = read_split(job.inputs["split"], job.settings.category)
+    settings = job.settings
+    split = read_split(job.inputs["split"], settings.category)
+    if len(split.train_defects) != settings.training_defects:
+        raise InputError(
+            f"{job.inputs['split']}: {len(split.train_defects)} training defects of"
+            f" {settings.category}, but training_defects is {settings.training_defects}; say the"
+            " same in both"
+        )
     return split.train_defects, split.train_normals
 
 

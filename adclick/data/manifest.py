@@ -121,9 +121,9 @@ def build_manifest(
     Roles: `train_normal` and `train_defect` are trained on, `test_normal` and `test_defect` are for
     testing, `spare_normal` and `spare_defect` are of the training split and not listed for
     training. Listed normal pictures are the only ones trained on; without a list it is the training
-    split. Paths have forward slashes; the mask of a normal picture, and of a
-    defect that nobody has labelled, is empty text. Raises InputError
-    naming every listed id that is not an entry of the right kind.
+    split. Paths have forward slashes; the mask of a normal picture, and of a defect that nobody has
+    labelled, is empty text. Raises InputError naming every listed id that is not an entry of the
+    right kind.
     """
     _check_listed(entries, training_defects, training_normals)
     defects, normals = set(training_defects), training_normals and set(training_normals)

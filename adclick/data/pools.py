@@ -35,10 +35,12 @@ def open_pools(files: CategoryFiles, kinds: Sequence[str]) -> dict[str, Pool]:
     """The pools of one category for the kinds asked for: `normal`, `simulated`, `real`.
 
     `real` is the expanded training defects where those are given, else all real defects with their
-    true masks (pretraining on other categories). InputError when a kind has no image.
+    true masks (pretraining on other categories). InputError when a kind has no image, or
+    a type of the category no words.
     """
     texts = read_texts(files.language, files.category)
-    defect_types(texts, sorted(set(read_csv(files.manifest)["defect_type"])))  # all have words
+    for name in set(read_csv(files.manifest)["defect_type"]):
+        text_of(texts, name)
     makers = {
         "normal": _normal_pool,
         "simulated": _simulated_pool,
@@ -155,8 +157,6 @@ def _defect_pool(files: CategoryFiles, texts: Mapping[str, Text]) -> Pool:
     ids = image_ids(masks)
     rows = [place[image_id] for image_id in ids]
     types = [str(type_of[image_id]) for image_id in ids]
-    for name in set(types):
-        text_of(texts, name)
     return Pool(
         residuals["residuals"],
         images["images"],
