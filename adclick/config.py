@@ -237,6 +237,7 @@ class Training(Section):
     clip_norm: Annotated[float, Field(gt=0)]
     ema_decay: Share
     click_rounds: Count
+    uncorrected_steps: Share
     deepest_first_click: Share
     augment: bool
     gain: NonNegative

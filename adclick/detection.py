@@ -1,31 +1,27 @@
-"""Zero-click anomaly maps: the detector's maximum over defect types (Eq. 7), and the training-free
-map.
-"""
-
-from dataclasses import dataclass
+"""Anomaly maps without clicks: how a raw one is finished, and the training-free one."""
 
 import cv2
 import numpy as np
-from jaxtyping import Float
-
-
-@dataclass(frozen=True)
-class AnomalyMap:
-    """How anomalous every pixel is [height width], and the image as a whole (its maximum)."""
-
-    pixels: Float[np.ndarray, "height width"]
-    image_score: float
+from jaxtyping import Float, Float32
 
 
 def training_free_map(
-    lengths: Float[np.ndarray, "grid grid"], size_px: int
-) -> Float[np.ndarray, "height width"]:
-    """The map of an image that nothing was trained for: the length of the residual at every patch
-    (`matching.residual_length`), resized bilinearly to the image.
+    lengths: Float[np.ndarray, "grid grid"],
+    foreground: Float[np.ndarray, "grid grid"],
+    *,
+    size_px: int,
+    smoothing_px: float,
+    foreground_exponent: float,
+) -> Float32[np.ndarray, "size size"]:
+    """The finished map of an image that nothing was trained for: the length of the residual at
+    every patch (`matching.residual_length`), resized bilinearly to the image.
 
-    In units of the features; only its order means something.
+    In units of the features; only its order means something. The rest as `finish_map`.
     """
-    return cv2.resize(lengths, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
+    raw = cv2.resize(lengths, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
+    return finish_map(
+        raw, foreground, smoothing_px=smoothing_px, foreground_exponent=foreground_exponent
+    )
 
 
 def finish_map(
@@ -34,12 +30,12 @@ def finish_map(
     *,
     smoothing_px: float,
     foreground_exponent: float,
-) -> AnomalyMap:
+) -> Float32[np.ndarray, "height width"]:
     """A raw map weighted by the object's foreground (objects only: else all one) and smoothed.
 
     The foreground is resized bilinearly to the map and raised to `foreground_exponent` before it
     multiplies; the Gaussian has `smoothing_px` as standard deviation (0 = none) and reflects at the
-    border. The image score is the maximum of the finished map.
+    border.
     """
     height, width = raw.shape
     weight = cv2.resize(
@@ -48,4 +44,4 @@ def finish_map(
     pixels = raw.astype(np.float32) * weight ** np.float32(foreground_exponent)
     if smoothing_px > 0:
         pixels = cv2.GaussianBlur(pixels, (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT)
-    return AnomalyMap(pixels, float(pixels.max()))
+    return pixels

@@ -67,6 +67,7 @@ class Plan:
     clip_norm: float
     ema_decay: float
     click_rounds: int
+    uncorrected_steps: float
     first_clicks: bool
     deepest_first_click: float
     iis: bool
@@ -154,10 +155,10 @@ def forward_with_clicks(
 ) -> tuple[Float[Tensor, "batch 1 height width"], Float[Tensor, "batch 1 height width"]]:
     """Logits of a batch after its simulated clicks, and its labels.
 
-    First clicks are drawn for every sample, then 0 to `click_rounds` rounds add the click that
-    would correct the current mask (no gradient, evaluation mode); the last mask is an input of the
-    final pass (SimpleClick's training). The language-vision maps are computed once and shared by
-    all rounds.
+    First clicks are drawn for every sample, then 0 to `click_rounds` rounds (none in a share
+    `uncorrected_steps` of the steps) add the click that would correct the current mask (no
+    gradient, evaluation mode); the last mask is an input of the final pass (SimpleClick's
+    training). The language-vision maps are computed once and shared by all rounds.
     """
     segmenter: Segmenter = model  # type: ignore[assignment]
     labels = torch.from_numpy(batch.labels).to(device)
@@ -176,9 +177,8 @@ def forward_with_clicks(
         generators = [
             step_generator(seed, step, CLICK_STREAM + index) for index in range(len(labels))
         ]
-        rounds = int(step_generator(seed, step, 3 * CLICK_STREAM).integers(plan.click_rounds + 1))
         clicks = _first_clicks(batch.labels[:, 0], plan, generators)
-        for _ in range(rounds):
+        for _ in range(_rounds(plan, step_generator(seed, step, 3 * CLICK_STREAM))):
             previous = _predict(model, tokens, _click_input(clicks, previous, plan, graphs), maps)
             _add_next_clicks(clicks, batch.labels[:, 0], previous, plan.threshold, generators)
     given = _click_input(clicks, previous, plan, graphs)
@@ -187,6 +187,11 @@ def forward_with_clicks(
 
 def _graphs(batch: Batch, cells: int | None) -> list[PictureGraph | None]:
     return [None if cells is None else picture_graph(image, cells=cells) for image in batch.images]
+
+
+def _rounds(plan: Plan, generator: np.random.Generator) -> int:
+    rounds = int(generator.integers(plan.click_rounds + 1))
+    return 0 if generator.random() < plan.uncorrected_steps else rounds
 
 
 def _first_clicks(

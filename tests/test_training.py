@@ -60,6 +60,7 @@ def plan(**changes: object) -> Plan:
         "clip_norm": 1.0,
         "ema_decay": 0.9,
         "click_rounds": 2,
+        "uncorrected_steps": 0.0,
         "first_clicks": True,
         "deepest_first_click": 0.5,
         "iis": True,
@@ -202,6 +203,25 @@ def test_without_clicks_the_click_input_is_zero() -> None:
     )
     assert len(seen) == 1
     assert not seen[0].any()
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0.25), (0.5, 0.625), (1.0, 1.0)])
+def test_a_share_of_steps_has_no_corrective_click(share: float, expected: float) -> None:
+    passes = []
+    model = detector()
+    decode = model.decode
+
+    def spy(tokens, clicks, maps):
+        passes[-1] += 1
+        return decode(tokens, clicks, maps)
+
+    model.decode = spy  # type: ignore[method-assign]
+    known = plan(first_clicks=False, click_rounds=3, uncorrected_steps=share)
+    for step in range(24):
+        passes.append(0)
+        forward_with_clicks(model, batch(), known, step=step, seed=0, device=CPU)
+    assert set(passes) <= {1, 2, 3, 4}
+    assert abs(np.mean(np.array(passes) == 1) - expected) < 0.2
 
 
 def test_fusion_learns_at_its_own_rate_and_vectors_do_not_decay() -> None:

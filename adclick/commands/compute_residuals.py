@@ -1,6 +1,6 @@
 """The residual of every image of a source against its neighbours' nearest patches (Eq. 3-4)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         outputs=["residuals"],
     )
     settings = job.settings
-    grid = settings.size_px // settings.features.stride
     with (
         open_arrays(job.inputs["images"]) as images,
         open_arrays(job.inputs["neighbours"]) as neighbours,
@@ -40,40 +39,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_arrays(job.inputs["foreground"]) as foreground,
         open_backbone(settings.features) as backbone,
     ):
-        ids = image_ids(images)
-        own = set(image_ids(bank))
-        channels = bank["patches"].shape[3]
-        squares, normals = np.zeros(channels, np.float64), 0
-        specs = {
-            "lengths": ArraySpec((grid, grid), "float32"),
-            "foreground": ArraySpec((grid, grid), "float16"),
-        }
-        if not settings.lengths_only:
-            specs["residuals"] = ArraySpec((grid, grid, channels), "float16")
-        device = next(backbone.buffers()).device
+        bank_ids = set(image_ids(bank))
+        ids, target = image_ids(images), job.outputs["residuals"]
+        device, channels = next(backbone.buffers()).device, bank["patches"].shape[3]
+        specs = _specs(settings, channels)
         squared = {"mean_square": ArraySpec((channels,), "float64")}
-        target = job.outputs["residuals"]
 
         def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
             """The arrays of images `start` … `stop` - 1, one image after the other."""
-            queries = stream_features(
-                backbone, images["images"], range(start, stop), settings.features
-            )
-            for index, arrays in enumerate(queries, start):
-                found = neighbours["neighbours"][index]
-                matched = found[: settings.matching.neighbours]
-                signed = _residual(
-                    torch.from_numpy(arrays["patches"]).to(device),
-                    _read_rows(bank["patches"], matched).to(device),
-                    settings.matching.radius,
-                )
-                nearest = found[: settings.foreground.neighbours]
-                yield {
-                    "residuals": signed,
-                    "lengths": residual_length(signed),
-                    "foreground": _foreground(arrays["layer1"], foreground, nearest, grid),
-                    "mean_square": np.square(signed.astype(np.float64)).mean(axis=(0, 1)),
-                }
+            rows = range(start, stop)
+            queries = stream_features(backbone, images["images"], rows, settings.features)
+            for row, query in zip(rows, queries, strict=True):
+                found = neighbours["neighbours"][row]
+                yield _compare(query, found, bank["patches"], foreground, settings, device)
 
         with (
             made_in_parts(
@@ -85,15 +63,59 @@ def main(argv: Sequence[str] | None = None) -> None:
             ) as computed,
             create_arrays(target, image_ids=ids, specs=specs, stamp=job.stamp) as file,
         ):
-            for index, arrays in enumerate(computed):
-                for name in specs:
-                    file[name][index] = arrays[name]
-                if ids[index] in own:
-                    squares += arrays["mean_square"]
-                    normals += 1
-            create_array(file, "normal_mean_square", (channels,), "float32")[:] = squares / max(
-                normals, 1
-            )
+            mean = _write(file, computed, specs, own=[one in bank_ids for one in ids])
+            create_array(file, "normal_mean_square", (channels,), "float32")[:] = mean
+
+
+def _specs(settings: ComputeResiduals, channels: int) -> dict[str, ArraySpec]:
+    grid = settings.size_px // settings.features.stride
+    specs = {
+        "lengths": ArraySpec((grid, grid), "float32"),
+        "foreground": ArraySpec((grid, grid), "float16"),
+    }
+    if settings.lengths_only:
+        return specs
+    return specs | {"residuals": ArraySpec((grid, grid, channels), "float16")}
+
+
+def _compare(
+    query: Mapping[str, np.ndarray],
+    found: np.ndarray,
+    patches: Any,
+    foreground: Any,
+    settings: ComputeResiduals,
+    device: torch.device,
+) -> dict[str, np.ndarray]:
+    """The arrays of one image: its features against those of its neighbours `found`."""
+    signed = _residual(
+        torch.from_numpy(query["patches"]).to(device),
+        _read_rows(patches, found[: settings.matching.neighbours]).to(device),
+        settings.matching.radius,
+    )
+    nearest = found[: settings.foreground.neighbours]
+    return {
+        "residuals": signed,
+        "lengths": residual_length(signed),
+        "foreground": _foreground(query["layer1"], foreground, nearest, signed.shape[0]),
+        "mean_square": np.square(signed.astype(np.float64)).mean(axis=(0, 1)),
+    }
+
+
+def _write(
+    file: Any,
+    computed: Iterable[Mapping[str, np.ndarray]],
+    specs: Iterable[str],
+    *,
+    own: Sequence[bool],
+) -> np.ndarray:
+    """Write every image's arrays; the mean square residual of the bank's own is returned."""
+    total, count = np.zeros((), np.float64), 0
+    for index, arrays in enumerate(computed):
+        for name in specs:
+            file[name][index] = arrays[name]
+        if own[index]:
+            total, count = total + arrays["mean_square"], count + 1
+    return total / max(count, 1)
 
 
 def _residual(query: torch.Tensor, references: torch.Tensor, radius: float | None) -> np.ndarray:

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from adclick.artifacts import read_csv
+from adclick.artifacts import open_arrays, read_csv
 from adclick.commands.opening import open_network
+from adclick.config import Detection, Sliding
 from adclick.data.pools import defect_types
+from adclick.detection import finish_map
 from adclick.device import compute_device
 from adclick.sliding import zero_click_map
 
-RawMap = Callable[[int], Float32[np.ndarray, "size size"]]
+MapOfRow = Callable[[int], Float32[np.ndarray, "size size"]]
 
 
 @contextmanager
@@ -25,16 +27,19 @@ def open_detector(
     residuals: Path,
     language: Path,
     category: str,
-    windows: tuple[float, float] | None,
+    sliding: Sliding | None,
     stride: int,
-) -> Iterator[RawMap]:
-    """The unfinished map of a row of the manifest, over all real defect types of the category.
+    detection: Detection,
+) -> Iterator[MapOfRow]:
+    """The finished map of a row of the manifest, over all real defect types of the category.
 
-    `windows` are side and step of those that it is made of (None: of the whole image). Residuals
-    are those of the workflow: of a normal image, to the others.
+    `sliding` has the windows that it is made of (None: of the whole image). Residuals are those of
+    the workflow: of a normal image, to the others.
     """
+    windows = None if sliding is None else (sliding.window, sliding.step)
     with (
         compute_device() as device,
+        open_arrays(residuals) as compared,
         open_network(
             weights,
             images=images,
@@ -46,4 +51,9 @@ def open_detector(
         ) as opened,
     ):
         types = defect_types(opened.texts, sorted(set(read_csv(manifest)["defect_type"])))
-        yield lambda row: zero_click_map(opened.session(row, types), windows=windows, stride=stride)
+
+        def map_of(row: int) -> Float32[np.ndarray, "size size"]:
+            raw = zero_click_map(opened.session(row, types), windows=windows, stride=stride)
+            return finish_map(raw, compared["foreground"][row], **detection.model_dump())
+
+        yield map_of

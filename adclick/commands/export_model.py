@@ -21,11 +21,11 @@ from adclick.artifacts import (
 )
 from adclick.commands.detecting import open_detector
 from adclick.commands.writing import new_folder
+from adclick.config import Detection, Sliding
 from adclick.data.pools import defect_types, read_texts
 from adclick.data.rows import train_normal_rows
 from adclick.data.samples import Text
 from adclick.data.types import NORMAL_TYPE
-from adclick.detection import finish_map
 from adclick.errors import InputError
 from adclick.features import LayerMaps
 from adclick.language.encoder import average_features
@@ -363,30 +363,20 @@ def _map_use(source: _Source, detection: Mapping[str, Any]) -> MapUse:
     images exceed. The residual of each is to the others; the network was trained with all of them.
     """
     sliding, manifest = detection["sliding"], source.part("make_manifest/manifest.csv")
-    with (
-        open_arrays(source.residuals) as residuals,
-        open_detector(
-            source.weights,
-            manifest=manifest,
-            images=source.part("make_manifest/images.h5"),
-            residuals=source.residuals,
-            language=source.category.parent / LANGUAGE,
-            category=source.category.name,
-            windows=None if sliding is None else (sliding["window"], sliding["step"]),
-            stride=source.settings["features"]["stride"],
-        ) as raw,
-    ):
-        rows = train_normal_rows(manifest)
-        maps = (
-            finish_map(
-                raw(row),
-                residuals["foreground"][row],
-                smoothing_px=detection["smoothing_px"],
-                foreground_exponent=detection["foreground_exponent"],
-            ).pixels
-            for row in rows
-        )
-        threshold = exceeded_by(NORMAL_SHARE, maps, count=len(rows))
+    finishing = {name: value for name, value in detection.items() if name != "sliding"}
+    rows = train_normal_rows(manifest)
+    with open_detector(
+        source.weights,
+        manifest=manifest,
+        images=source.part("make_manifest/images.h5"),
+        residuals=source.residuals,
+        language=source.category.parent / LANGUAGE,
+        category=source.category.name,
+        sliding=None if sliding is None else Sliding(**sliding),
+        stride=source.settings["features"]["stride"],
+        detection=Detection(**finishing),
+    ) as map_of:
+        threshold = exceeded_by(NORMAL_SHARE, map(map_of, rows), count=len(rows))
     return MapUse(**detection, threshold=threshold)
 
 

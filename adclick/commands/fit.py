@@ -85,6 +85,7 @@ def make_plan(training: Training, *, pretrain: bool, form: ResidualForm, **flags
         clip_norm=training.clip_norm,
         ema_decay=training.ema_decay,
         click_rounds=training.click_rounds,
+        uncorrected_steps=training.uncorrected_steps,
         deepest_first_click=training.deepest_first_click,
         residual=form,
         **flags,

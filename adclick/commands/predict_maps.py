@@ -11,7 +11,7 @@ from adclick.artifacts import ArraySpec, create_arrays, open_arrays
 from adclick.commands.entry import Job, parse_job, run
 from adclick.commands.reading import defect_rows
 from adclick.config import PredictMaps
-from adclick.detection import finish_map, training_free_map
+from adclick.detection import training_free_map
 
 COMMAND = "adclick.commands.predict_maps"
 SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
@@ -37,41 +37,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     specs = {"maps": ArraySpec((settings.size_px, settings.size_px), "float32")}
     ids = [image_id for _, image_id, _ in rows]
     with (
-        open_arrays(job.inputs["residuals"]) as residuals,
-        _raw_map(job) as raw,
+        _open_maps(job) as map_of,
         create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file,
     ):
         for index, (row, _, _) in enumerate(rows):
-            finished = finish_map(
-                raw(row),
-                residuals["foreground"][row],
-                smoothing_px=settings.detection.smoothing_px,
-                foreground_exponent=settings.detection.foreground_exponent,
-            )
-            file["maps"][index] = finished.pixels
+            file["maps"][index] = map_of(row)
 
 
 @contextmanager
-def _raw_map(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
-    size_px = job.settings.size_px
+def _open_maps(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
+    settings = job.settings
     if "weights" not in job.inputs:
         with open_arrays(job.inputs["residuals"]) as residuals:
-            yield lambda row: training_free_map(residuals["lengths"][row], size_px)
+            yield lambda row: training_free_map(
+                residuals["lengths"][row],
+                residuals["foreground"][row],
+                size_px=settings.size_px,
+                **settings.detection.model_dump(),
+            )
         return
     from adclick.commands.detecting import open_detector
 
-    sliding = job.settings.sliding
     with open_detector(
         job.inputs["weights"],
         manifest=job.inputs["manifest"],
         images=job.inputs["images"],
         residuals=job.inputs["residuals"],
         language=job.inputs["language"],
-        category=job.settings.category,
-        windows=None if sliding is None else (sliding.window, sliding.step),
-        stride=job.settings.stride,
-    ) as raw:
-        yield raw
+        category=settings.category,
+        sliding=settings.sliding,
+        stride=settings.stride,
+        detection=settings.detection,
+    ) as map_of:
+        yield map_of
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from adclick.artifacts import ArraySpec, create_array, create_arrays, open_array
 from adclick.commands.entry import Job, parse_job, run
 from adclick.commands.reading import defect_rows, read_masks
 from adclick.config import SimulateClicks
-from adclick.detection import finish_map, training_free_map
+from adclick.detection import training_free_map
 from adclick.errors import InputError
 from adclick.peers.grabcut import open_grabcut
 from adclick.peers.random_walker import open_walker
@@ -117,13 +117,13 @@ def _threshold(job: Job[SimulateClicks]) -> Iterator[Opener]:
         size_px = images["images"].shape[1]
 
         def opener(row: int, _: str) -> Predict:
-            finished = finish_map(
-                training_free_map(residuals["lengths"][row], size_px),
+            shown = training_free_map(
+                residuals["lengths"][row],
                 residuals["foreground"][row],
-                smoothing_px=detection.smoothing_px,
-                foreground_exponent=detection.foreground_exponent,
+                size_px=size_px,
+                **detection.model_dump(),
             )
-            return lambda given, _previous: click_threshold(finished.pixels, given)
+            return lambda given, _previous: click_threshold(shown, given)
 
         yield opener
 

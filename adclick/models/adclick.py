@@ -22,7 +22,7 @@ from adclick.models.neck import (
     SimplePyramid,
 )
 from adclick.models.trunk import ResidualTrunk
-from adclick.models.vision_language import LanguageSizes, VisionLanguageSwin
+from adclick.models.vision_language import LanguageSizes, VisionLanguageSwin, language_maps
 
 Inputs = Literal["residual", "image", "both"]
 
@@ -100,11 +100,7 @@ class ADClick(nn.Module):
         `image` is normalised (`normalise_image`). ValueError when the branch exists and an input
         does not.
         """
-        if self.vision_language is None:
-            return []
-        if image is None or text is None or text_mask is None:
-            raise ValueError("a model with a language branch needs image, text and text_mask")
-        maps = self.vision_language(image, text, text_mask)
+        maps = language_maps(self.vision_language, image, text, text_mask)
         return [maps[stage] for stage in self.language_stages]
 
     def decode(

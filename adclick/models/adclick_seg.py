@@ -12,7 +12,7 @@ from adclick.models.click_stem import ClickInit, ClickStem
 from adclick.models.image_stem import ImageStem
 from adclick.models.neck import LanguageInit
 from adclick.models.trunk import ResidualTrunk
-from adclick.models.vision_language import LanguageSizes, VisionLanguageSwin
+from adclick.models.vision_language import LanguageSizes, VisionLanguageSwin, language_maps
 
 LANGUAGE_STAGES = 2  # not in the paper's figure; its first code concatenates the first two
 
@@ -134,11 +134,7 @@ class ADClickSeg(nn.Module):
         `image` is normalised (`normalise_image`). ValueError when the branch exists and an input
         does not.
         """
-        if self.vision_language is None:
-            return []
-        if image is None or text is None or text_mask is None:
-            raise ValueError("a model with a language branch needs image, text and text_mask")
-        return self.vision_language(image, text, text_mask)
+        return language_maps(self.vision_language, image, text, text_mask)
 
     def decode(
         self,

@@ -235,13 +235,14 @@ def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> En
     The slow part of an answer. Equals what the workflow's stages make of the same picture.
     """
     seen = _compare(model, image)
-    free = finish_map(
-        training_free_map(seen.lengths, model.size_px),
+    free = training_free_map(
+        seen.lengths,
         seen.foreground,
+        size_px=model.size_px,
         smoothing_px=0.0,
         foreground_exponent=1.0,
     )
-    shown = free.pixels / _shown_length(model)
+    shown = free / _shown_length(model)
     opened = _open(model, seen, *_any_words(model.words))
     detected = None if model.description.detection is None else _detect(model, seen)
     return Encoding(
@@ -409,13 +410,12 @@ def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]
     texts, masks = _any_words(None) if words is None else (words.texts, words.masks)
     windows = None if use.sliding is None else (use.sliding.window, use.sliding.step)
     stride = model.description.backbone.stride
-    finished = finish_map(
+    return finish_map(
         zero_click_map(_open(model, seen, texts, masks), windows=windows, stride=stride),
         seen.foreground,
         smoothing_px=use.smoothing_px,
         foreground_exponent=use.foreground_exponent,
     )
-    return finished.pixels
 
 
 def description_json(described: Description) -> Mapping[str, Any]:

@@ -251,6 +251,23 @@ class VisionLanguageSwin(nn.Module):
         return cast("list[LanguageStage]", list(self.stages))
 
 
+def language_maps(
+    branch: VisionLanguageSwin | None,
+    image: Float[Tensor, "#batch 3 height width"] | None,
+    text: Float[Tensor, "batch text_channel token"] | None,
+    text_mask: Float[Tensor, "batch token"] | Bool[Tensor, "batch token"] | None,
+) -> list[Float[Tensor, "batch _ _ _"]]:
+    """The maps of a network's language branch, finest first; empty for a network without one.
+
+    ValueError when there is a branch and an input is missing.
+    """
+    if branch is None:
+        return []
+    if image is None or text is None or text_mask is None:
+        raise ValueError("a model with a language branch needs image, text and text_mask")
+    return branch(image, text, text_mask)
+
+
 def language_parts(names: Iterable[str]) -> frozenset[str]:
     """Those of a branch's parameter names that a Swin without language does not have."""
     return frozenset(name for name in names if re.fullmatch(LANGUAGE_PART, name))
