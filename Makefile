@@ -20,7 +20,7 @@ setup: .venv/.done
 demo: setup
 	$(SNAKEMAKE)
 	@$(MAKE) --no-print-directory report RUN=$(RUN)
-	@cat results/$(RUN)/tables/table*.md
+	@cat results/$(RUN)/tables/table*.txt
 	@echo "report: $(CURDIR)/results/$(RUN)/report.html"
 
 report: setup
@@ -31,7 +31,7 @@ annotate: setup
 
 table1 table2 table3 table4 table5 table6 table7 table8: setup
 	$(SNAKEMAKE) $@
-	@cat results/$(RUN)/tables/$@.md
+	@cat results/$(RUN)/tables/$@.txt
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 8

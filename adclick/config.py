@@ -199,7 +199,7 @@ class SegNetwork(Section):
 
     window: Positive | None
     normalise: Literal["channel", "group"] | None
-    shortcut: bool
+    shortcut: Literal["none", "unsupervised", "all"]
     image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
 
 

@@ -1,6 +1,10 @@
-"""A finished table as CSV, Markdown, LaTeX and HTML; all four say the same, mark by mark."""
+"""A finished table as CSV, Markdown, LaTeX, HTML and plain text; all say the same, mark by mark.
+
+The plain text, for a terminal, leaves out the notes on the paper's own rows.
+"""
 
 import html
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,6 +15,7 @@ PAPER, LATER, OURS, DIFFERENCE = "paper", "later work", "this run", "difference"
 NOT_RUN = "not run"  # configured, and no record of it
 PAGE_ROWS = 45  # a LaTeX page holds about this many rows
 WIDE_COLUMNS = 10  # a LaTeX table of more columns lies on its side
+TEXT_WIDTH = 100  # of the lines under a table in plain text, in characters
 
 HTML_PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -126,6 +131,39 @@ def to_markdown(table: Table) -> str:
     return "\n".join(text) + "\n"
 
 
+def to_text(table: Table) -> str:
+    """Plain text for a terminal: best `*`, second best `+`; setting and scale under it."""
+    lines = list(_lines(table, str, {"best": "{}*", "second": "{}+"}))
+    once = (NOT_RUN, *[""] * (table.number_count - 1))
+    body = [[*line.labels, *(once if line.absent else line.numbers)] for line in lines]
+    # A mark stands in a column of its own, so that numbers stay under each other.
+    body = [
+        [cell if index < table.label_count else _with_mark(cell) for index, cell in enumerate(row)]
+        for row in body
+    ]
+    names = [
+        name if index < table.label_count else f"{name} "
+        for index, name in enumerate(table.columns)
+    ]
+    widths = [max(map(len, cells)) for cells in zip(names, *body, strict=True)]
+    rows = [
+        "  ".join(
+            cell.ljust(width) if index < table.label_count else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [names, *body]
+    ]
+    rows.insert(1, "-" * max(map(len, rows)))
+    title = f"{table.name} {table.title}.".lstrip()
+    notes = ["* best, + second best of the paper's rows, and of this run's", *_scale_notes(table)]
+    wrapped = [line for note in notes for line in textwrap.wrap(note, TEXT_WIDTH)]
+    return "\n".join([*textwrap.wrap(title, TEXT_WIDTH), "", *rows, "", *wrapped]) + "\n\n"
+
+
+def _with_mark(cell: str) -> str:
+    return cell if cell.endswith(("*", "+")) or not cell else f"{cell} "
+
+
 def to_html(table: Table) -> str:
     """A page of its own with the table and its notes, for the report; marks as in Markdown."""
     lines = _lines(table, html.escape, {"best": "<b>{}</b>", "second": "<u>{}</u>"})
@@ -179,8 +217,22 @@ def _lines(
 
 
 def _all_notes(table: Table) -> list[str]:
+    return [*_scale_notes(table), *table.notes]
+
+
+def _scale_notes(table: Table) -> list[str]:
     said = {"This run": table.setting, "Not at the paper's scale": "; ".join(table.departures)}
-    return [*(f"{name}: {text}." for name, text in said.items() if text), *table.notes]
+    return [f"{name}: {text}." for name, text in said.items() if text]
+
+
+# All forms of a table by the name that commands and rules have for them.
+FORMS: Mapping[str, Callable[[Table], str]] = {
+    "csv": to_csv,
+    "markdown": to_markdown,
+    "latex": to_latex,
+    "html": to_html,
+    "text": to_text,
+}
 
 
 def _groups(table: Table) -> list[tuple[str, list[str]]]:

@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from adclick.robot_tables import build_robot_table
-from adclick.table_forms import Table, to_csv, to_html, to_latex, to_markdown
+from adclick.table_forms import FORMS, Table, to_html, to_latex, to_markdown
 
 ROBOTS = {"deepest": "clicks the middle", "jittered": "clicks around it"}
 
@@ -111,7 +111,7 @@ def test_rows_are_every_method_with_every_user_and_what_was_not_run_is_said() ->
 
 def test_every_form_says_the_same_without_a_number_of_the_papers() -> None:
     made = table(record("net", "deepest", [0.6]), record("net", "jittered", [0.5, 0.4]))
-    for form in (to_csv, to_markdown, to_latex, to_html):
+    for form in FORMS.values():
         text = form(made)
         assert "45.0" in text
         assert "Table None" not in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adclick.table_forms import to_csv, to_html, to_latex, to_markdown
+from adclick.table_forms import FORMS, to_csv, to_html, to_latex, to_markdown, to_text
 from adclick.tables import (
     MVTEC_OBJECTS,
     MVTEC_TEXTURES,
@@ -319,7 +319,7 @@ def test_counterparts_can_be_named():
     assert cell(table, "AP", Method="patchcore minus PatchCore") == "0.0"
 
 
-@pytest.mark.parametrize("form", [to_csv, to_markdown, to_latex])
+@pytest.mark.parametrize("form", FORMS.values())
 def test_equal_input_gives_equal_bytes_in_any_order_of_records(form):
     records = [
         map_record(
@@ -343,7 +343,7 @@ def test_a_changed_number_changes_every_form():
         build_table(4, [map_record("toy", "cloth", "weak", ap=ap)], NOTHING, **place)
         for ap in (0.5, 0.501)
     )
-    for form in (to_csv, to_markdown, to_latex):
+    for form in FORMS.values():
         assert form(before) != form(after)
 
 
@@ -357,9 +357,10 @@ def test_setting_and_scale_are_said_with_every_form():
         setting="toy data: not comparable.",
         departures=["image size 64 px (paper: 512 px)", "backbone untrained"],
     )
-    for form in (to_csv, to_markdown, to_latex, to_html):
-        assert "toy data: not comparable" in form(table)
-        assert "image size 64 px (paper: 512 px); backbone untrained" in form(table)
+    for form in FORMS.values():
+        text = " ".join(form(table).split())
+        assert "toy data: not comparable" in text
+        assert "image size 64 px (paper: 512 px); backbone untrained" in text
 
 
 def test_a_departure_names_the_papers_value_or_that_of_full_scale():
@@ -443,6 +444,28 @@ def test_markdown_marks_pads_and_escapes():
     assert r"| ours\*\|x | this run |    **90.0** |" in rows[2]
     assert "|          |          | full" in rows[3]
     assert "<u>80.0</u>" in rows[3]
+
+
+def test_plain_text_keeps_numbers_under_each_other_and_says_what_its_marks_are():
+    records = [
+        map_record("toy", "cloth", "weak", ap=0.9),
+        map_record("toy", "cloth", "full", ap=0.8),
+        map_record("toy", "cloth", "box", ap=0.7),
+    ]
+    place = {"datasets": {"toy": ["cloth"]}, "methods": ["weak", "full", "box"]}
+    table = build_table(4, records, NOTHING, **place, setting="toy data")
+    lines = to_text(table).splitlines()
+    best, second, third = (
+        next(line for line in lines if number in line) for number in ("90.0*", "80.0+", "70.0")
+    )
+    assert best.index("90.0") == second.index("80.0") == third.index("70.0")
+    assert "weak" in best
+    assert "full" in second
+    assert "70.0*" not in third
+    assert "70.0+" not in third
+    assert "* best, + second best of the paper's rows, and of this run's" in lines
+    assert "This run: toy data." in lines
+    assert max(map(len, lines)) <= 100
 
 
 def test_latex_marks_and_escapes():

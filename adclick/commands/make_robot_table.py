@@ -1,13 +1,13 @@
-"""Click methods with robot users who click less well: a table in four forms."""
+"""Click methods with robot users who click less well: a table in all forms."""
 
 from collections.abc import Sequence
 
-from adclick.artifacts import read_json, write_text
+from adclick.artifacts import read_json
 from adclick.commands.entry import parse_job, run
+from adclick.commands.table_files import write_table
 from adclick.config import MakeRobotTable, Robot
-from adclick.provenance import canonical_json
 from adclick.robot_tables import build_robot_table
-from adclick.table_forms import to_csv, to_html, to_latex, to_markdown
+from adclick.table_forms import FORMS
 from adclick.tables import read_published, scale_departures
 
 COMMAND = "adclick.commands.make_robot_table"
@@ -15,7 +15,7 @@ PLACES = {"deepest": "deepest point", "inside": "anywhere in the inner half"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the table in four forms, and the stamp of all of them beside the CSV."""
+    """Write the table in all forms, and the stamp of all of them beside the CSV."""
     job = parse_job(
         COMMAND,
         MakeRobotTable,
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         doc=__doc__,
         inputs=["paper_settings"],
         lists=["metrics"],
-        outputs=["csv", "markdown", "latex", "html"],
+        outputs=list(FORMS),
     )
     settings = job.settings
     table = build_robot_table(
@@ -35,11 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         setting=settings.scale_note,
         departures=scale_departures(settings.scale, read_published(job.inputs["paper_settings"])),
     )
-    forms = {"csv": to_csv, "markdown": to_markdown, "latex": to_latex, "html": to_html}
-    for name, form in forms.items():
-        write_text(job.outputs[name], form(table))
-    stamp_path = job.outputs["csv"].with_name(job.outputs["csv"].name + ".stamp.json")
-    write_text(stamp_path, canonical_json(job.stamp) + "\n")
+    write_table(table, job.outputs, stamp=job.stamp)
 
 
 def _words(robot: Robot) -> str:

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         **trunk_sizes(
             network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels
         ),
-        "shortcut": settings.adclick_seg_network.shortcut,
+        "shortcut": settings.adclick_seg_network.shortcut in ("all", variant.supervision),
         "image_channels": settings.adclick_seg_network.image_channels,
         "language": language_sizes(settings.vision_language, text_channels=settings.text_channels)
         if variant.language

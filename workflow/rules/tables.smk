@@ -13,6 +13,7 @@ rule make_table:
         csv="results/{run}/tables/table{number}.csv",
         markdown="results/{run}/tables/table{number}.md",
         latex="results/{run}/tables/table{number}.tex",
+        text="results/{run}/tables/table{number}.txt",
     log:
         "results/{run}/logs/make_table/{number}.log",
     benchmark:
@@ -27,7 +28,7 @@ rule make_table:
         "python -m adclick.commands.make_table --settings {params.settings:q} {params.files}"
         " --published {input.published:q} --paper-settings {input.paper_settings:q}"
         " --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q}"
-        " --html {output.html:q} > {log:q} 2>&1"
+        " --html {output.html:q} --text {output.text:q} > {log:q} 2>&1"
 
 
 rule make_robot_table:
@@ -44,6 +45,7 @@ rule make_robot_table:
         csv="results/{run}/tables/honest_clicks.csv",
         markdown="results/{run}/tables/honest_clicks.md",
         latex="results/{run}/tables/honest_clicks.tex",
+        text="results/{run}/tables/honest_clicks.txt",
     log:
         "results/{run}/logs/make_robot_table/honest_clicks.log",
     benchmark:
@@ -57,7 +59,8 @@ rule make_robot_table:
     shell:
         "python -m adclick.commands.make_robot_table --settings {params.settings:q} {params.files}"
         " --paper-settings {input.paper_settings:q} --csv {output.csv:q}"
-        " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"
+        " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q}"
+        " --text {output.text:q} > {log:q} 2>&1"
 
 
 TABLES = plan.tables(CONFIG)
