@@ -13,10 +13,11 @@ def training_free_map(
     smoothing_px: float,
     foreground_exponent: float,
 ) -> Float32[np.ndarray, "size size"]:
-    """The finished map of an image that nothing was trained for: the length of the residual at
-    every patch (`matching.residual_length`), resized bilinearly to the image.
+    """A map that nothing was trained for: the length of the residual at every patch
+    (`matching.residual_length`), resized bilinearly to the image, then finished as `finish_map`
+    does.
 
-    In units of the features; only its order means something. The rest as `finish_map`.
+    In units of the features; only its order means something.
     """
     raw = cv2.resize(lengths, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
     return finish_map(

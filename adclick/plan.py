@@ -399,8 +399,8 @@ def local_gpus() -> int:
 
 
 def check(config: Config) -> None:
-    """InputError for variants that need a pretraining which some category cannot have, or labels
-    that no ADClick variant makes.
+    """InputError for variants that need a pretraining which some category cannot have or which is
+    of another network, or labels that no ADClick variant makes.
     """
     alone = [place for place in places(config) if not pretraining_sources(config, place)]
     click = _click_networks(config)
@@ -412,6 +412,17 @@ def check(config: Config) -> None:
         raise InputError(
             f"{', '.join(alone)}: nothing to pretrain on, which {', '.join(needing)} need;"
             " set pretrain_on, or run variants with finetune: true and pretrain: false"
+        )
+    detectors = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
+    unlike = [
+        name
+        for name, variant in detectors.items()
+        if variant.pretrain and variant.supervision == "unsupervised"
+    ]
+    if unlike and config.adclick_seg_network.shortcut == "unsupervised":
+        raise InputError(
+            f"{', '.join(unlike)}: pretraining has labels, so with adclick_seg_network.shortcut:"
+            " unsupervised its network is another; choose none or all, or pretrain: false"
         )
 
 

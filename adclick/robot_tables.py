@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from adclick.table_forms import NOT_RUN, Table
+from adclick.table_forms import NOT_RUN, RANKING, Table
 from adclick.tables import AVERAGES
 
 Record = Mapping[str, Any]
@@ -210,5 +210,5 @@ def _notes(index: Records, robots: Mapping[str, str], names: Mapping[str, str]) 
         " reached; fewer is better."
         for cap in caps
     ]
-    notes.append("Best in bold, second best underlined, among the methods that met the same user.")
+    notes.append(f"{RANKING}, among the methods that met the same user.")
     return notes

@@ -1,11 +1,10 @@
-"""A finished table as CSV, Markdown, LaTeX, HTML and plain text; all say the same, mark by mark.
-
-The plain text, for a terminal, leaves out the notes on the paper's own rows.
+"""A finished table as CSV, Markdown, LaTeX, HTML and plain text for a terminal; all say the same,
+mark by mark.
 """
 
 import html
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -15,6 +14,8 @@ PAPER, LATER, OURS, DIFFERENCE = "paper", "later work", "this run", "difference"
 NOT_RUN = "not run"  # configured, and no record of it
 PAGE_ROWS = 45  # a LaTeX page holds about this many rows
 WIDE_COLUMNS = 10  # a LaTeX table of more columns lies on its side
+RANKING = "Best in bold, second best underlined"  # how a table's note on its marks begins
+TEXT_RANKING = "Best with *, second best with +"  # the same in plain text
 TEXT_WIDTH = 100  # of the lines under a table in plain text, in characters
 
 HTML_PAGE = """<!doctype html>
@@ -98,7 +99,7 @@ class Line:
     @property
     def absent(self) -> bool:
         """Whether nothing of the row was run, which is then said once."""
-        return set(self.numbers) == {NOT_RUN}
+        return {number.strip() for number in self.numbers} == {NOT_RUN}
 
 
 def to_csv(table: Table) -> str:
@@ -113,55 +114,46 @@ def to_csv(table: Table) -> str:
 def to_markdown(table: Table) -> str:
     """Markdown: best bold, second best underlined."""
     lines = _lines(table, _markdown_text, {"best": "**{}**", "second": "<u>{}</u>"})
-    once = (NOT_RUN, *[""] * (table.number_count - 1))
-    body = [[*line.labels, *(once if line.absent else line.numbers)] for line in lines]
-    header = [_markdown_text(name) for name in table.columns]
-    widths = [max(map(len, cells)) for cells in zip(header, *body, strict=True)]
+    cells = [[_markdown_text(name) for name in table.columns], *_body(table, lines)]
+    header, *body = _aligned(cells, table.label_count)
+    widths = [len(cell) for cell in header]
     ends = ["-"] * table.label_count + [":"] * table.number_count
     rule = ["-" * (width - 1) + end for width, end in zip(widths, ends, strict=True)]
     title = f"{_markdown_text(table.title)}."
     text = [f"**{table.name}** {title}" if table.name else f"**{title}**", ""]
-    for cells in [header, rule, *body]:
-        padded = [
-            cell.rjust(width) if end == ":" else cell.ljust(width)
-            for cell, width, end in zip(cells, widths, ends, strict=True)
-        ]
-        text.append(f"| {' | '.join(padded)} |")
+    text += [f"| {' | '.join(row)} |" for row in [header, rule, *body]]
     text += ["", *(f"- {_markdown_text(note)}" for note in _all_notes(table))]
     return "\n".join(text) + "\n"
 
 
 def to_text(table: Table) -> str:
-    """Plain text for a terminal: best `*`, second best `+`; setting and scale under it."""
-    lines = list(_lines(table, str, {"best": "{}*", "second": "{}+"}))
-    once = (NOT_RUN, *[""] * (table.number_count - 1))
-    body = [[*line.labels, *(once if line.absent else line.numbers)] for line in lines]
-    # A mark stands in a column of its own, so that numbers stay under each other.
-    body = [
-        [cell if index < table.label_count else _with_mark(cell) for index, cell in enumerate(row)]
-        for row in body
-    ]
-    names = [
-        name if index < table.label_count else f"{name} "
-        for index, name in enumerate(table.columns)
-    ]
-    widths = [max(map(len, cells)) for cells in zip(names, *body, strict=True)]
-    rows = [
-        "  ".join(
-            cell.ljust(width) if index < table.label_count else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [names, *body]
-    ]
-    rows.insert(1, "-" * max(map(len, rows)))
+    """Plain text for a terminal: best `*`, second best `+`."""
+    lines = _lines(table, str, {"best": "{}*", "second": "{}+", "": "{} "})
+    rows = _aligned([table.columns, *_body(table, lines)], table.label_count)
+    header, *body = ["  ".join(row).rstrip() for row in rows]
     title = f"{table.name} {table.title}.".lstrip()
-    notes = ["* best, + second best of the paper's rows, and of this run's", *_scale_notes(table)]
+    notes = [note.replace(RANKING, TEXT_RANKING) for note in _all_notes(table)]
     wrapped = [line for note in notes for line in textwrap.wrap(note, TEXT_WIDTH)]
-    return "\n".join([*textwrap.wrap(title, TEXT_WIDTH), "", *rows, "", *wrapped]) + "\n\n"
+    rule = "-" * max(map(len, [header, *body]))
+    return "\n".join([title, "", header, rule, *body, "", *wrapped]) + "\n\n"
 
 
-def _with_mark(cell: str) -> str:
-    return cell if cell.endswith(("*", "+")) or not cell else f"{cell} "
+def _body(table: Table, lines: Iterable[Line]) -> list[list[str]]:
+    """The rows as printed, with what was not run said once."""
+    once = (NOT_RUN, *[""] * (table.number_count - 1))
+    return [[*line.labels, *(once if line.absent else line.numbers)] for line in lines]
+
+
+def _aligned(rows: Sequence[Sequence[str]], label_count: int) -> list[list[str]]:
+    """The cells padded to the widths of their columns: labels to the right, numbers to the left."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
+        [
+            cell.ljust(width) if index < label_count else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    ]
 
 
 def to_html(table: Table) -> str:
@@ -217,12 +209,8 @@ def _lines(
 
 
 def _all_notes(table: Table) -> list[str]:
-    return [*_scale_notes(table), *table.notes]
-
-
-def _scale_notes(table: Table) -> list[str]:
     said = {"This run": table.setting, "Not at the paper's scale": "; ".join(table.departures)}
-    return [f"{name}: {text}." for name, text in said.items() if text]
+    return [*(f"{name}: {text}." for name, text in said.items() if text), *table.notes]
 
 
 # All forms of a table by the name that commands and rules have for them.

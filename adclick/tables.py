@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from adclick.table_forms import DIFFERENCE, LATER, NOT_RUN, OURS, PAPER, Table
+from adclick.table_forms import DIFFERENCE, LATER, NOT_RUN, OURS, PAPER, RANKING, Table
 
 Record = Mapping[str, Any]
 # Keys: data set, method, category, then seed; and row, data set, category, metric.
@@ -26,8 +26,8 @@ Published = dict[tuple[str, str, str, str], Mapping[str, str]]
 UNDEFINED = "n/a"  # measured, and the metric has no value (an AUROC of one class)
 ABSENT = "-"  # not in the paper
 MARKED = (
-    "Percent. Best in bold, second best underlined: per column, among the rows of one data set and"
-    " category, at the printed precision"
+    f"Percent. {RANKING}: per column, among the rows of one data set and category, at the printed"
+    " precision"
 )
 SOURCES = (
     "The paper's numbers and settings as it states them, and where this implementation departs from"

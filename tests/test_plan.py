@@ -79,6 +79,15 @@ def test_a_lonely_category_cannot_be_pretrained() -> None:
     plan.check(config(**alone, run_adclick=["finetuned_lang"], run_adclick_seg=["unsupervised"]))
 
 
+def test_an_unsupervised_detector_does_not_start_from_another_network() -> None:
+    variants = {"unsupervised": {"pretrain": True}}
+    asked = {"run_adclick_seg": ["unsupervised"], "adclick_seg_variants": variants}
+    plan.check(config(**asked))
+    plan.check(config(**asked, adclick_seg_network={"shortcut": "all"}))
+    with pytest.raises(InputError, match="^unsupervised: pretraining has labels"):
+        plan.check(config(**asked, adclick_seg_network={"shortcut": "unsupervised"}))
+
+
 def test_a_frozen_language_branch_without_weights_is_noticed_before_the_run() -> None:
     assert plan.missing_weights(config())
     assert plan.missing_weights(config(vision_language={"trainable": "language"}))

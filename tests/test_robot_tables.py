@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from adclick.robot_tables import build_robot_table
-from adclick.table_forms import FORMS, Table, to_html, to_latex, to_markdown
+from adclick.table_forms import FORMS, Table, to_html, to_latex, to_markdown, to_text
 
 ROBOTS = {"deepest": "clicks the middle", "jittered": "clicks around it"}
 
@@ -115,6 +115,9 @@ def test_every_form_says_the_same_without_a_number_of_the_papers() -> None:
         text = form(made)
         assert "45.0" in text
         assert "Table None" not in text
+    assert "Best with *, second best with +, among the methods that met the same user" in " ".join(
+        to_text(made).split()
+    )
     assert to_markdown(made).startswith("**Honest clicks")
     assert "<title>Honest clicks" in to_html(made)
     assert r"\label{tab:honest_clicks}" in to_latex(made)

@@ -463,7 +463,7 @@ def test_plain_text_keeps_numbers_under_each_other_and_says_what_its_marks_are()
     assert "full" in second
     assert "70.0*" not in third
     assert "70.0+" not in third
-    assert "* best, + second best of the paper's rows, and of this run's" in lines
+    assert "Best with *, second best with +: per column" in " ".join(lines)
     assert "This run: toy data." in lines
     assert max(map(len, lines)) <= 100
 

@@ -1,6 +1,6 @@
 """The residual of every image of a source against its neighbours' nearest patches (Eq. 3-4)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             queries = stream_features(backbone, images["images"], rows, settings.features)
             for row, query in zip(rows, queries, strict=True):
                 found = neighbours["neighbours"][row]
-                yield _compare(query, found, bank["patches"], foreground, settings, device)
+                yield _compare(
+                    query, found, bank=bank, foreground=foreground, settings=settings, device=device
+                )
 
         with (
             made_in_parts(
@@ -63,11 +65,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             ) as computed,
             create_arrays(target, image_ids=ids, specs=specs, stamp=job.stamp) as file,
         ):
-            mean = _write(file, computed, specs, own=[one in bank_ids for one in ids])
-            create_array(file, "normal_mean_square", (channels,), "float32")[:] = mean
+            total, count = np.zeros(channels, np.float64), 0
+            for index, arrays in enumerate(computed):
+                for name in specs:
+                    file[name][index] = arrays[name]
+                if ids[index] in bank_ids:
+                    total, count = total + arrays["mean_square"], count + 1
+            mean_square = total / max(count, 1)
+            create_array(file, "normal_mean_square", (channels,), "float32")[:] = mean_square
 
 
 def _specs(settings: ComputeResiduals, channels: int) -> dict[str, ArraySpec]:
+    """What is written of every image: with `lengths_only`, no `residuals`."""
     grid = settings.size_px // settings.features.stride
     specs = {
         "lengths": ArraySpec((grid, grid), "float32"),
@@ -81,7 +90,8 @@ def _specs(settings: ComputeResiduals, channels: int) -> dict[str, ArraySpec]:
 def _compare(
     query: Mapping[str, np.ndarray],
     found: np.ndarray,
-    patches: Any,
+    *,
+    bank: Any,
     foreground: Any,
     settings: ComputeResiduals,
     device: torch.device,
@@ -89,7 +99,7 @@ def _compare(
     """The arrays of one image: its features against those of its neighbours `found`."""
     signed = _residual(
         torch.from_numpy(query["patches"]).to(device),
-        _read_rows(patches, found[: settings.matching.neighbours]).to(device),
+        _read_rows(bank["patches"], found[: settings.matching.neighbours]).to(device),
         settings.matching.radius,
     )
     nearest = found[: settings.foreground.neighbours]
@@ -99,23 +109,6 @@ def _compare(
         "foreground": _foreground(query["layer1"], foreground, nearest, signed.shape[0]),
         "mean_square": np.square(signed.astype(np.float64)).mean(axis=(0, 1)),
     }
-
-
-def _write(
-    file: Any,
-    computed: Iterable[Mapping[str, np.ndarray]],
-    specs: Iterable[str],
-    *,
-    own: Sequence[bool],
-) -> np.ndarray:
-    """Write every image's arrays; the mean square residual of the bank's own is returned."""
-    total, count = np.zeros((), np.float64), 0
-    for index, arrays in enumerate(computed):
-        for name in specs:
-            file[name][index] = arrays[name]
-        if own[index]:
-            total, count = total + arrays["mean_square"], count + 1
-    return total / max(count, 1)
 
 
 def _residual(query: torch.Tensor, references: torch.Tensor, radius: float | None) -> np.ndarray:

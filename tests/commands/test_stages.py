@@ -308,6 +308,14 @@ def test_residuals_that_no_network_reads_are_kept_as_lengths_alone(
         np.testing.assert_allclose(file["lengths"][:], expected, rtol=2e-3)
 
 
+def test_only_images_of_the_bank_make_the_mean_square_of_normal_ones(folder: Path) -> None:
+    cloth = folder / "results/micro/toy/cloth/compute_residuals/location_aware"
+    with open_arrays(cloth / "simulated.h5") as simulated:
+        assert not simulated["normal_mean_square"][:].any()
+    with open_arrays(cloth / "real.h5") as real:
+        assert real["normal_mean_square"][:].all()
+
+
 def test_an_image_to_image_residual_is_the_most_alike_image_minus_the_image(
     config: Config, folder: Path
 ) -> None:
@@ -404,6 +412,22 @@ def test_the_detector_trains_after_the_truth_is_gone(
     assert content(tmp_path / "out/weights.safetensors") == content(
         first_output(step, folder, None)
     )
+
+
+def test_a_shortcut_for_unsupervised_detectors_is_in_no_other(
+    config: Config, folder: Path, tmp_path: Path
+) -> None:
+    def has_shortcut(name: str, shortcut: str) -> bool:
+        own = config.adclick_seg_network.model_copy(update={"shortcut": shortcut})
+        asked = config.model_copy(update={"adclick_seg_network": own})
+        step, into = steps(asked)[name], tmp_path / f"{name}_{shortcut}"
+        step.run(asked, folder, into=into)
+        return "shortcut.projection.weight" in load_file(first_output(step, folder, into))
+
+    assert has_shortcut("train_adclick_seg unsupervised", "unsupervised")
+    assert not has_shortcut("train_adclick_seg weak", "unsupervised")
+    assert not has_shortcut("pretrain_adclick_seg", "unsupervised")
+    assert has_shortcut("pretrain_adclick_seg", "all")
 
 
 def test_a_robot_user_of_several_draws_is_scored_a_draw_each(config: Config, folder: Path) -> None:
