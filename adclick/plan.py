@@ -413,12 +413,8 @@ def check(config: Config) -> None:
             f"{', '.join(alone)}: nothing to pretrain on, which {', '.join(needing)} need;"
             " set pretrain_on, or run variants with finetune: true and pretrain: false"
         )
-    detectors = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
-    unlike = [
-        name
-        for name, variant in detectors.items()
-        if variant.pretrain and variant.supervision == "unsupervised"
-    ]
+    detectors = ((name, config.adclick_seg_variants[name]) for name in config.run_adclick_seg)
+    unlike = [name for name, one in detectors if one.pretrain and one.supervision == "unsupervised"]
     if unlike and config.adclick_seg_network.shortcut == "unsupervised":
         raise InputError(
             f"{', '.join(unlike)}: pretraining has labels, so with adclick_seg_network.shortcut:"

@@ -89,17 +89,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Line:
-    """One row as printed: a data set or category that is that of the row above is blank."""
+    """One row as printed: a data set or category that is that of the row above is blank. `absent`:
+    nothing of the row was run, which is then said once.
+    """
 
     place: tuple[str, str]
     source: str
     labels: tuple[str, ...]
     numbers: tuple[str, ...]
-
-    @property
-    def absent(self) -> bool:
-        """Whether nothing of the row was run, which is then said once."""
-        return {number.strip() for number in self.numbers} == {NOT_RUN}
+    absent: bool
 
 
 def to_csv(table: Table) -> str:
@@ -145,7 +143,7 @@ def _body(table: Table, lines: Iterable[Line]) -> list[list[str]]:
 
 
 def _aligned(rows: Sequence[Sequence[str]], label_count: int) -> list[list[str]]:
-    """The cells padded to the widths of their columns: labels to the right, numbers to the left."""
+    """The cells padded to the widths of their columns: labels stand left, numbers right."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return [
         [
@@ -205,7 +203,8 @@ def _lines(
         elif place[0] == above[0]:
             cells[0] = ""
         above, split = place, table.label_count
-        yield Line(place, texts[split - 1], tuple(cells[:split]), tuple(cells[split:]))
+        absent = set(texts[split:]) == {NOT_RUN}
+        yield Line(place, texts[split - 1], tuple(cells[:split]), tuple(cells[split:]), absent)
 
 
 def _all_notes(table: Table) -> list[str]:

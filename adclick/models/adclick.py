@@ -181,14 +181,9 @@ def build_adclick(
     head = PyramidHead(channels=neck_channels, hidden=head_hidden)
     image_stem = None if inputs == "residual" else _image_stem(dim=dim, channels=image_channels)
     stages = [NECK_STRIDES.index(stride) for stride in neck_strides]
-    vision_language, injection = None, None
-    if language is not None:
-        vision_language = VisionLanguageSwin(image_px=image_px, stages=max(stages) + 1, **language)
-        injection = LanguageInjection(
-            language_channels=[vision_language.dims[stage] for stage in stages],
-            neck_channels=neck_channels,
-            init=language_init,
-        )
+    vision_language, injection = _language_branch(
+        language, image_px=image_px, stages=stages, channels=neck_channels, init=language_init
+    )
     return ADClick(
         trunk=trunk,
         click_stem=click_stem,
@@ -200,6 +195,22 @@ def build_adclick(
         injection=injection,
         language_stages=stages if language else (),
     )
+
+
+def _language_branch(
+    sizes: LanguageSizes | None,
+    *,
+    image_px: int,
+    stages: Sequence[int],
+    channels: Sequence[int],
+    init: LanguageInit,
+) -> tuple[VisionLanguageSwin | None, LanguageInjection | None]:
+    """The branch and what brings its `stages` into the neck's levels of `channels`, or neither."""
+    if sizes is None:
+        return None, None
+    branch = VisionLanguageSwin(image_px=image_px, stages=max(stages) + 1, **sizes)
+    dims = [branch.dims[stage] for stage in stages]
+    return branch, LanguageInjection(language_channels=dims, neck_channels=channels, init=init)
 
 
 def _image_stem(*, dim: int, channels: Sequence[int]) -> ImageStem:
