@@ -20,7 +20,7 @@ setup: .venv/.done
 demo: setup
 	$(SNAKEMAKE)
 	@$(MAKE) --no-print-directory report RUN=$(RUN)
-	@cat results/$(RUN)/tables/table*.txt
+	@awk 'BEGIN { RS = ""; ORS = "\n\n" } !seen[$$0]++' results/$(RUN)/tables/table*.txt  # a note of many tables once
 	@echo "report: $(CURDIR)/results/$(RUN)/report.html"
 
 report: setup

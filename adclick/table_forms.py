@@ -125,15 +125,18 @@ def to_markdown(table: Table) -> str:
 
 
 def to_text(table: Table) -> str:
-    """Plain text for a terminal: best `*`, second best `+`."""
+    """Plain text for a terminal: best `*`, second best `+`.
+
+    Title, rows and every note are paragraphs, so that a note of many tables can be printed once.
+    """
     lines = _lines(table, str, {"best": "{}*", "second": "{}+", "": "{} "})
     rows = _aligned([table.columns, *_body(table, lines)], table.label_count)
     header, *body = ["  ".join(row).rstrip() for row in rows]
     title = f"{table.name} {table.title}.".lstrip()
-    notes = [note.replace(RANKING, TEXT_RANKING) for note in _all_notes(table)]
-    wrapped = [line for note in notes for line in textwrap.wrap(note, TEXT_WIDTH)]
     rule = "-" * max(map(len, [header, *body]))
-    return "\n".join([title, "", header, rule, *body, "", *wrapped]) + "\n\n"
+    notes = [note.replace(RANKING, TEXT_RANKING) for note in _all_notes(table)]
+    wrapped = [textwrap.fill(note, TEXT_WIDTH) for note in notes]
+    return "\n\n".join([title, "\n".join([header, rule, *body]), *wrapped]) + "\n"
 
 
 def _body(table: Table, lines: Iterable[Line]) -> list[list[str]]:
