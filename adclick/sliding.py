@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from adclick.config import Sliding
 from adclick.interactive import Session
 from adclick.models.click_stem import DISK_CHANNELS
 
@@ -24,15 +25,14 @@ def window_starts(length: int, *, window: int, step: int) -> list[int]:
 
 
 def zero_click_map(
-    session: Session, *, windows: tuple[float, float] | None, stride: int
+    session: Session, *, sliding: Sliding | None, stride: int
 ) -> Float[np.ndarray, "height width"]:
     """The probability of a defect at every pixel without clicks: of the whole image (None), or from
-    windows of a side and a step, as `predict_in_windows` has them.
+    windows (`predict_in_windows`).
     """
-    if windows is None:
+    if sliding is None:
         return session.predict([])
-    window, step = windows
-    return predict_in_windows(session, window=window, step=step, stride=stride)
+    return predict_in_windows(session, window=sliding.window, step=sliding.step, stride=stride)
 
 
 @torch.no_grad()

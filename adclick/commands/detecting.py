@@ -36,7 +36,6 @@ def open_detector(
     `sliding` has the windows that it is made of (None: of the whole image). Residuals are those of
     the workflow: of a normal image, to the others.
     """
-    windows = None if sliding is None else (sliding.window, sliding.step)
     with (
         compute_device() as device,
         open_arrays(residuals) as compared,
@@ -53,7 +52,7 @@ def open_detector(
         types = defect_types(opened.texts, sorted(set(read_csv(manifest)["defect_type"])))
 
         def map_of(row: int) -> Float32[np.ndarray, "size size"]:
-            raw = zero_click_map(opened.session(row, types), windows=windows, stride=stride)
+            raw = zero_click_map(opened.session(row, types), sliding=sliding, stride=stride)
             return finish_map(raw, compared["foreground"][row], **detection.model_dump())
 
         yield map_of

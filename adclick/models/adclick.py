@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from adclick.models.click_stem import ClickInit, ClickStem
 from adclick.models.head import PyramidHead
-from adclick.models.image_stem import ImageStem
+from adclick.models.image_stem import ImageStem, build_image_stem
 from adclick.models.neck import (
     NECK_STRIDES,
     TOKEN_STRIDE,
@@ -179,7 +179,9 @@ def build_adclick(
     click_stem = ClickStem(dim=dim, patch=TOKEN_STRIDE, init=click_init, cells=click_cells)
     neck = SimplePyramid(dim=dim, channels=neck_channels, strides=neck_strides)
     head = PyramidHead(channels=neck_channels, hidden=head_hidden)
-    image_stem = None if inputs == "residual" else _image_stem(dim=dim, channels=image_channels)
+    image_stem = None
+    if inputs != "residual":
+        image_stem = build_image_stem(dim=dim, channels=image_channels, stride=TOKEN_STRIDE)
     stages = [NECK_STRIDES.index(stride) for stride in neck_strides]
     vision_language, injection = _language_branch(
         language, image_px=image_px, stages=stages, channels=neck_channels, init=language_init
@@ -211,13 +213,3 @@ def _language_branch(
     branch = VisionLanguageSwin(image_px=image_px, stages=max(stages) + 1, **sizes)
     dims = [branch.dims[stage] for stage in stages]
     return branch, LanguageInjection(language_channels=dims, neck_channels=channels, init=init)
-
-
-def _image_stem(*, dim: int, channels: Sequence[int]) -> ImageStem:
-    stem = ImageStem(dim=dim, channels=channels)
-    if stem.stride != TOKEN_STRIDE:
-        raise ValueError(
-            f"image_channels has {len(channels)} levels, so a stride of {stem.stride};"
-            f" tokens have {TOKEN_STRIDE}"
-        )
-    return stem

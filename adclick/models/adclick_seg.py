@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adclick.models.click_stem import ClickInit, ClickStem
-from adclick.models.image_stem import ImageStem
+from adclick.models.image_stem import ImageStem, build_image_stem
 from adclick.models.neck import LanguageInit
 from adclick.models.trunk import ResidualTrunk
 from adclick.models.vision_language import LanguageSizes, VisionLanguageSwin, language_maps
@@ -207,9 +207,9 @@ def build_adclick_seg(
     click_stem = ClickStem(dim=dim, patch=image_px // grid, init=click_init)
     logit = nn.Conv2d(dim, 1, 1)
     past = ResidualShortcut(residual_channels=residual_channels) if shortcut else None
-    image_stem = None if image_channels is None else ImageStem(dim=dim, channels=image_channels)
-    if image_stem is not None and image_stem.stride * grid != image_px:
-        raise ValueError(f"image_channels {image_channels}: tokens of stride {image_stem.stride}")
+    image_stem = None
+    if image_channels is not None:
+        image_stem = build_image_stem(dim=dim, channels=image_channels, stride=image_px // grid)
     vision_language, language_stem = None, None
     if language is not None:
         vision_language = VisionLanguageSwin(image_px=image_px, stages=LANGUAGE_STAGES, **language)

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Float32, Int, UInt8
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from adclick.artifacts import image_ids, open_arrays, read_json
-from adclick.config import validation_line
+from adclick.config import Section, Sliding, validation_line
 from adclick.data.images import resize_image
 from adclick.detection import finish_map, training_free_map
 from adclick.errors import InputError
@@ -41,11 +41,7 @@ WORDS, BACKBONE = "words.h5", "backbone.safetensors"
 SHOWN_LENGTHS = 5.0
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BackboneUse(_Part):
+class BackboneUse(Section):
     """The frozen network, and how its maps become patch features; `seed` without a file."""
 
     name: str
@@ -59,7 +55,7 @@ class BackboneUse(_Part):
     sha256: str | None
 
 
-class Comparison(_Part):
+class Comparison(Section):
     """How a picture is compared with normal ones: `retrieval`, `matchings`, `foreground`."""
 
     words: int
@@ -71,32 +67,25 @@ class Comparison(_Part):
     foreground_neighbours: int
 
 
-class ClickUse(_Part):
+class ClickUse(Section):
     """The disks' radius that the network was trained with, in its own pixels, and the threshold."""
 
     radius_px: float
     threshold: float
 
 
-class Windows(_Part):
-    """Windows that a detector's maps are made of, as `sliding` has them."""
-
-    window: float
-    step: float
-
-
-class MapUse(_Part):
+class MapUse(Section):
     """How a detector's maps are made (None: of the whole image) and finished, and the threshold
     above which they mark defects.
     """
 
-    sliding: Windows | None
+    sliding: Sliding | None
     smoothing_px: float
     foreground_exponent: float
     threshold: float
 
 
-class Description(_Part):
+class Description(Section):
     """What `model.json` says."""
 
     format: Literal[2]
@@ -408,10 +397,9 @@ def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]
     use, words = model.description.detection, model.words
     assert use is not None
     texts, masks = _any_words(None) if words is None else (words.texts, words.masks)
-    windows = None if use.sliding is None else (use.sliding.window, use.sliding.step)
     stride = model.description.backbone.stride
     return finish_map(
-        zero_click_map(_open(model, seen, texts, masks), windows=windows, stride=stride),
+        zero_click_map(_open(model, seen, texts, masks), sliding=use.sliding, stride=stride),
         seen.foreground,
         smoothing_px=use.smoothing_px,
         foreground_exponent=use.foreground_exponent,

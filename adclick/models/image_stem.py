@@ -61,3 +61,17 @@ class ImageStem(nn.Module):
     ) -> Float[Tensor, "batch dim height width"]:
         """Tokens of a normalised picture."""
         return self.tokens(self.maps(image)[-1])
+
+
+def build_image_stem(*, dim: int, channels: Sequence[int], stride: int) -> ImageStem:
+    """An untrained stem whose tokens lie on those of the residual, `stride` pixels a token.
+
+    ValueError when the levels make another stride.
+    """
+    stem = ImageStem(dim=dim, channels=channels)
+    if stem.stride != stride:
+        raise ValueError(
+            f"image_channels has {len(channels)} levels, so a stride of {stem.stride};"
+            f" tokens have {stride}"
+        )
+    return stem
