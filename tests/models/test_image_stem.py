@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from adclick.models.checkpoints import seeded
-from adclick.models.image_stem import ImageStem
+from adclick.models.image_stem import ImageStem, build_image_stem
 
 
 def _stem(**changes: object) -> ImageStem:
@@ -58,3 +58,9 @@ def test_every_parameter_gets_a_gradient() -> None:
 def test_no_levels_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one level"):
         _stem(channels=[])
+
+
+def test_a_stem_whose_tokens_miss_the_residuals_is_refused() -> None:
+    assert build_image_stem(dim=16, channels=[4, 6, 8], stride=8).stride == 8
+    with pytest.raises(ValueError, match=r"2 levels, so a stride of 4; tokens have 8"):
+        build_image_stem(dim=16, channels=[4, 6], stride=8)
