@@ -323,8 +323,13 @@ def teaching_value(anomaly: Float32[np.ndarray, "height width"]) -> float:
 
 
 def _bytes(encoding: Any) -> int:
-    parts = [encoding.image, encoding.residual, encoding.tokens, *encoding.maps]
-    return sum(part.nbytes for part in parts)
+    """The size of all arrays that an encoding holds."""
+    parts = [
+        part
+        for held in vars(encoding).values()
+        for part in (held if isinstance(held, tuple) else (held,))
+    ]
+    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
 
 
 class Model:

@@ -24,14 +24,13 @@ class Recorded(Worker):
         self.asked.append(path.name)
         if path.name == "broken":
             raise InputError("broken: not a picture")
-        pixels = np.zeros(100, np.uint8)
-        nothing = np.zeros(0, np.uint8)
         return SimpleNamespace(
-            image=pixels,
-            residual=nothing,
-            tokens=nothing,
-            maps=(),
+            image=np.zeros(40, np.uint8),
             residual_map=np.full((2, 2), 0.5, np.float32),
+            maps=(np.zeros(4, np.uint8), np.zeros(20, np.uint8)),
+            neighbour=np.zeros(20, np.uint8),
+            neighbour_id="normal/000",
+            probability=None,
         )
 
 
@@ -74,7 +73,7 @@ def test_what_nobody_wants_any_more_makes_room(encodings) -> None:
 def test_an_image_asked_for_is_encoded_though_all_is_full(encodings) -> None:
     encodings.want(["a", "b", "c", "d"])
     settle(encodings)
-    assert encodings.get("z").image.size == 100
+    assert encodings.get("z").image.size == 40
     assert "a" in encodings
     with pytest.raises(InputError, match="not a picture"):
         encodings.get("broken")
