@@ -99,7 +99,7 @@ def draw_label_costs(points: Sequence[LabelPoint], *, title: str) -> Figure:
     axes.set_title(title, fontsize=11, fontweight="bold")
     axes.set_xticks(sorted({point.images for point in [*starts, *labelled]}))
     axes.set_xlabel("labelled images", fontsize=9)
-    axes.set_ylabel("AP (%)", fontsize=9)
+    axes.set_ylabel(f"AP (%), {_seeds_title(points)}", fontsize=9)
     finish_axes(axes)
     return figure
 
@@ -112,6 +112,13 @@ def _label_title(point: LabelPoint) -> str:
     if point.supervision == "weak":
         return f"{point.clicks} click{'s' * (point.clicks != 1)} an image"
     return PAINTED.get(point.supervision, "none")
+
+
+def _seeds_title(points: Sequence[LabelPoint]) -> str:
+    counts = sorted({len(point.scores["pixel_ap"]) for point in points})
+    if counts == [1]:
+        return "one seed"
+    return f"mean of {'-'.join(map(str, dict.fromkeys([counts[0], counts[-1]])))} seeds"
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -1,5 +1,7 @@
 """What labels buy: the points, their table and their lines."""
 
+from dataclasses import replace
+
 import pytest
 
 from adclick.label_costs import LabelPoint, collect_points, cost_table, draw_label_costs
@@ -72,3 +74,15 @@ def test_every_line_begins_at_the_detector_without_labels() -> None:
 def test_only_unlabelled_methods_are_nothing_to_draw() -> None:
     with pytest.raises(ValueError, match="no labelled method"):
         draw_label_costs(points()[:1], title="")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [({}, "mean of 1-2 seeds"), ({"ten": [0.8]}, "one seed")],
+)
+def test_the_axis_says_how_many_seeds_a_point_is_of(
+    values: dict[str, list[float]], words: str
+) -> None:
+    drawn = [replace(one, scores={"pixel_ap": (AP | values)[one.method]}) for one in points()]
+    axes = draw_label_costs(drawn, title="toy, cloth").axes[0]
+    assert axes.get_ylabel() == f"AP (%), {words}"
