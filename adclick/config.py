@@ -197,7 +197,6 @@ class Network(Section):
 class SegNetwork(Section):
     """What ADClick-Seg has otherwise than ADClick, or beside it: null where it is the same."""
 
-    depth: Positive | None
     window: Positive | None
     normalise: Literal["channel", "group"] | None
     shortcut: Literal["none", "unsupervised", "all"]

@@ -893,17 +893,17 @@ def _train_adclick_seg(config: Config, wildcards: Mapping[str, str]) -> Section:
             abandon=False,
         )
     own = config.adclick_seg_network
+    window, normalise = own.window, own.normalise
     network, residual_input = config.network, config.residual_input
-    trunk = {"depth": own.depth or network.depth, "window": own.window or network.window}
     return pick(
         config,
         TrainAdclickSeg,
         **_training(config, place, pretraining),
         variant=variant,
         training=_relevant(config.adclick_seg_training, pretraining),
-        network=network.model_copy(update=trunk),
+        network=network.model_copy(update={"window": window or network.window}),
         residual_input=residual_input.model_copy(
-            update={"normalise": own.normalise or residual_input.normalise}
+            update={"normalise": normalise or residual_input.normalise}
         ),
     )
 

@@ -204,15 +204,14 @@ def test_the_run_may_have_another_matching() -> None:
     assert plan.labeller(made, "image_to_image") == "finetuned_lang"
 
 
-def test_the_detector_may_have_a_trunk_and_a_normalisation_of_its_own() -> None:
+def test_the_detector_may_have_a_window_and_a_normalisation_of_its_own() -> None:
     place = {"dataset": "mvtec", "category": "bottle"}
     overlay = {"residual_input": {"groups": 28}}
-    own = {"adclick_seg_network": {"depth": 6, "window": 16, "normalise": "group"}}
-    for changes, *expected in ((overlay, 4, 8, None), (overlay | own, 6, 16, "group")):
+    own = {"adclick_seg_network": {"window": 16, "normalise": "group"}}
+    for changes, window, normalise in ((overlay, 8, None), (overlay | own, 16, "group")):
         made = config(**changes)
         seg = json.loads(plan.settings_json(made, "train_adclick_seg", **place, variant="weak"))
-        trunk, normalise = seg["network"], seg["residual_input"]["normalise"]
-        assert [trunk["depth"], trunk["window"], normalise] == expected
+        assert (seg["network"]["window"], seg["residual_input"]["normalise"]) == (window, normalise)
         click = plan.settings_json(made, "train_adclick", **place, variant="finetuned_lang")
         assert json.loads(click)["network"]["window"] == 8
         assert click == plan.settings_json(
