@@ -23,7 +23,7 @@ ClickPeer = Literal["threshold", "random_walker", "grabcut"]
 
 
 class Section(BaseModel):
-    """A part of the configuration: immutable, no unknown keys."""
+    """A part of the configuration or of a `model.json`: immutable, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -335,7 +335,10 @@ class Detection(Section):
 
 
 class Sliding(Section):
-    """Windows of a map: their side as a share of the grid's, and their step as a share of it."""
+    """Windows of a map: their side as a share of the grid's, and their step as a share of it.
+
+    Model folders keep it: a change needs a new `FORMAT` there.
+    """
 
     window: Annotated[float, Field(gt=0, le=1)]
     step: Annotated[float, Field(gt=0, le=1)]
