@@ -202,6 +202,7 @@ def annotate(
     \b
     Examples:
       adclick annotate results/demo/toy/capsule
+      adclick annotate results/own/own/bracket --images data/own   (at the pictures' own size)
       adclick annotate --model models/bottle --images photos --labels labels
     """
     from adclick.commands.annotate import main as verb

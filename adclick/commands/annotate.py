@@ -42,7 +42,12 @@ def main(
     open_page: bool,
 ) -> None:
     """Serve until interrupted. InputError when something that it needs is missing."""
-    work = _from_run(run, variant, seed, labels) if run else _from_folders(model, images, labels)
+    if run is None:
+        work = _from_folders(model, images, labels)
+    elif model is not None:
+        raise InputError(f"--model {model}: {run} has its own; leave one of them out")
+    else:
+        work = _from_run(run, variant, seed, images, labels)
     if masks is not None and not masks.is_dir():
         raise InputError(f"{masks}: no such folder of masks")
     local = host in ("127.0.0.1", "localhost", "::1")
@@ -67,10 +72,14 @@ def _from_folders(model: Path | None, images: Path | None, labels: Path | None) 
     return Work(model, find_pictures(images), labels)
 
 
-def _from_run(run: Path, variant: str | None, seed: int, labels: Path | None) -> Work:
-    """A category of a finished run: its own defects, with the model exported where it is used."""
+def _from_run(
+    run: Path, variant: str | None, seed: int, images: Path | None, labels: Path | None
+) -> Work:
+    """A category of a finished run: its own defects, with the model exported where it is used;
+    with `images` as the files below that folder.
+    """
     from adclick.commands.export_model import export_model, is_current, trained_variants
-    from adclick.commands.run_images import write_run_images
+    from adclick.commands.run_images import find_run_pictures, write_run_images
 
     trained = trained_variants(run)
     chosen = variant or next(iter(trained), None)
@@ -83,8 +92,11 @@ def _from_run(run: Path, variant: str | None, seed: int, labels: Path | None) ->
         if exported.exists():
             shutil.rmtree(exported)
         export_model(run, chosen, seed=seed, output=exported)
-    images = write_run_images(run, folder / "images")
-    return Work(exported, find_pictures(images), labels or folder / "labels")
+    if images is None:
+        pictures = find_pictures(write_run_images(run, folder / "images"))
+    else:
+        pictures = find_run_pictures(run, images)
+    return Work(exported, pictures, labels or folder / "labels")
 
 
 def _serve(

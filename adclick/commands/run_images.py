@@ -1,13 +1,16 @@
 """The defective pictures of a run's category as files, for labelling."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from adclick.annotate.store import Picture, find_pictures
 from adclick.artifacts import image_ids, open_arrays, read_csv, read_stamp, write_text
 from adclick.data.images import write_png
 from adclick.errors import InputError
 from adclick.provenance import canonical_json
 
+IMAGES = "make_manifest/images.h5"
 TRAINED_ON = ("train_defect", "spare_defect")
 
 
@@ -19,11 +22,9 @@ def write_run_images(category: Path, folder: Path) -> Path:
     once: a folder with the same stamp is left as it is; else pictures that are no longer wanted go.
     InputError when the run has no manifest.
     """
-    images_path = category / "make_manifest/images.h5"
-    if not images_path.is_file():
-        raise InputError(f"{category}: no category of a finished run; run the workflow first")
-    wanted = _wanted(category / "make_manifest/manifest.csv")
-    stamp = canonical_json([wanted, read_stamp(images_path)])
+    wanted = _wanted(category)
+    images_path = category / IMAGES
+    stamp = canonical_json([list(wanted), read_stamp(images_path)])
     written = folder / ".stamp.json"
     if written.is_file() and written.read_text(encoding="utf-8") == stamp:
         return folder
@@ -38,8 +39,33 @@ def write_run_images(category: Path, folder: Path) -> Path:
     return folder
 
 
-def _wanted(manifest: Path) -> Sequence[str]:
-    table = read_csv(manifest)
-    roles = list(zip(map(str, table["image_id"]), map(str, table["role"]), strict=True))
-    trained_on = [image_id for image_id, role in roles if role in TRAINED_ON]
-    return trained_on or [image_id for image_id, role in roles if role.endswith("defect")]
+def find_run_pictures(category: Path, folder: Path) -> list[Picture]:
+    """The same defects as the files that the run was made from, at their own size; `folder` is one
+    above them, such as the data set's.
+
+    Keys are the image ids here, too: labels may be continued in either way. InputError when one of
+    the files is not below `folder`, or is there twice.
+    """
+    wanted = _wanted(category)
+    pictures = [(f"/{one.path.resolve().as_posix()}", one) for one in find_pictures(folder)]
+    found: list[Picture] = []
+    for image_id, path in wanted.items():
+        fitting = [one for place, one in pictures if place.endswith(f"/{path}")]
+        if len(fitting) != 1:
+            raise InputError(
+                f"{folder}: {path} of the run is {'there twice' if fitting else 'not below it'};"
+                " give the folder of the data set"
+            )
+        found.append(replace(fitting[0], key=image_id))
+    return found
+
+
+def _wanted(category: Path) -> Mapping[str, str]:
+    """The files, as the manifest has them, of the images to label."""
+    if not (category / IMAGES).is_file():
+        raise InputError(f"{category}: no category of a finished run; run the workflow first")
+    table = read_csv(category / "make_manifest/manifest.csv")
+    columns = [map(str, table[name]) for name in ("image_id", "path", "role")]
+    rows = list(zip(*columns, strict=True))
+    trained_on = {image_id: path for image_id, path, role in rows if role in TRAINED_ON}
+    return trained_on or {image_id: path for image_id, path, role in rows if "defect" in role}

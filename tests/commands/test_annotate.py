@@ -36,6 +36,7 @@ def test_labels_among_the_pictures_are_refused(images: Path, place: str) -> None
         ({}, "give the folder of a run's category"),
         ({"masks": Path("nowhere")}, "no such folder of masks"),
         ({"token": "short"}, "at least 8 letters"),
+        ({"run": Path("results/a")}, "results/a has its own; leave one of them out"),
     ],
 )
 def test_other_mistakes_are_told(images: Path, given: dict, says: str) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from adclick.annotate.store import find_pictures
 from adclick.artifacts import ArraySpec, create_arrays, write_csv
-from adclick.commands.run_images import write_run_images
-from adclick.data.images import read_image
+from adclick.commands.run_images import find_run_pictures, write_run_images
+from adclick.data.images import read_image, write_png
 from adclick.errors import InputError
 
 ROLES = {
@@ -21,7 +21,8 @@ ROLES = {
 def category(folder: Path, roles: dict[str, str], seed: int = 0) -> np.ndarray:
     made = folder / "make_manifest"
     pixels = np.random.default_rng(seed).integers(0, 256, (len(roles), 8, 8, 3), np.uint8)
-    table = pd.DataFrame({"image_id": list(roles), "role": list(roles.values())})
+    columns = {"image_id": list(roles), "path": [f"cap/{name}.bmp" for name in roles]}
+    table = pd.DataFrame(columns | {"role": list(roles.values())})
     write_csv(made / "manifest.csv", table, stamp={})
     specs = {"images": ArraySpec((8, 8, 3), "uint8")}
     stamp = {"seed": seed}
@@ -61,3 +62,24 @@ def test_pictures_are_written_once_and_again_when_the_run_changes(tmp_path: Path
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no category of a finished run"):
         write_run_images(tmp_path, tmp_path / "images")
+
+
+def test_the_files_of_a_run_are_labelled_at_their_own_size(tmp_path: Path) -> None:
+    category(tmp_path / "run", ROLES)
+    data = tmp_path / "data"
+    for name in ROLES:
+        write_png(data / f"cap/{name}.png", np.zeros((20, 30, 3), np.uint8))
+        (data / f"cap/{name}.png").rename(data / f"cap/{name}.bmp")
+    for folder in (data, data / "cap", data / "cap/../../data"):
+        found = find_run_pictures(tmp_path / "run", folder)
+        assert [(one.key, one.shape) for one in found] == [
+            ("train/rust/000", (20, 30)),
+            ("test/rust/000", (20, 30)),
+        ]
+        assert found[0].path.samefile(data / "cap/train/rust/000.bmp")
+    with pytest.raises(InputError, match=r"cap/test/rust/000.bmp of the run is not below it"):
+        find_run_pictures(tmp_path / "run", data / "cap/train")
+    (data / "old/cap/train/rust").mkdir(parents=True)
+    (data / "old/cap/train/rust/000.bmp").write_bytes(found[0].path.read_bytes())
+    with pytest.raises(InputError, match=r"cap/train/rust/000.bmp of the run is there twice"):
+        find_run_pictures(tmp_path / "run", data)
