@@ -115,10 +115,11 @@ def _label_title(point: LabelPoint) -> str:
 
 
 def _seeds_title(points: Sequence[LabelPoint]) -> str:
-    counts = sorted({len(point.scores["pixel_ap"]) for point in points})
-    if counts == [1]:
+    counts = {len(point.scores["pixel_ap"]) for point in points}
+    fewest, most = min(counts), max(counts)
+    if most == 1:
         return "one seed"
-    return f"mean of {'-'.join(map(str, dict.fromkeys([counts[0], counts[-1]])))} seeds"
+    return f"mean of {most if fewest == most else f'{fewest}-{most}'} seeds"
 
 
 def _deviation(values: Sequence[float]) -> float:

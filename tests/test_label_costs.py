@@ -78,7 +78,11 @@ def test_only_unlabelled_methods_are_nothing_to_draw() -> None:
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [({}, "mean of 1-2 seeds"), ({"ten": [0.8]}, "one seed")],
+    [
+        ({}, "mean of 1-2 seeds"),
+        ({"ten": [0.8]}, "one seed"),
+        ({name: [0.5, 0.6] for name in AP}, "mean of 2 seeds"),
+    ],
 )
 def test_the_axis_says_how_many_seeds_a_point_is_of(
     values: dict[str, list[float]], words: str

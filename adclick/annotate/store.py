@@ -39,7 +39,12 @@ class Picture:
 
 
 def find_pictures(folder: Path) -> list[Picture]:
-    """The pictures below a folder in the order of their keys; dot files are passed over.
+    """The pictures below a folder, as `picture_files` has them, opened for their sizes."""
+    return [picture_of(key, path) for key, path in picture_files(folder).items()]
+
+
+def picture_files(folder: Path) -> dict[str, Path]:
+    """The picture files below a folder by their keys, in order; dot files are passed over.
 
     InputError when there is none, or two files have one key.
     """
@@ -57,10 +62,11 @@ def find_pictures(folder: Path) -> list[Picture]:
     if not files:
         known = ", ".join(IMAGE_SUFFIXES)
         raise InputError(f"{folder}: no picture in it ({known}); give the images to label")
-    return [_picture(key, path) for key, path in files.items()]
+    return files
 
 
-def _picture(key: str, path: Path) -> Picture:
+def picture_of(key: str, path: Path) -> Picture:
+    """A file as a picture to label; only its header is read."""
     try:
         shape = picture_shape(path)
     except (InputError, OSError) as error:

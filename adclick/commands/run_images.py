@@ -1,10 +1,10 @@
 """The defective pictures of a run's category as files, for labelling."""
 
+import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from adclick.annotate.store import Picture, find_pictures
+from adclick.annotate.store import Picture, picture_files, picture_of
 from adclick.artifacts import image_ids, open_arrays, read_csv, read_stamp, write_text
 from adclick.data.images import write_png
 from adclick.errors import InputError
@@ -47,16 +47,17 @@ def find_run_pictures(category: Path, folder: Path) -> list[Picture]:
     the files is not below `folder`, or is there twice.
     """
     wanted = _wanted(category)
-    pictures = [(f"/{one.path.resolve().as_posix()}", one) for one in find_pictures(folder)]
+    # Links are not followed: a run knows its files by the names that it found them under.
+    files = list(picture_files(Path(os.path.normpath(folder.absolute()))).values())
     found: list[Picture] = []
     for image_id, path in wanted.items():
-        fitting = [one for place, one in pictures if place.endswith(f"/{path}")]
+        fitting = [file for file in files if file.as_posix().endswith(f"/{path}")]
         if len(fitting) != 1:
             raise InputError(
                 f"{folder}: {path} of the run is {'there twice' if fitting else 'not below it'};"
                 " give the folder of the data set"
             )
-        found.append(replace(fitting[0], key=image_id))
+        found.append(picture_of(image_id, fitting[0]))
     return found
 
 
@@ -66,6 +67,6 @@ def _wanted(category: Path) -> Mapping[str, str]:
         raise InputError(f"{category}: no category of a finished run; run the workflow first")
     table = read_csv(category / "make_manifest/manifest.csv")
     columns = [map(str, table[name]) for name in ("image_id", "path", "role")]
-    rows = list(zip(*columns, strict=True))
-    trained_on = {image_id: path for image_id, path, role in rows if role in TRAINED_ON}
-    return trained_on or {image_id: path for image_id, path, role in rows if "defect" in role}
+    defects = [row for row in zip(*columns, strict=True) if row[2].endswith("defect")]
+    trained_on = [row for row in defects if row[2] in TRAINED_ON]
+    return {image_id: path for image_id, path, _ in trained_on or defects}

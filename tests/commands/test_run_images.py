@@ -77,6 +77,9 @@ def test_the_files_of_a_run_are_labelled_at_their_own_size(tmp_path: Path) -> No
             ("test/rust/000", (20, 30)),
         ]
         assert found[0].path.samefile(data / "cap/train/rust/000.bmp")
+    (data / "cap/train/rust/000.bmp").rename(tmp_path / "camera.bmp")
+    (data / "cap/train/rust/000.bmp").symlink_to(tmp_path / "camera.bmp")
+    assert find_run_pictures(tmp_path / "run", data)[0].key == "train/rust/000"
     with pytest.raises(InputError, match=r"cap/test/rust/000.bmp of the run is not below it"):
         find_run_pictures(tmp_path / "run", data / "cap/train")
     (data / "old/cap/train/rust").mkdir(parents=True)
