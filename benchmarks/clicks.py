@@ -7,7 +7,8 @@ from functools import partial
 import cv2
 import numpy as np
 
-from adclick.clicks import Click, next_click
+from adclick.clicks.click import Click
+from adclick.clicks.deepest import next_click
 from benchmarks.measure import Check, Results, Task, Variant
 from benchmarks.pictures import soft_defect
 

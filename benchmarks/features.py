@@ -14,7 +14,8 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from adclick.features import IMAGENET_MEAN, IMAGENET_STD, Backbone, extract, load_backbone
+from adclick.residuals.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
+from adclick.residuals.patches import extract
 from benchmarks.measure import Check, Results, Task, Variant
 
 LAYERS = (1, 2, 3)

@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adclick.clicks import Click
-from adclick.commands.configuration import read_configuration
-from adclick.commands.fit import language_sizes, trunk_sizes
-from adclick.config import Config
-from adclick.models.adclick import ADClick, build_adclick
-from adclick.models.checkpoints import seeded
-from adclick.network_input import click_maps
+from adclick.clicks.click import Click
+from adclick.networks.adclick import ADClick, build_adclick
+from adclick.networks.checkpoints import seeded
+from adclick.networks.inputs import click_maps
+from adclick.run.config import Config, read_configuration
+from adclick.training.fit import language_sizes, trunk_sizes
 from benchmarks.measure import Check, Results, Task, Variant
 from benchmarks.pictures import soft_defect
 

@@ -7,8 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from adclick.matching import Matches, match_in_bank
-from adclick.matching_kernel import nearest_patches
+from adclick.residuals.matching.nearby import nearest_patches
+from adclick.residuals.matching.search import Matches, match_in_bank
 from benchmarks.measure import Check, Results, Task, Variant
 
 HALF = "ours, float16 bank"

@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import adclick.metrics
-from adclick.metrics import PixelMetrics, pixel_metrics
+from adclick.metrics.pixels import pixel_metrics
+from adclick.metrics.ranks import PixelMetrics
 from benchmarks.measure import Check, Results, Task, Variant
 from benchmarks.pictures import smooth_noise, soft_defect
 

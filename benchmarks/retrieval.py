@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from adclick.retrieval import BLOCKS, WORDS, assign_words, histogram_distances
+from adclick.residuals.retrieval import BLOCKS, WORDS, assign_words, histogram_distances
 from benchmarks.measure import Check, Results, Task, Variant
 
 TORCH = "torch loop over queries"

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import torch
 
-from adclick.artifacts import ArraySpec, create_arrays, open_arrays
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
 from benchmarks.measure import Check, Results, Task, Variant
 from benchmarks.pictures import smooth_noise
 

@@ -17,21 +17,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adclick.artifacts import read_csv, read_json, read_stamp
+from adclick.clicks.robot import Answer, click_generator, simulate_clicks
 from adclick.commands.encode_prompts import open_encoder
-from adclick.commands.entry import run
-from adclick.commands.opening import Opened, open_network
-from adclick.commands.reading import defect_rows, read_masks
 from adclick.commands.simulate_clicks import DEFECT_ROLES
-from adclick.config import EncodePrompts, Language
-from adclick.data.pools import defect_types, read_texts
-from adclick.data.samples import Text
-from adclick.data.types import NORMAL_TYPE
-from adclick.errors import InputError
+from adclick.data.rows import NORMAL_TYPE, defect_rows, read_masks
 from adclick.language.encoder import average_features, encode_phrases
-from adclick.metrics import iou
-from adclick.models.checkpoints import read_metadata
-from adclick.robot import Answer, click_generator, simulate_clicks
+from adclick.language.words import Text, defect_types, read_texts
+from adclick.metrics.clicks import iou
+from adclick.models.opening import Opened, open_network
+from adclick.networks.checkpoints import read_metadata
+from adclick.run.artifacts import read_csv, read_json, read_stamp
+from adclick.run.errors import InputError
+from adclick.run.job import run
+from adclick.run.plan.language import EncodePrompts
+from adclick.run.settings.language import Language
 
 COUNTS = (1, 3, 5)
 EPSILON = 1e-6

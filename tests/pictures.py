@@ -4,7 +4,7 @@ import itertools
 
 import matplotlib.text
 
-from adclick.figures import save
+from adclick.reporting.style import save
 
 
 def saved(figure, path):

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from adclick.config import Config
+from adclick.run.config import Config
 
 PATH = Path(__file__).parents[1] / "config/schema.json"
 

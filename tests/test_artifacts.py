@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from adclick.artifacts import (
+from adclick.run.artifacts import (
     ArraySpec,
     create_arrays,
     image_ids,
@@ -16,7 +16,7 @@ from adclick.artifacts import (
     write_json,
     write_names,
 )
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 STAMP = {"command": "test", "seed": 1}
 SPECS = {"values": ArraySpec((4, 4), "float16")}

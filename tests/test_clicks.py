@@ -5,16 +5,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from adclick.clicks import (
-    Click,
-    click_disks,
-    next_click,
-    next_jittered_click,
-    sample_deepest_click,
-    sample_first_clicks,
-    sample_next_click,
-    scale_clicks,
-)
+from adclick.clicks.click import Click, click_disks, scale_clicks
+from adclick.clicks.deepest import next_click, next_jittered_click
+from adclick.clicks.sampling import sample_deepest_click, sample_first_clicks, sample_next_click
 from tests.reference.robot_user import exhaustive_click, squared_depths
 
 

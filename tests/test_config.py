@@ -9,9 +9,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from adclick import plan
-from adclick.config import Config, load_config
-from adclick.errors import InputError
+from adclick.run.config import Config, load_config
+from adclick.run.errors import InputError
+from adclick.run.plan import stages as plan
 from tests import schema
 
 ROOT = Path(__file__).parents[1]

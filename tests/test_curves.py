@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from adclick.curves import Steps, average_precision, map_curves
-from adclick.metrics import pixel_metrics
+from adclick.metrics.curves import Steps, average_precision, map_curves
+from adclick.metrics.pixels import pixel_metrics
 
 
 def data(seed: int, *, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:

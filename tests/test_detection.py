@@ -1,7 +1,7 @@
 import numpy as np
 
-from adclick.detection import finish_map, training_free_map
-from adclick.matching import residual_length
+from adclick.residuals.maps import finish_map, training_free_map
+from adclick.residuals.residual import residual_length
 
 GENERATOR = np.random.default_rng(0)
 

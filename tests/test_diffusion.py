@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
 
-from adclick.clicks import Click
-from adclick.diffusion import EDGE_SHARPNESS, LEAST_PASSAGE, REACH, diffuse_clicks, picture_graph
+from adclick.clicks.click import Click
+from adclick.clicks.diffusion import (
+    EDGE_SHARPNESS,
+    LEAST_PASSAGE,
+    REACH,
+    diffuse_clicks,
+    picture_graph,
+)
 
 
 def halves(step: int = 120) -> np.ndarray:

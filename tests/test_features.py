@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import checkpoint_filter_fn
 
-from adclick import features
 from adclick.data.images import read_image
-from adclick.errors import InputError
-from adclick.features import Backbone, LayerMaps, extract, first_map, load_backbone
+from adclick.residuals import backbone as features
+from adclick.residuals.backbone import Backbone, LayerMaps, load_backbone
+from adclick.residuals.patches import extract, first_map
+from adclick.run.errors import InputError
 from tests.conftest import SHARED
 
 TRANSFORMER = "vit_tiny_patch16_224"

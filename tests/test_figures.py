@@ -7,8 +7,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from adclick.clicks import Click
-from adclick.figures import (
+from adclick.clicks.click import Click
+from adclick.reporting.case_sheets import (
     ClickCase,
     MapCase,
     Window,
@@ -17,8 +17,8 @@ from adclick.figures import (
     choose_cases,
     click_sheet,
     map_sheet,
-    save,
 )
+from adclick.reporting.style import save
 from tests.pictures import assert_texts_apart, labels, saved
 
 SIDE = 32

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from adclick.folding import fold_batch_norms
+from adclick.residuals.folding import fold_batch_norms
 
 SAMPLE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -4,11 +4,17 @@ import h5py
 import numpy as np
 import pytest
 
-from adclick import foreground
-from adclick.artifacts import ArraySpec, create_arrays, open_arrays
 from adclick.commands import fit_foreground as command
-from adclick.foreground import EVERYWHERE, Foreground, fit_foreground, foreground_map, joined_map
-from adclick.plan import settings_json
+from adclick.residuals import foreground
+from adclick.residuals.foreground import (
+    EVERYWHERE,
+    Foreground,
+    fit_foreground,
+    foreground_map,
+    joined_map,
+)
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
+from adclick.run.plan.stages import settings_json
 from tests.commands.chain import micro_config
 
 

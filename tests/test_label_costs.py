@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from adclick.label_costs import LabelPoint, collect_points, cost_table, draw_label_costs
+from adclick.reporting.label_costs import LabelPoint, collect_points, cost_table, draw_label_costs
 from tests.pictures import assert_texts_apart
 
 COSTS = [

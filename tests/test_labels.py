@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from adclick.clicks import Click
-from adclick.labels import abandon, boxes, strengthen
+from adclick.clicks.click import Click
+from adclick.clicks.labels import abandon, boxes, strengthen
 
 
 def test_strengthening_by_hand():

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adclick.plan import SETTINGS
-from adclick.provenance import reachable_modules
+from adclick.run.plan.stages import SETTINGS
+from adclick.run.provenance import reachable_modules
 
 PACKAGE = Path(__file__).parents[1] / "adclick"
 LAYERS = {

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from adclick.losses import focal_loss, normalized_focal_loss
+from adclick.training.losses import focal_loss, normalized_focal_loss
 
 
 def as_image(rows):

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from adclick import matching, matching_kernel
-from adclick.matching import Matches, match_in_bank, match_patches, residual
+from adclick.residuals.matching import nearby as matching_kernel
+from adclick.residuals.matching import search as matching
+from adclick.residuals.matching.search import Matches, match_in_bank, match_patches
+from adclick.residuals.residual import residual
 from tests.reference.matching import nearest_patches
 
 RADII = (0, 1, 1.6, 2, 3.2, 4, 5, None)

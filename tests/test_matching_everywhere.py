@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from adclick import matching_everywhere, matching_kernel
-from adclick.matching import match_patches
+from adclick.residuals.matching import everywhere as matching_everywhere
+from adclick.residuals.matching import nearby as matching_kernel
+from adclick.residuals.matching.search import match_patches
 from tests.reference.matching import nearest_patches
 from tests.test_matching import assert_equal, assert_same, case, drawn, torch_threads
 

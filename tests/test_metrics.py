@@ -3,15 +3,9 @@ import pytest
 from scipy.ndimage import find_objects, label
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from adclick.metrics import (
-    StreamingMetrics,
-    component_results,
-    image_results,
-    iou,
-    mean_iou,
-    number_of_clicks,
-    pixel_metrics,
-)
+from adclick.metrics.clicks import iou, mean_iou, number_of_clicks
+from adclick.metrics.pixels import component_results, image_results, pixel_metrics
+from adclick.metrics.streaming import StreamingMetrics
 from tests.reference.pro import region_overlap
 
 LEVELS = [1, 2, 3, 10, 255, 10**6]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adclick.overlay import (
+from adclick.models.overlay import (
     FOOT_PX,
     GAP_PX,
     LEAST_WIDTH_PX,

@@ -6,10 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
-from adclick import parts
-from adclick.artifacts import ArraySpec, create_arrays, open_arrays
-from adclick.errors import InputError
-from adclick.parts import made_in_parts
+from adclick.run import parts
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
+from adclick.run.errors import InputError
+from adclick.run.parts import made_in_parts
 
 IDS = [f"train/good/{index:03d}" for index in range(7)]
 SPECS = {"values": ArraySpec((4,), "float16"), "sums": ArraySpec((), "float64")}

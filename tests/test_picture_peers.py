@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from adclick.clicks import Click
-from adclick.peers import random_walker
-from adclick.peers.grabcut import open_grabcut
-from adclick.peers.random_walker import open_walker
+from adclick.clicks.click import Click
+from adclick.clicks.peers import random_walker
+from adclick.clicks.peers.grabcut import open_grabcut
+from adclick.clicks.peers.random_walker import open_walker
 
 SIDE = 24
 INSIDE, OUTSIDE = Click(11, 11, True), Click(3, 3, False)

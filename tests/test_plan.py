@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from adclick import plan
-from adclick.config import Config, load_config
-from adclick.errors import InputError
-from adclick.tables import read_published, scale_departures
+from adclick.reporting.paper_tables import read_published, scale_departures
+from adclick.run.config import Config, load_config
+from adclick.run.errors import InputError
+from adclick.run.plan import stages as plan
 from tests.test_config import OVERLAYS, ROOT, merged, read
 
 

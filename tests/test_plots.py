@@ -4,9 +4,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from adclick.curves import map_curves
-from adclick.metrics import pixel_metrics
-from adclick.plots import Losses, detection_curves, loss_curves, miou_curve
+from adclick.metrics.curves import map_curves
+from adclick.metrics.pixels import pixel_metrics
+from adclick.reporting.line_figures import Losses, detection_curves, loss_curves, miou_curve
 from tests.pictures import assert_texts_apart, labels, saved
 
 

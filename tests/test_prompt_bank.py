@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from adclick.data.toy import DEFECT_TYPES
-from adclick.language.curation import WORD_PIECES, suspicions, type_likeness
-from adclick.language.wordpiece import most_pieces
+from adclick.language.curation import WORD_PIECES, most_pieces, suspicions, type_likeness
 
 FOLDER = Path(__file__).parents[1] / "config" / "prompts"
 MVTEC_TYPES = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from adclick import provenance
-from adclick.plan import SETTINGS
+from adclick.run import provenance
+from adclick.run.plan.stages import SETTINGS
 
 
 @pytest.fixture

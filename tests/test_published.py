@@ -8,7 +8,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from adclick.tables import MVTEC_OBJECTS, MVTEC_TEXTURES, build_table, read_published
+from adclick.reporting.paper_tables import (
+    MVTEC_OBJECTS,
+    MVTEC_TEXTURES,
+    build_table,
+    read_published,
+)
 
 PUBLISHED = Path(__file__).parents[1] / "config" / "published"
 PAPER = "arXiv 2407.03130"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from adclick.commands import fit
-from adclick.resuming import Progress, progress_of
-from adclick.training import train
+from adclick.training import fit
+from adclick.training.loop import train
+from adclick.training.resuming import Progress, progress_of
 from tests.commands.chain import Step, micro_config, steps
 from tests.test_training import CPU, adclick, batch, plan
 

@@ -4,8 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from adclick.errors import InputError
-from adclick.retrieval import (
+from adclick.residuals.retrieval import (
     assign_words,
     block_histograms,
     fit_codebook,
@@ -14,6 +13,7 @@ from adclick.retrieval import (
     pixels_at,
     sample_pixels,
 )
+from adclick.run.errors import InputError
 
 
 def random_histograms(count: int, blocks: int, words: int, seed: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from adclick.clicks import Click
-from adclick.robot import PROTOCOL, Answer, RobotUser, click_generator, simulate_clicks
+from adclick.clicks.click import Click
+from adclick.clicks.robot import PROTOCOL, Answer, RobotUser, click_generator, simulate_clicks
 
 TRUTH = np.zeros((16, 16), bool)
 TRUTH[4:9, 4:9] = True

@@ -4,8 +4,8 @@ import statistics
 
 import pytest
 
-from adclick.robot_tables import build_robot_table
-from adclick.table_forms import FORMS, Table, to_html, to_latex, to_markdown, to_text
+from adclick.reporting.honest_clicks import build_robot_table
+from adclick.reporting.table_forms import FORMS, Table, to_html, to_latex, to_markdown, to_text
 
 ROBOTS = {"deepest": "clicks the middle", "jittered": "clicks around it"}
 

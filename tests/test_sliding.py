@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from adclick.interactive import Session
-from adclick.models.adclick_seg import ADClickSeg, build_adclick_seg
-from adclick.models.checkpoints import seeded
-from adclick.sliding import predict_in_windows, window_starts
+from adclick.models.session import Session
+from adclick.models.sliding import predict_in_windows, window_starts
+from adclick.networks.adclick_seg import ADClickSeg, build_adclick_seg
+from adclick.networks.checkpoints import seeded
 
 STRIDE, GRID = 8, 8
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adclick.table_forms import FORMS, to_csv, to_html, to_latex, to_markdown, to_text
-from adclick.tables import (
+from adclick.reporting.paper_tables import (
     MVTEC_OBJECTS,
     MVTEC_TEXTURES,
     build_table,
     read_published,
     scale_departures,
 )
+from adclick.reporting.table_forms import FORMS, to_csv, to_html, to_latex, to_markdown, to_text
 
 PUBLISHED = read_published(Path(__file__).parents[1] / "config" / "published" / "results.csv")
 NOTHING = PUBLISHED.iloc[:0]

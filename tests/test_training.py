@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from adclick.clicks import Click
-from adclick.data.samples import Augmentation, Batch, Pool, Text, draw_batch, draw_text, turn
-from adclick.interactive import open_image
-from adclick.models.adclick import build_adclick
-from adclick.models.adclick_seg import build_adclick_seg
-from adclick.models.checkpoints import seeded
-from adclick.network_input import ResidualForm
-from adclick.training import (
+from adclick.clicks.click import Click
+from adclick.language.words import Text, draw_text
+from adclick.models.session import open_image
+from adclick.networks.adclick import build_adclick
+from adclick.networks.adclick_seg import build_adclick_seg
+from adclick.networks.checkpoints import seeded
+from adclick.networks.inputs import ResidualForm
+from adclick.training.loop import (
     Plan,
     ema_weight,
     forward_with_clicks,
@@ -19,6 +19,7 @@ from adclick.training import (
     train,
     warmup_rate,
 )
+from adclick.training.samples import Augmentation, Batch, Pool, draw_batch, turn
 
 CPU = torch.device("cpu")
 FORM = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True)

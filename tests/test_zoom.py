@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from adclick.clicks import Click
-from adclick.zoom import Window, crop_inputs, zoom_in, zoom_window
+from adclick.clicks.click import Click
+from adclick.models.zoom import Window, crop_inputs, zoom_in, zoom_window
 
 SIDE, STRIDE = 64, 8
 SETTINGS = {"stride": STRIDE, "margin": 1.5, "least_side": 0.25}

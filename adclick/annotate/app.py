@@ -19,7 +19,7 @@ from adclick.annotate.guard import Guard
 from adclick.annotate.store import SavedState, summary_rows
 from adclick.annotate.worker import WorkerError
 from adclick.data.images import read_image
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 STATIC = Path(__file__).parent / "static"
 THUMBNAIL_PX = 160

@@ -19,14 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from pydantic import TypeAdapter
 
-from adclick.annotate.actions import (
-    Action,
-    Edit,
-    RedoAction,
-    StartAction,
-    TypeAction,
-    UndoAction,
-)
+from adclick.annotate.actions import Action, Edit, RedoAction, StartAction, TypeAction, UndoAction
 from adclick.annotate.history import (
     Defect,
     State,
@@ -47,9 +40,9 @@ from adclick.annotate.store import (
     save_label,
 )
 from adclick.annotate.worker import Model
-from adclick.clicks import Click, scale_clicks
+from adclick.clicks.click import Click, scale_clicks
 from adclick.data.images import decode_mask, read_mask
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 LEASE_S = 120.0
 MOST_SESSIONS = 12

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Integer
 from PIL import ExifTags, Image
 
 from adclick.annotate.desk import object_masks
-from adclick.annotate.store import Picture, saved_mask
-from adclick.artifacts import replacing, write_text
+from adclick.annotate.store import Picture, find_pictures, saved_labels, saved_mask
 from adclick.data.images import read_image, write_png
-from adclick.errors import InputError
+from adclick.run.artifacts import new_folder, replacing, write_text
+from adclick.run.errors import InputError
 
 UNKNOWN = "unknown"
 NORMAL = "good"
@@ -226,3 +226,17 @@ def _copy(source: Path, target: Path) -> None:
             Image.fromarray(read_image(source)).save(temporary, format=picture.format)
         else:
             temporary.write_bytes(source.read_bytes())
+
+
+def main(labels: Path, *, images: Path, output: Path, form: str) -> None:
+    """Write them whole into a new folder, or nothing. InputError for a mistake, named."""
+    if form not in FORMATS:
+        raise InputError(f"--format {form}: choose from {', '.join(FORMATS)}")
+    if output.exists():
+        raise InputError(f"{output}: exists already; give a new folder, or remove it")
+    pictures = {picture.key: picture for picture in find_pictures(images)}
+    finished = finished_labels(labels, saved_labels(labels), pictures)
+    with new_folder(output) as folder:
+        FORMATS[form](finished, folder)
+    defective = sum(bool(label.mask.any()) for label in finished)
+    print(f"{output}: {len(finished)} images ({defective} with defects) as {form}")

@@ -23,8 +23,8 @@ from adclick.annotate.actions import (
     ThresholdAction,
     TypeAction,
 )
-from adclick.clicks import Click
-from adclick.errors import InputError
+from adclick.clicks.click import Click
+from adclick.run.errors import InputError
 
 UNTOUCHED, ERASED, PAINTED = -1, 0, 1
 

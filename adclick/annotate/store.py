@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool
 
-from adclick.artifacts import write_text
 from adclick.data.images import picture_shape, read_mask, write_png
-from adclick.errors import InputError
+from adclick.run.artifacts import write_text
+from adclick.run.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 JOURNAL = ".journal"

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from adclick.clicks import Click
-from adclick.errors import InputError
+from adclick.clicks.click import Click
+from adclick.run.errors import InputError
 
 MOST_BYTES = 600_000_000  # of encodings that are kept
 MOST_SESSIONS = 8  # opened images in the clicking process, an image and a type each

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from adclick.annotate.run_pictures import TRAINED_ON
 from adclick.annotate.store import saved_labels, saved_mask
-from adclick.artifacts import ArraySpec, create_arrays, read_csv
-from adclick.clicks import Click, scale_clicks
-from adclick.commands.entry import parse_job, run
-from adclick.commands.run_images import TRAINED_ON
-from adclick.config import CollectLabels
+from adclick.clicks.click import Click, scale_clicks
 from adclick.data.images import resize_mask
-from adclick.errors import InputError
-from adclick.provenance import digest
+from adclick.run.artifacts import ArraySpec, create_arrays, read_csv
+from adclick.run.errors import InputError
+from adclick.run.job import parse_job, run
+from adclick.run.plan.clicks import CollectLabels
+from adclick.run.provenance import digest
 
 COMMAND = "adclick.commands.collect_labels"
 NAMED = 5  # ids in a message

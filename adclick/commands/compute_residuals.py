@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from adclick.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
-from adclick.commands.backbone import open_backbone, stamp_of_parts, stream_features
-from adclick.commands.entry import parse_job, run
-from adclick.config import ComputeResiduals
-from adclick.foreground import Foreground, joined_map
-from adclick.matching import match_in_bank, residual, residual_length
-from adclick.parts import made_in_parts
+from adclick.residuals.foreground import Foreground, joined_map
+from adclick.residuals.matching.search import match_in_bank
+from adclick.residuals.residual import residual, residual_length
+from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_features
+from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
+from adclick.run.job import parse_job, run
+from adclick.run.parts import made_in_parts
+from adclick.run.plan.residuals import ComputeResiduals
 
 COMMAND = "adclick.commands.compute_residuals"
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from adclick.artifacts import write_json
-from adclick.commands.entry import parse_job, run
-from adclick.config import DrawToy
 from adclick.data.toy import draw_toy
+from adclick.run.artifacts import write_json
+from adclick.run.job import parse_job, run
+from adclick.run.plan.data import DrawToy
 
 COMMAND = "adclick.commands.draw_toy"
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from adclick.artifacts import ArrayFile, create_array, create_arrays, read_json
-from adclick.commands.entry import parse_job, run
-from adclick.config import EncodePrompts, Language
 from adclick.language.encoder import TextEncoder, average_features, load_text_encoder
 from adclick.language.kept import Encoded, encode_or_find, keep, write_keys
-from adclick.provenance import digest
+from adclick.run.artifacts import ArrayFile, create_array, create_arrays, read_json
+from adclick.run.job import parse_job, run
+from adclick.run.plan.language import EncodePrompts
+from adclick.run.provenance import digest
+from adclick.run.settings.language import Language
 
 COMMAND = "adclick.commands.encode_prompts"
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from adclick.artifacts import image_ids, open_arrays, write_json
-from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.reading import read_masks
-from adclick.config import EvaluateClicks
-from adclick.metrics import iou, number_of_clicks, pixel_metrics
+from adclick.data.rows import read_masks
+from adclick.metrics.clicks import iou, number_of_clicks
+from adclick.metrics.pixels import pixel_metrics
+from adclick.run.artifacts import image_ids, open_arrays, write_json
+from adclick.run.job import Job, parse_job, run
+from adclick.run.plan.clicks import EvaluateClicks
 
 COMMAND = "adclick.commands.evaluate_clicks"
 NOC_TARGETS = (0.80, 0.85, 0.90)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from adclick.artifacts import image_ids, open_arrays, read_csv, write_json
-from adclick.commands.entry import Job, parse_job, run
-from adclick.config import EvaluateMaps
-from adclick.curves import map_curves
-from adclick.errors import InputError
-from adclick.metrics import pixel_metrics
+from adclick.metrics.curves import map_curves
+from adclick.metrics.pixels import pixel_metrics
+from adclick.run.artifacts import image_ids, open_arrays, read_csv, write_json
+from adclick.run.errors import InputError
+from adclick.run.job import Job, parse_job, run
+from adclick.run.plan.detection import EvaluateMaps
 
 COMMAND = "adclick.commands.evaluate_maps"
 

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adclick.artifacts import image_ids, open_arrays, read_csv, write_names
-from adclick.clicks import Click
-from adclick.commands.entry import parse_job, run
+from adclick.clicks.click import Click
+from adclick.clicks.labels import strengthen
 from adclick.commands.simulate_defects import (
     create_drawn,
     defect_shares,
     minimum_area_px,
     open_textures,
 )
-from adclick.config import ExpandDefects
 from adclick.data.defects import drawing_generator, expand_defect
 from adclick.data.rows import train_normal_rows
-from adclick.labels import strengthen
+from adclick.run.artifacts import image_ids, open_arrays, read_csv, write_names
+from adclick.run.job import parse_job, run
+from adclick.run.plan.detection import ExpandDefects
 
 COMMAND = "adclick.commands.expand_defects"
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from adclick.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
-from adclick.commands.backbone import open_backbone, stamp_of_parts, stream_features
-from adclick.commands.entry import parse_job, run
-from adclick.config import ExtractFeatures
 from adclick.data.rows import train_normal_rows
-from adclick.errors import InputError
-from adclick.parts import made_in_parts
+from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_features
+from adclick.run.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
+from adclick.run.errors import InputError
+from adclick.run.job import parse_job, run
+from adclick.run.parts import made_in_parts
+from adclick.run.plan.residuals import ExtractFeatures
 
 COMMAND = "adclick.commands.extract_features"
 

@@ -6,12 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from adclick.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
-from adclick.commands.backbone import open_backbone, stamp_of_parts, stream_first_maps
-from adclick.commands.entry import parse_job, run
-from adclick.config import FindNeighbours
-from adclick.parts import made_in_parts
-from adclick.retrieval import assign_words, block_histograms, histogram_distances, nearest_images
+from adclick.residuals.retrieval import (
+    assign_words,
+    block_histograms,
+    histogram_distances,
+    nearest_images,
+)
+from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_first_maps
+from adclick.run.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
+from adclick.run.job import parse_job, run
+from adclick.run.parts import made_in_parts
+from adclick.run.plan.residuals import FindNeighbours
 
 COMMAND = "adclick.commands.find_neighbours"
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adclick.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
-from adclick.commands.entry import parse_job, run
-from adclick.config import FitForeground
-from adclick.foreground import EVERYWHERE, fit_foreground, foreground_map
+from adclick.residuals.foreground import EVERYWHERE, fit_foreground, foreground_map
+from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
+from adclick.run.job import parse_job, run
+from adclick.run.plan.residuals import FitForeground
 
 COMMAND = "adclick.commands.fit_foreground"
 

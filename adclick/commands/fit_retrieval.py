@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from adclick.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
-from adclick.commands.entry import parse_job, run
-from adclick.config import FitRetrieval
-from adclick.retrieval import assign_words, block_histograms, fit_codebook, sample_pixels
+from adclick.residuals.retrieval import assign_words, block_histograms, fit_codebook, sample_pixels
+from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
+from adclick.run.job import parse_job, run
+from adclick.run.plan.residuals import FitRetrieval
 
 COMMAND = "adclick.commands.fit_retrieval"
 

@@ -4,13 +4,13 @@
 
 from collections.abc import Sequence
 
-from adclick.artifacts import write_json
-from adclick.commands.asking import ask_types
-from adclick.commands.entry import parse_job, run
-from adclick.config import GeneratePrompts, Prompts
-from adclick.errors import InputError
-from adclick.language.answers import shortage
-from adclick.language.prompts import read_bank, select_phrases
+from adclick.language.answers import ask_types, shortage
+from adclick.language.bank import read_bank, select_phrases
+from adclick.run.artifacts import write_json
+from adclick.run.errors import InputError
+from adclick.run.job import parse_job, run
+from adclick.run.plan.language import GeneratePrompts
+from adclick.run.settings.language import Prompts
 
 COMMAND = "adclick.commands.generate_prompts"
 

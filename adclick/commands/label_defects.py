@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from adclick.artifacts import ArraySpec, create_arrays
-from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.opening import open_network
-from adclick.commands.reading import defect_rows, read_masks
-from adclick.config import LabelDefects
-from adclick.device import compute_device
-from adclick.errors import InputError
-from adclick.labels import boxes
-from adclick.robot import Answer, simulate_clicks
+from adclick.clicks.labels import boxes
+from adclick.clicks.robot import Answer, simulate_clicks
+from adclick.data.rows import defect_rows, read_masks
+from adclick.models.opening import open_network
+from adclick.run.artifacts import ArraySpec, create_arrays
+from adclick.run.device import compute_device
+from adclick.run.errors import InputError
+from adclick.run.job import Job, parse_job, run
+from adclick.run.plan.clicks import LabelDefects
 
 COMMAND = "adclick.commands.label_defects"
 

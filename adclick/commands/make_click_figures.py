@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adclick.artifacts import image_ids, open_arrays, read_json
-from adclick.clicks import Click
-from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.reading import read_masks
-from adclick.config import MakeClickFigures
-from adclick.figures import ClickCase, choose_cases, click_sheet, place_title, save
-from adclick.plots import miou_curve
+from adclick.clicks.click import Click
+from adclick.data.rows import read_masks
+from adclick.reporting.case_sheets import ClickCase, choose_cases, click_sheet
+from adclick.reporting.line_figures import miou_curve
+from adclick.reporting.style import place_title, save
+from adclick.run.artifacts import image_ids, open_arrays, read_json
+from adclick.run.job import Job, parse_job, run
+from adclick.run.plan.figures import MakeClickFigures
 
 COMMAND = "adclick.commands.make_click_figures"
 

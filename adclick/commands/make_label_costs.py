@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from adclick.artifacts import read_json, write_csv
-from adclick.commands.entry import parse_job, run
-from adclick.config import MakeLabelCosts
-from adclick.figures import place_title, save
-from adclick.label_costs import collect_points, cost_table, draw_label_costs
+from adclick.reporting.label_costs import collect_points, cost_table, draw_label_costs
+from adclick.reporting.style import place_title, save
+from adclick.run.artifacts import read_json, write_csv
+from adclick.run.job import parse_job, run
+from adclick.run.plan.figures import MakeLabelCosts
 
 COMMAND = "adclick.commands.make_label_costs"
 

@@ -7,16 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adclick.artifacts import (
-    ArraySpec,
-    create_arrays,
-    read_json,
-    write_csv,
-    write_json,
-    write_names,
-)
-from adclick.commands.entry import Job, parse_job, run
-from adclick.config import MakeManifest
 from adclick.data.layouts import GOOD, READERS, Row, read_magnetic_tile
 from adclick.data.manifest import (
     LoadedRow,
@@ -25,8 +15,18 @@ from adclick.data.manifest import (
     load_rows,
     read_split,
 )
-from adclick.errors import InputError
-from adclick.provenance import digest
+from adclick.run.artifacts import (
+    ArraySpec,
+    create_arrays,
+    read_json,
+    write_csv,
+    write_json,
+    write_names,
+)
+from adclick.run.errors import InputError
+from adclick.run.job import Job, parse_job, run
+from adclick.run.plan.data import MakeManifest
+from adclick.run.provenance import digest
 
 COMMAND = "adclick.commands.make_manifest"
 

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from adclick.artifacts import image_ids, open_arrays, read_json
-from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.reading import defect_rows, read_masks
-from adclick.config import MakeMapFigures
-from adclick.curves import average_precision
-from adclick.errors import InputError
-from adclick.figures import MapCase, choose_cases, map_sheet, place_title, save
-from adclick.plots import detection_curves
+from adclick.data.rows import defect_rows, read_masks
+from adclick.metrics.curves import average_precision
+from adclick.reporting.case_sheets import MapCase, choose_cases, map_sheet
+from adclick.reporting.line_figures import detection_curves
+from adclick.reporting.style import place_title, save
+from adclick.run.artifacts import image_ids, open_arrays, read_json
+from adclick.run.errors import InputError
+from adclick.run.job import Job, parse_job, run
+from adclick.run.plan.figures import MakeMapFigures
 
 COMMAND = "adclick.commands.make_map_figures"
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from adclick.artifacts import read_json
-from adclick.commands.entry import parse_job, run
-from adclick.commands.table_files import write_table
-from adclick.config import MakeRobotTable, Robot
-from adclick.robot_tables import build_robot_table
-from adclick.table_forms import FORMS
-from adclick.tables import read_published, scale_departures
+from adclick.reporting.honest_clicks import build_robot_table
+from adclick.reporting.paper_tables import read_published, scale_departures
+from adclick.reporting.table_forms import FORMS, write_table
+from adclick.run.artifacts import read_json
+from adclick.run.job import parse_job, run
+from adclick.run.plan.tables import MakeRobotTable
+from adclick.run.settings.clicks import Robot
 
 COMMAND = "adclick.commands.make_robot_table"
 PLACES = {"deepest": "deepest point", "inside": "anywhere in the inner half"}

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from adclick.artifacts import read_json
-from adclick.commands.entry import parse_job, run
-from adclick.commands.table_files import write_table
-from adclick.config import MakeTable
-from adclick.table_forms import FORMS
-from adclick.tables import build_table, read_published, scale_departures
+from adclick.reporting.paper_tables import build_table, read_published, scale_departures
+from adclick.reporting.table_forms import FORMS, write_table
+from adclick.run.artifacts import read_json
+from adclick.run.job import parse_job, run
+from adclick.run.plan.tables import MakeTable
 
 COMMAND = "adclick.commands.make_table"
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from adclick.artifacts import read_json
-from adclick.commands.entry import parse_job, run
-from adclick.config import MakeTrainingFigure
-from adclick.figures import place_title, save
-from adclick.plots import Losses, loss_curves
+from adclick.reporting.line_figures import Losses, loss_curves
+from adclick.reporting.style import place_title, save
+from adclick.run.artifacts import read_json
+from adclick.run.job import parse_job, run
+from adclick.run.plan.figures import MakeTrainingFigure
 
 COMMAND = "adclick.commands.make_training_figure"
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from adclick.artifacts import ArraySpec, create_arrays, open_arrays
-from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.reading import defect_rows
-from adclick.config import PredictMaps
-from adclick.detection import training_free_map
+from adclick.data.rows import defect_rows
+from adclick.residuals.maps import training_free_map
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
+from adclick.run.job import Job, parse_job, run
+from adclick.run.plan.detection import PredictMaps
 
 COMMAND = "adclick.commands.predict_maps"
 SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
@@ -56,7 +56,7 @@ def _open_maps(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
                 **settings.detection.model_dump(),
             )
         return
-    from adclick.commands.detecting import open_detector
+    from adclick.models.detecting import open_detector
 
     with open_detector(
         job.inputs["weights"],

@@ -5,16 +5,16 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from adclick.artifacts import ArraySpec, create_array, create_arrays, open_arrays
-from adclick.commands.entry import Job, parse_job, run
-from adclick.commands.reading import defect_rows, read_masks
-from adclick.config import SimulateClicks
-from adclick.detection import training_free_map
-from adclick.errors import InputError
-from adclick.peers.grabcut import open_grabcut
-from adclick.peers.random_walker import open_walker
-from adclick.peers.threshold import click_threshold
-from adclick.robot import Answer, Predict, RobotUser, click_generator, simulate_clicks
+from adclick.clicks.peers.grabcut import open_grabcut
+from adclick.clicks.peers.random_walker import open_walker
+from adclick.clicks.peers.threshold import click_threshold
+from adclick.clicks.robot import Answer, Predict, RobotUser, click_generator, simulate_clicks
+from adclick.data.rows import defect_rows, read_masks
+from adclick.residuals.maps import training_free_map
+from adclick.run.artifacts import ArraySpec, create_array, create_arrays, open_arrays
+from adclick.run.errors import InputError
+from adclick.run.job import Job, parse_job, run
+from adclick.run.plan.clicks import SimulateClicks
 
 COMMAND = "adclick.commands.simulate_clicks"
 DEFECT_ROLES = ("train_defect", "test_defect", "spare_defect")
@@ -63,9 +63,9 @@ def _method(job: Job[SimulateClicks]) -> Iterator[Opener]:
 
 @contextmanager
 def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
-    from adclick.commands.opening import open_network
-    from adclick.device import compute_device
-    from adclick.zoom import zoom_in
+    from adclick.models.opening import open_network
+    from adclick.models.zoom import zoom_in
+    from adclick.run.device import compute_device
 
     with (
         compute_device() as device,

@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adclick.artifacts import (
+from adclick.data.defects import drawing_generator, simulate_defect
+from adclick.data.rows import SIMULATED_TYPE, train_normal_rows
+from adclick.run.artifacts import (
     ArrayFile,
     ArraySpec,
     create_arrays,
@@ -16,12 +18,11 @@ from adclick.artifacts import (
     read_csv,
     write_names,
 )
-from adclick.commands.entry import Job, parse_job, run
-from adclick.config import ExpandDefects, SimulateDefects, Simulation
-from adclick.data.defects import drawing_generator, simulate_defect
-from adclick.data.rows import train_normal_rows
-from adclick.data.types import SIMULATED_TYPE
-from adclick.errors import InputError
+from adclick.run.errors import InputError
+from adclick.run.job import Job, parse_job, run
+from adclick.run.plan.data import SimulateDefects
+from adclick.run.plan.detection import ExpandDefects
+from adclick.run.settings.data import Simulation
 
 COMMAND = "adclick.commands.simulate_defects"
 TEXTURE_SUFFIXES = (".jpg", ".jpeg", ".png")

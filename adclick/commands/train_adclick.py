@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
-from adclick.commands.entry import parse_job, run
-from adclick.commands.fit import (
+from adclick.networks.adclick import build_adclick
+from adclick.networks.inputs import ResidualForm
+from adclick.run.job import parse_job, run
+from adclick.run.plan.clicks import TrainAdclick
+from adclick.training.fit import (
     EXPANDED,
     LISTS,
     batch_counts,
@@ -12,9 +15,6 @@ from adclick.commands.fit import (
     make_plan,
     trunk_sizes,
 )
-from adclick.config import TrainAdclick
-from adclick.models.adclick import build_adclick
-from adclick.network_input import ResidualForm
 
 COMMAND = "adclick.commands.train_adclick"
 

@@ -4,8 +4,11 @@
 
 from collections.abc import Sequence
 
-from adclick.commands.entry import parse_job, run
-from adclick.commands.fit import (
+from adclick.networks.adclick_seg import build_adclick_seg
+from adclick.networks.inputs import ResidualForm
+from adclick.run.job import parse_job, run
+from adclick.run.plan.detection import TrainAdclickSeg
+from adclick.training.fit import (
     EXPANDED,
     LISTS,
     batch_counts,
@@ -14,9 +17,6 @@ from adclick.commands.fit import (
     make_plan,
     trunk_sizes,
 )
-from adclick.config import TrainAdclickSeg
-from adclick.models.adclick_seg import build_adclick_seg
-from adclick.network_input import ResidualForm
 
 COMMAND = "adclick.commands.train_adclick_seg"
 

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import ExifTags, Image, ImageOps
 
-from adclick.artifacts import replacing
-from adclick.errors import InputError
+from adclick.run.artifacts import replacing
+from adclick.run.errors import InputError
 
 LOSSLESS_FORMATS = frozenset({"BMP", "GIF", "PNG", "PPM", "TIFF"})
 # No other decoder of Pillow sees a file: PostScript, say, would be run by Ghostscript.

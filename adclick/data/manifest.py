@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 
 from adclick.data.images import resize_image, resize_mask
 from adclick.data.layouts import GOOD, Pixels, Row, decode_row, problems_error
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 COLUMNS = (
     "image_id",

@@ -1,12 +1,34 @@
-"""Rows of the manifest by role, for every stage that reads them."""
+"""What many stages read of a category: the rows of its manifest by role, and its true masks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from adclick.artifacts import read_csv
+from adclick.run.artifacts import image_ids, open_arrays, read_csv
 
 
 def train_normal_rows(manifest: Path) -> list[int]:
     """Rows of the manifest that are normal training images."""
     return [int(row) for row in np.flatnonzero(read_csv(manifest)["role"] == "train_normal")]
+
+
+def defect_rows(manifest: Path, *, roles: Sequence[str]) -> list[tuple[int, str, str]]:
+    """(row, image id, defect type) of the images with one of the given roles, in order."""
+    table = read_csv(manifest)
+    columns = (table["image_id"], table["defect_type"], table["role"])
+    return [
+        (row, str(image_id), str(kind))
+        for row, (image_id, kind, role) in enumerate(zip(*columns, strict=True))
+        if role in roles
+    ]
+
+
+def read_masks(path: Path) -> dict[str, np.ndarray]:
+    """True masks [height width] by image id."""
+    with open_arrays(path) as file:
+        return {image_id: file["masks"][row] > 0 for row, image_id in enumerate(image_ids(file))}
+
+
+NORMAL_TYPE = "good"
+SIMULATED_TYPE = "contamination"

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from adclick.errors import InputError
 from adclick.language.curation import faults
 from adclick.language.llm import (
     CUT_OFF,
@@ -22,7 +21,9 @@ from adclick.language.llm import (
     ask,
     instruction,
 )
-from adclick.provenance import canonical_json, digest
+from adclick.run.errors import InputError
+from adclick.run.provenance import canonical_json, digest
+from adclick.run.settings.language import Prompts
 
 TRIES = 2  # a second answer, of another seed, where the first one brought too few phrases
 USAGE_FILE = "usage.jsonl"
@@ -193,3 +194,42 @@ def _log(folder: Path, key: str, model: str, what: str, answer: Answer) -> None:
     line = canonical_json({"answer": key, "model": model, "for": what, "usage": answer.usage})
     with (folder / USAGE_FILE).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
+
+
+def ask_types(
+    settings: Prompts,
+    category: str,
+    types: Iterable[str],
+    *,
+    called: str | None = None,
+    timeout_s: float = 180.0,
+) -> dict[str, Harvest]:
+    """What the model says about types of a category, each told as soon as it is there.
+
+    Answers come from the user's cache where they are kept, so a rerun asks nothing again.
+    """
+    endpoint = Endpoint(
+        model=settings.model,
+        key_variable=settings.key_variable,
+        base_url=settings.base_url,
+        temperature=settings.temperature,
+        seed=settings.seed,
+        timeout_s=timeout_s,
+    )
+    found: dict[str, Harvest] = {}
+    form = 0
+    for kind in types:
+        harvest = collect_phrases(
+            endpoint,
+            defect_type=kind,
+            object_name=called or category,
+            count=settings.requested,
+            needed=settings.phrases,
+            folder=cache_folder(),
+            form=form,
+        )
+        found[kind] = harvest
+        form = harvest.form
+        source = f"{harvest.asked} new answers" if harvest.asked else "kept answers"
+        print(f"{category} / {kind}: {len(harvest.phrases)} phrases ({source})", flush=True)
+    return found

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import nn
 
-from adclick.errors import InputError
-from adclick.provenance import file_sha256
+from adclick.run.errors import InputError
+from adclick.run.provenance import file_sha256
 
 TOKENS = 20  # Z: the paper's code truncates and pads every phrase to 20 tokens
 PAPER_ENCODER = "bert-base-uncased"  # Sec. 3.5, Q = 768

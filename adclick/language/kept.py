@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float32
 from torch import nn
 
-from adclick.artifacts import ArrayFile, open_arrays, replacing
-from adclick.errors import InputError
 from adclick.language.encoder import TextEncoder, cut_tokens, encode_phrases, token_rows
-from adclick.provenance import canonical_json, fingerprint
+from adclick.run.artifacts import ArrayFile, open_arrays, replacing
+from adclick.run.errors import InputError
+from adclick.run.provenance import canonical_json, fingerprint
 
 # What a model's settings say besides what its numbers depend on.
 OF_NO_EFFECT = {"vocab_size", "architectures", "transformers_version", "dtype", "torch_dtype"}

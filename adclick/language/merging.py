@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from adclick.artifacts import write_text
-from adclick.errors import InputError
-from adclick.language.prompts import Bank, StrictLoader, plain, read_bank
+from adclick.language.bank import Bank, StrictLoader, plain, read_bank
+from adclick.run.artifacts import write_text
+from adclick.run.errors import InputError
 
 Addition = tuple[str, str]  # a phrase, and where it comes from
 

@@ -7,106 +7,48 @@ words of each defect type (with a language branch), `backbone.safetensors` the f
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Float32, Int, UInt8
-from pydantic import ValidationError
 
-from adclick.artifacts import image_ids, open_arrays, read_json
-from adclick.config import Section, Sliding, validation_line
 from adclick.data.images import resize_image
-from adclick.detection import finish_map, training_free_map
-from adclick.errors import InputError
-from adclick.features import Backbone, extract, load_backbone
-from adclick.foreground import Foreground, joined_map
-from adclick.interactive import Session, open_image, start_session, trained_form
-from adclick.matching import match_in_bank, residual, residual_length
-from adclick.models.adclick import ADClick
-from adclick.models.adclick_seg import ADClickSeg
-from adclick.models.loading import load_model
-from adclick.network_input import ResidualForm
-from adclick.provenance import digest, file_sha256
-from adclick.retrieval import assign_words, block_histograms, histogram_distances, nearest_images
-from adclick.sliding import zero_click_map
+from adclick.models.description import (
+    BACKBONE,
+    BANK,
+    WEIGHTS,
+    WORDS,
+    Description,
+    part,
+    read_description,
+)
+from adclick.models.session import Session, open_image, start_session, trained_form
+from adclick.models.sliding import zero_click_map
+from adclick.networks.adclick import ADClick
+from adclick.networks.adclick_seg import ADClickSeg
+from adclick.networks.inputs import ResidualForm
+from adclick.networks.loading import load_model
+from adclick.residuals.backbone import Backbone, load_backbone
+from adclick.residuals.foreground import Foreground, joined_map
+from adclick.residuals.maps import finish_map, training_free_map
+from adclick.residuals.matching.search import match_in_bank
+from adclick.residuals.patches import extract
+from adclick.residuals.residual import residual, residual_length
+from adclick.residuals.retrieval import (
+    assign_words,
+    block_histograms,
+    histogram_distances,
+    nearest_images,
+)
+from adclick.run.artifacts import image_ids, open_arrays
+from adclick.run.errors import InputError
+from adclick.run.provenance import file_sha256
 
-FORMAT = 2
-DESCRIPTION, WEIGHTS, BANK = "model.json", "weights.safetensors", "bank.h5"
-WORDS, BACKBONE = "words.h5", "backbone.safetensors"
 # In pictures of the residual, white is this many times the root mean square length of normal ones.
 SHOWN_LENGTHS = 5.0
-
-
-class BackboneUse(Section):
-    """The frozen network, and how its maps become patch features; `seed` without a file."""
-
-    name: str
-    layers: tuple[int, ...]
-    layer_dimensions: tuple[int, ...]
-    dimension: int
-    stride: int
-    input_px: int | None
-    origin: Literal["hub", "file", "seeded"]
-    seed: int
-    sha256: str | None
-
-
-class Comparison(Section):
-    """How a picture is compared with normal ones: `retrieval`, `matchings`, `foreground`."""
-
-    words: int
-    blocks: int
-    kept_blocks: int
-    neighbours: int
-    radius: float | None
-    matched_neighbours: int | None
-    foreground_neighbours: int
-
-
-class ClickUse(Section):
-    """The disks' radius that the network was trained with, in its own pixels, and the threshold."""
-
-    radius_px: float
-    threshold: float
-
-
-class MapUse(Section):
-    """How a detector's maps are made (None: of the whole image) and finished, and the threshold
-    above which they mark defects.
-    """
-
-    sliding: Sliding | None
-    smoothing_px: float
-    foreground_exponent: float
-    threshold: float
-
-
-class Description(Section):
-    """What `model.json` says."""
-
-    format: Literal[2]
-    kind: Literal["adclick", "adclick_seg"]
-    title: str
-    types: tuple[str, ...]
-    made_from: dict[str, Any]
-    size_px: int
-    backbone: BackboneUse
-    comparison: Comparison
-    clicks: ClickUse
-    detection: MapUse | None
-    normal_images: int
-    parameters: int
-    files: dict[str, str]
-    stamp: dict[str, Any]
-
-    @property
-    def identity(self) -> str:
-        """A short name of exactly this model: labels say by which they were made."""
-        return digest(self.stamp)
 
 
 @dataclass(frozen=True)
@@ -168,10 +110,10 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     described = read_description(folder)
     for name in described.files:
-        if name != BANK and file_sha256(_part(folder, name)) != described.files[name]:
+        if name != BANK and file_sha256(part(folder, name)) != described.files[name]:
             raise InputError(f"{folder / name}: not as it was exported; export the model again")
     network, metadata = load_model(folder / WEIGHTS, kind=described.kind)
-    bank = open_arrays(_part(folder, BANK))
+    bank = open_arrays(part(folder, BANK))
     if json.loads(str(bank.attrs["stamp"])) != described.stamp:
         raise InputError(f"{folder / BANK}: of another export; export the model again")
     use = described.backbone
@@ -197,25 +139,6 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
         bank_ids=tuple(image_ids(bank)),
         words=_read_words(folder / WORDS) if WORDS in described.files else None,
     )
-
-
-def read_description(folder: Path) -> Description:
-    """What a folder's `model.json` says; InputError when it is no model folder of this version."""
-    if not (folder / DESCRIPTION).is_file():
-        raise InputError(
-            f"{folder}: no model folder ({DESCRIPTION} is missing); make one with"
-            " `adclick export-model`"
-        )
-    values = read_json(folder / DESCRIPTION)
-    if values.get("format") != FORMAT:
-        raise InputError(
-            f"{folder}: a model folder of format {values.get('format')}, this version reads"
-            f" {FORMAT}; export the model again"
-        )
-    try:
-        return Description.model_validate(values)
-    except ValidationError as error:
-        raise InputError(validation_line(str(folder / DESCRIPTION), error)) from None
 
 
 def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> Encoding:
@@ -282,12 +205,6 @@ def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None
     index = model.types.index(defect_type)
     texts, masks = model.words.texts[[index]], model.words.masks[[index]]
     return _open(model, encoding, texts, masks)
-
-
-def _part(folder: Path, name: str) -> Path:
-    if not (folder / name).is_file():
-        raise InputError(f"{folder}: {name} is missing; export the model again")
-    return folder / name
 
 
 def _read_words(path: Path) -> Words:
@@ -404,8 +321,3 @@ def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]
         smoothing_px=use.smoothing_px,
         foreground_exponent=use.foreground_exponent,
     )
-
-
-def description_json(described: Description) -> Mapping[str, Any]:
-    """The content of `model.json` but for the stamp, which is written beside it."""
-    return described.model_dump(mode="json", exclude={"stamp"})

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from adclick.annotate.worker import Model, ModelFacts, teaching_value
-from adclick.clicks import Click
+from adclick.clicks.click import Click
 from adclick.data.images import read_image, resize_image
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 SIZE = 32
 FACTS = ModelFacts("a fake", "adclick_seg", "cpu", ("crack", "stain"), SIZE, 0.49, "f4ke", 0.49)

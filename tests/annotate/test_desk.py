@@ -18,7 +18,7 @@ from adclick.annotate.actions import (
 from adclick.annotate.desk import LEASE_S, ConflictError
 from adclick.annotate.store import Journal, read_label, saved_mask
 from adclick.data.images import write_png
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 from tests.annotate.conftest import SHAPE, Clock, make_desk
 from tests.annotate.fake import FACTS
 

@@ -10,10 +10,10 @@ from pycocotools.coco import COCO
 
 from adclick.annotate.actions import ClickAction, ObjectAction, TypeAction
 from adclick.annotate.export import compressed
+from adclick.annotate.export import main as export_labels
 from adclick.annotate.store import saved_mask
-from adclick.commands.export_labels import main as export_labels
 from adclick.data.images import read_image, read_mask
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 from tests.annotate.conftest import make_desk
 
 

@@ -12,7 +12,7 @@ from adclick.annotate.actions import (
     TypeAction,
 )
 from adclick.annotate.history import State, apply, defect_mask, union
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 from tests.annotate.fake import SIZE, FakeModel
 
 SHAPE = (64, 96)

@@ -15,7 +15,7 @@ from adclick.annotate.store import (
     saved_labels,
     saved_mask,
 )
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 
 def test_pictures_are_found_by_key_and_broken_ones_said(images: Path) -> None:

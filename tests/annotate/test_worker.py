@@ -8,7 +8,7 @@ import pytest
 
 from adclick.annotate import worker
 from adclick.annotate.worker import Encodings, Worker, WorkerError
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 
 class Recorded(Worker):

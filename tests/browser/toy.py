@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from adclick.annotate.worker import MOST_SESSIONS, ModelFacts
-from adclick.clicks import Click
+from adclick.clicks.click import Click
 
 SIZE_PX = 128
 TYPES = ("scratch", "stain", "dent")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adclick import plan
-from adclick.config import Config, load_config
+from adclick.run.config import Config, load_config
+from adclick.run.plan import stages as plan
 from tests.test_config import merged, read
 
 PLACE = {"dataset": "toy", "category": "cloth"}

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from adclick import plan
+from adclick.run.plan import stages as plan
 from tests.commands.chain import PLACE, SEED, Step, micro_config, steps
 
 

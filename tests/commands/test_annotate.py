@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adclick.commands.annotate import main
+from adclick.annotate.serving import main
 from adclick.data.images import write_png
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 CALL = {
     **{"run": None, "model": None, "images": None, "labels": None, "masks": None},

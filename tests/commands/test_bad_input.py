@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adclick.artifacts import ArraySpec, create_arrays
 from adclick.commands import (
     encode_prompts,
     extract_features,
@@ -20,10 +19,11 @@ from adclick.commands import (
     make_manifest,
     simulate_clicks,
 )
-from adclick.commands.entry import BAD_INPUT, run
 from adclick.data.images import read_image, write_png
 from adclick.data.toy import draw_toy
-from adclick.plan import settings_json
+from adclick.run.artifacts import ArraySpec, create_arrays
+from adclick.run.job import BAD_INPUT, run
+from adclick.run.plan.stages import settings_json
 from tests.commands.chain import PLACE, micro_config
 
 OUTPUTS = ("manifest.csv", "images.h5", "masks.h5")

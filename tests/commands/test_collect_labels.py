@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from adclick.annotate.store import save_label
-from adclick.artifacts import image_ids, open_arrays, read_stamp, write_csv
 from adclick.commands import collect_labels
-from adclick.commands.entry import run
-from adclick.errors import InputError
+from adclick.run.artifacts import image_ids, open_arrays, read_stamp, write_csv
+from adclick.run.errors import InputError
+from adclick.run.job import run
 
 SIZE = 8
 IMAGES = [

@@ -11,13 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from adclick.artifacts import input_digest
 from adclick.commands import encode_prompts
-from adclick.commands.convert_weights import convert_weights
-from adclick.errors import InputError
 from adclick.language.encoder import encode_phrases, load_text_encoder
-from adclick.plan import settings_json
-from adclick.provenance import file_sha256
+from adclick.networks.converting import convert_weights
+from adclick.run.artifacts import input_digest
+from adclick.run.errors import InputError
+from adclick.run.plan.stages import settings_json
+from adclick.run.provenance import file_sha256
 from tests.commands.chain import micro_config
 from tests.models.test_foreign import bert, lavt_branch, lavt_names, timm_swin
 

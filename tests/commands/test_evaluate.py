@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from adclick.data.images import write_png
-from adclick.metrics import component_results, image_results, pixel_metrics
+from adclick.metrics.pixels import component_results, image_results, pixel_metrics
 from tests.commands.typed import type_command
 
 KEYS = ("pixel_ap", "pixel_auroc", "pixel_pro", "image_auroc")

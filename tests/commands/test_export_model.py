@@ -13,14 +13,15 @@ import pytest
 from safetensors.torch import save_file
 
 from adclick.annotate.worker import Server
-from adclick.artifacts import image_ids, open_arrays, read_csv
-from adclick.clicks import Click
-from adclick.commands.export_model import exceeded_by, export_model, is_current, trained_variants
-from adclick.commands.opening import open_network
-from adclick.device import compute_device
-from adclick.errors import InputError
-from adclick.features import load_backbone
+from adclick.clicks.click import Click
+from adclick.models.export import exceeded_by, export_model, is_current
 from adclick.models.folder import OpenedModel, detect, encode, open_model, open_session
+from adclick.models.opening import open_network
+from adclick.models.run_sources import trained_variants
+from adclick.residuals.backbone import load_backbone
+from adclick.run.artifacts import image_ids, open_arrays, read_csv
+from adclick.run.device import compute_device
+from adclick.run.errors import InputError
 from tests.commands.typed import type_command
 
 VARIANTS = {"adclick": "finetuned_lang", "adclick_seg": "weak"}

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from adclick.commands.fit import make_plan
-from adclick.config import Training
-from adclick.network_input import ResidualForm
+from adclick.networks.inputs import ResidualForm
+from adclick.run.settings.training import Training
+from adclick.training.fit import make_plan
 from tests.workflow.project import ROOT
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from adclick import parts
-from adclick.artifacts import image_ids, open_arrays
-from adclick.commands import backbone
-from adclick.config import Config
+from adclick.residuals import streaming as backbone
+from adclick.run import parts
+from adclick.run.artifacts import image_ids, open_arrays
+from adclick.run.config import Config
 from tests.commands.chain import Step, micro_config, steps
 
 NEEDED = ("draw_toy", "make_manifest", "extract_features", "fit_retrieval", "fit_foreground")

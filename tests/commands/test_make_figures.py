@@ -8,14 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from adclick.artifacts import (
-    ArraySpec,
-    create_array,
-    create_arrays,
-    open_arrays,
-    write_csv,
-    write_json,
-)
 from adclick.commands import (
     evaluate_maps,
     make_click_figures,
@@ -23,7 +15,15 @@ from adclick.commands import (
     make_map_figures,
     make_training_figure,
 )
-from adclick.metrics import pixel_metrics
+from adclick.metrics.pixels import pixel_metrics
+from adclick.run.artifacts import (
+    ArraySpec,
+    create_array,
+    create_arrays,
+    open_arrays,
+    write_csv,
+    write_json,
+)
 
 SIDE, DEFECTS, STAMP = 24, 5, {"command": "made up"}
 DEFECT_IDS = [f"test/scratch/{number}" for number in range(DEFECTS)]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
-from adclick.artifacts import image_ids, open_arrays, read_csv
 from adclick.commands import label_defects, make_manifest
 from adclick.data.images import write_png
-from adclick.errors import InputError
-from adclick.plan import settings_json
+from adclick.run.artifacts import image_ids, open_arrays, read_csv
+from adclick.run.errors import InputError
+from adclick.run.plan.stages import settings_json
 from tests.commands.chain import PLACE, micro_config
 
 GENERATOR = np.random.default_rng(0)

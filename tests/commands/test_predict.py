@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from adclick.artifacts import image_ids, open_arrays
-from adclick.commands.export_model import export_model
 from adclick.data.images import read_image, write_png
+from adclick.models.export import export_model
+from adclick.run.artifacts import image_ids, open_arrays
 from tests.commands.typed import Said, type_command
 
 CATEGORY = "results/micro/toy/cloth"

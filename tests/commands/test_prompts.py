@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from adclick.commands import generate_prompts
 from adclick.commands.prompts import app
-from adclick.commands.propose_phrases import wanted_types
-from adclick.errors import InputError
-from adclick.language.prompts import read_bank
-from adclick.plan import settings_json
+from adclick.language.bank import read_bank
+from adclick.language.proposing import wanted_types
+from adclick.run.errors import InputError
+from adclick.run.plan.stages import settings_json
 from tests.commands.chain import micro_config
 from tests.language.server import Llm, serving
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from adclick.annotate.run_pictures import find_run_pictures, write_run_images
 from adclick.annotate.store import find_pictures
-from adclick.artifacts import ArraySpec, create_arrays, write_csv
-from adclick.commands.run_images import find_run_pictures, write_run_images
 from adclick.data.images import read_image, write_png
-from adclick.errors import InputError
+from adclick.run.artifacts import ArraySpec, create_arrays, write_csv
+from adclick.run.errors import InputError
 
 ROLES = {
     "train/good/000": "train_normal",

@@ -13,15 +13,16 @@ import pytest
 from safetensors.numpy import load_file
 from timm.models.swin_transformer import SwinTransformer
 
-from adclick import plan
 from adclick.annotate.store import save_label
-from adclick.artifacts import image_ids, input_digest, open_arrays, read_stamp
+from adclick.clicks.labels import boxes
 from adclick.commands import label_defects, train_adclick_seg
-from adclick.config import Config, Sliding
-from adclick.errors import InputError
-from adclick.labels import boxes
-from adclick.models.checkpoints import save_tensors, seeded
-from adclick.models.foreign import plain_swin
+from adclick.networks.checkpoints import save_tensors, seeded
+from adclick.networks.foreign import plain_swin
+from adclick.run.artifacts import image_ids, input_digest, open_arrays, read_stamp
+from adclick.run.config import Config
+from adclick.run.errors import InputError
+from adclick.run.plan import stages as plan
+from adclick.run.settings.networks import Sliding
 from tests.commands.chain import Step, micro_config, steps
 
 

@@ -8,25 +8,18 @@ import numpy as np
 import pytest
 
 from adclick.data import defects
-from adclick.data.defects import (
+from adclick.data.defects import SHAPE_SHARES, drawing_generator, expand_defect, simulate_defect
+from adclick.data.images import read_image, resize_image, write_png
+from adclick.data.shapes import blob_mask, perlin_mask, perlin_noise, scratch_mask, soft_region
+from adclick.data.textures import (
     OPERATIONS,
-    SHAPE_SHARES,
-    blob_mask,
     displace,
-    drawing_generator,
-    expand_defect,
     fill,
-    perlin_mask,
-    perlin_noise,
-    scratch_mask,
     shade,
     shuffle_cells,
-    simulate_defect,
-    soft_region,
     structural_source,
     synthetic_texture,
 )
-from adclick.data.images import read_image, resize_image, write_png
 from adclick.data.toy import draw_normal
 
 SHARED = Path(__file__).parents[2].parent / "shared"

@@ -20,7 +20,7 @@ from adclick.data.images import (
     resize_mask,
     write_png,
 )
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 

@@ -15,7 +15,7 @@ from adclick.data.layouts import (
     read_magnetic_tile,
     read_mvtec,
 )
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 

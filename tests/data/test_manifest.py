@@ -19,7 +19,7 @@ from adclick.data.manifest import (
     load_rows,
     read_split,
 )
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 PROJECT = Path(__file__).parents[2]
 SHARED = PROJECT.parent / "shared"

@@ -9,7 +9,7 @@ import pytest
 from adclick.data.images import read_image, read_mask
 from adclick.data.layouts import read_mvtec
 from adclick.data.toy import CATEGORIES, DEFECT_TYPES, draw_defect, draw_normal, draw_toy
-from adclick.errors import InputError
+from adclick.run.errors import InputError
 
 KINDS = [(category, kind) for category in CATEGORIES for kind in DEFECT_TYPES[category]]
 AS_FIRST_DRAWN = {  # mean red, green and blue, and the mask's area in percent

@@ -7,15 +7,9 @@ from typing import Any
 
 import pytest
 
-from adclick.errors import InputError
-from adclick.language.answers import (
-    Harvest,
-    cache_folder,
-    collect_phrases,
-    logged_usage,
-    shortage,
-)
+from adclick.language.answers import Harvest, cache_folder, collect_phrases, logged_usage, shortage
 from adclick.language.llm import FORMS, Endpoint
+from adclick.run.errors import InputError
 from tests.language.server import Llm, serving
 
 TWO = '["bent washer rim", "washer rim folded inward"]'

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import yaml
 
-from adclick.errors import InputError
 from adclick.language.curation import (
     CategoryProposals,
     Proposal,
@@ -19,6 +18,7 @@ from adclick.language.curation import (
     type_likeness,
     write_proposals,
 )
+from adclick.run.errors import InputError
 
 BANK = {
     "hole": ["round hole in the cloth", "dark hole through the cloth", "torn hole in cloth"],

@@ -15,13 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from adclick.errors import InputError
 from adclick.language.encoder import (
     TextEncoder,
     average_features,
     encode_phrases,
     load_text_encoder,
 )
+from adclick.run.errors import InputError
 
 PHRASES = (
     "a small round hole in the washer",

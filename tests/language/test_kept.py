@@ -12,8 +12,8 @@ from adclick.commands import encode_prompts
 from adclick.language import kept
 from adclick.language.encoder import TextEncoder, encode_phrases, load_text_encoder
 from adclick.language.kept import encode_or_find, phrase_keys, read_kept
-from adclick.plan import settings_json
-from adclick.provenance import fingerprint
+from adclick.run.plan.stages import settings_json
+from adclick.run.provenance import fingerprint
 from tests.commands.chain import micro_config, steps
 
 PHRASES = ["a small hole in cloth", "bent", "long thin scratch on the washer", "small stain"]

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from adclick.errors import InputError
 from adclick.language.llm import (
     FORMS,
     MAX_WORDS,
@@ -18,6 +17,7 @@ from adclick.language.llm import (
     instruction,
     parse_phrases,
 )
+from adclick.run.errors import InputError
 from tests.language.server import Llm, serving
 
 

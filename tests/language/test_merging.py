@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from adclick.errors import InputError
+from adclick.language.bank import read_bank
 from adclick.language.merging import merge_into_bank
-from adclick.language.prompts import read_bank
+from adclick.run.errors import InputError
 
 BANK = """\
 # The bank of the washers.

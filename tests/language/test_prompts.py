@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from adclick.errors import InputError
-from adclick.language.prompts import read_bank, select_phrases
+from adclick.language.bank import read_bank, select_phrases
+from adclick.run.errors import InputError
 
 BANK = """
 washer:

@@ -1,6 +1,6 @@
 import pytest
 
-from adclick.language.wordpiece import most_pieces
+from adclick.language.curation import most_pieces
 
 
 @pytest.mark.parametrize(

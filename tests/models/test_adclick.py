@@ -3,8 +3,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adclick.models.adclick import ADClick, build_adclick
-from adclick.models.checkpoints import seeded
+from adclick.networks.adclick import ADClick, build_adclick
+from adclick.networks.checkpoints import seeded
 
 LANGUAGE = {
     "embed_dim": 8,

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adclick.models.adclick import ADClick
-from adclick.models.adclick_seg import ADClickSeg, LanguageStem, build_adclick_seg
-from adclick.models.checkpoints import seeded
+from adclick.networks.adclick import ADClick
+from adclick.networks.adclick_seg import ADClickSeg, LanguageStem, build_adclick_seg
+from adclick.networks.checkpoints import seeded
 
 LANGUAGE = {
     "embed_dim": 8,

@@ -6,18 +6,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from adclick.artifacts import read_stamp
-from adclick.errors import InputError
-from adclick.models import checkpoints
-from adclick.models.adclick import ADClick, build_adclick
-from adclick.models.adclick_seg import ADClickSeg, build_adclick_seg
-from adclick.models.checkpoints import (
-    load_weights_into,
-    read_metadata,
-    save_model,
-    seeded,
-)
-from adclick.models.loading import load_model
+from adclick.networks import checkpoints
+from adclick.networks.adclick import ADClick, build_adclick
+from adclick.networks.adclick_seg import ADClickSeg, build_adclick_seg
+from adclick.networks.checkpoints import load_weights_into, read_metadata, save_model, seeded
+from adclick.networks.loading import load_model
+from adclick.run.artifacts import read_stamp
+from adclick.run.errors import InputError
 
 LANGUAGE = {
     "embed_dim": 4,

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from adclick.models.checkpoints import seeded
-from adclick.models.click_stem import ClickStem
+from adclick.networks.checkpoints import seeded
+from adclick.networks.click_stem import ClickStem
 
 
 def _disk_clicks(channel: int) -> torch.Tensor:

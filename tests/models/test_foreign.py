@@ -12,16 +12,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from adclick.errors import InputError
-from adclick.models.checkpoints import load_weights_into, save_tensors, seeded
-from adclick.models.foreign import (
-    lavt_bert,
-    lavt_swin,
-    plain_swin,
-    read_checkpoint,
-    swin_sizes,
-)
-from adclick.models.vision_language import VisionLanguageSwin, language_parts
+from adclick.networks.checkpoints import load_weights_into, save_tensors, seeded
+from adclick.networks.foreign import lavt_bert, lavt_swin, plain_swin, read_checkpoint, swin_sizes
+from adclick.networks.vision_language import VisionLanguageSwin, language_parts
+from adclick.run.errors import InputError
 
 WINDOW, IMAGE_PX = 3, 96  # maps of 24, 12, 6 and 3: no padding, where timm differs on purpose
 EMBED, DEPTHS, HEADS, TEXT = 8, (2, 2, 3, 2), (1, 2, 2, 4), 5

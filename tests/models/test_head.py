@@ -1,8 +1,8 @@
 import torch
 from torch.nn import functional
 
-from adclick.models.checkpoints import seeded
-from adclick.models.head import PyramidHead
+from adclick.networks.checkpoints import seeded
+from adclick.networks.head import PyramidHead
 
 
 def _pyramid(seed: int = 0) -> list[torch.Tensor]:

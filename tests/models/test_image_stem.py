@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from adclick.models.checkpoints import seeded
-from adclick.models.image_stem import ImageStem, build_image_stem
+from adclick.networks.checkpoints import seeded
+from adclick.networks.image_stem import ImageStem, build_image_stem
 
 
 def _stem(**changes: object) -> ImageStem:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from adclick.models.checkpoints import seeded
-from adclick.models.neck import LanguageInjection, SimplePyramid
+from adclick.networks.checkpoints import seeded
+from adclick.networks.neck import LanguageInjection, SimplePyramid
 
 
 def _tokens(*shape: int, seed: int = 0) -> torch.Tensor:

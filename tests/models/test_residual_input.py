@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adclick.models.residual_input import residual_tokens
+from adclick.networks.inputs import residual_tokens
 
 
 def _signed(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:

@@ -3,8 +3,8 @@ import torch
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor
 
-from adclick.models.checkpoints import seeded
-from adclick.models.trunk import ResidualTrunk, SwinBlock, rising_rates, swin_blocks
+from adclick.networks.checkpoints import seeded
+from adclick.networks.trunk import ResidualTrunk, SwinBlock, rising_rates, swin_blocks
 
 TINY = {"residual_channels": 6, "dim": 16, "depth": 2, "heads": 2, "window": 4, "grid": 8}
 

@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adclick.models.checkpoints import seeded
-from adclick.models.vision_language import (
+from adclick.networks.checkpoints import seeded
+from adclick.networks.vision_language import (
     LanguageGate,
     PixelWordAttention,
     VisionLanguageSwin,

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from adclick.annotate.store import save_label
-from adclick.artifacts import image_ids, open_arrays, read_csv
 from adclick.data.images import read_image, write_png
 from adclick.data.toy import draw_toy
+from adclick.run.artifacts import image_ids, open_arrays, read_csv
 from tests.workflow.project import ROOT, Job, Project, copy_project
 
 pytestmark = [pytest.mark.workflow]

@@ -1,0 +1,146 @@
+"""Phrases that describe what a defect looks like: the prompt bank.
+
+A prompt bank is a YAML file `{category: {type: [phrase, ...]}}`. The types of a category are its
+defect types, `good` for normal images and `contamination` for every simulated defect.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adclick.run.errors import InputError
+
+Bank = dict[str, dict[str, tuple[str, ...]]]
+
+PROBLEMS_SHOWN = 5
+
+
+class StrictLoader(yaml.SafeLoader):
+    """YAML in which a key that is there twice is an error: its first value would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, after a look at its keys."""
+        names = sorted((key.value for key, _ in node.value), key=str)
+        for key, following in pairwise(names):
+            if key == following:
+                problem = f"the key '{key}' is there twice"
+                raise yaml.constructor.ConstructorError(
+                    problem=problem, problem_mark=node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def read_bank(path: Path) -> Bank:
+    """The phrases of every category and type, in the order of the file.
+
+    An `InputError` names what is wrong: no such file, not YAML, a key that is there twice, another
+    structure than category -> type -> phrases, a type without phrases, an entry that is not text,
+    or a phrase that occurs twice in a type (letter case and spaces aside).
+    """
+    content = read_yaml(path, "prompt bank")
+    problems = list(_bank_problems(content))
+    if problems:
+        if len(problems) > PROBLEMS_SHOWN:
+            problems[PROBLEMS_SHOWN:] = [f"and {len(problems) - PROBLEMS_SHOWN} more"]
+        raise InputError(f"prompt bank {path}: {'; '.join(problems)}")
+    return {
+        category: {kind: tuple(phrases) for kind, phrases in types.items()}
+        for category, types in content.items()
+    }
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """The content of a YAML file; an `InputError` calls the file `what` and says what is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{what} {path} cannot be read ({reason}): check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{what} {path} is not UTF-8 text: save it as UTF-8") from error
+    try:
+        return yaml.load(text, Loader=StrictLoader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = one_line(getattr(error, "problem", None) or str(error))
+        raise InputError(f"{what} {path}{where}: not valid YAML: {problem}") from error
+
+
+def _bank_problems(content: Any) -> Iterator[str]:
+    """What is wrong with the structure of a bank, one sentence each."""
+    if not isinstance(content, Mapping) or not content:
+        yield "must be {category: {type: [phrase, ...]}}, with at least one category"
+        return
+    for category, types in content.items():
+        if not isinstance(category, str):
+            yield f"category {category!r} is not text: put it in quotes"
+        elif not isinstance(types, Mapping) or not types:
+            yield f"category '{category}' must be {{type: [phrase, ...]}}, with at least one type"
+        else:
+            for kind, phrases in types.items():
+                yield from _type_problems(f"{category} / {kind}", kind, phrases)
+
+
+def _type_problems(where: str, kind: Any, phrases: Any) -> Iterator[str]:
+    """What is wrong with the phrases of one type."""
+    if not isinstance(kind, str):
+        yield f"{where}: the type {kind!r} is not text: put it in quotes"
+    if not isinstance(phrases, list):
+        yield f"{where} must be a list of phrases"
+        return
+    if not phrases:
+        yield f"{where} has no phrases: add some or remove the type"
+    seen: dict[str, int] = {}
+    for number, phrase in enumerate(phrases, start=1):
+        if not isinstance(phrase, str):
+            yield f"{where}, phrase {number} is not text ({phrase!r}): put it in quotes"
+        elif not phrase.strip():
+            yield f"{where}, phrase {number} is blank: remove it"
+        elif (first := seen.setdefault(plain(phrase), number)) != number:
+            yield f"{where}, phrase {number} repeats phrase {first} ({phrase!r}): remove it"
+
+
+def select_phrases(
+    bank: Mapping[str, Mapping[str, Sequence[str]]], category: str, types: Iterable[str], count: int
+) -> dict[str, tuple[str, ...]]:
+    """The first `count` phrases of each wanted type of a category (the paper's U = 40, Sec. 3.5).
+
+    An `InputError` lists every wanted type that is missing or has too few, and says how to add
+    phrases.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, not {count}")
+    remedy = (
+        "add them to the bank's YAML file (adclick prompts generate proposes some),"
+        " or set prompts.source to llm"
+    )
+    if category not in bank:
+        known = ", ".join(sorted(bank)) or "nothing"
+        raise InputError(f"prompt bank: no category '{category}' (it has {known}): {remedy}")
+    phrases = {kind: tuple(bank[category].get(kind, ())) for kind in types}
+    missing = [kind for kind, found in phrases.items() if not found]
+    short = [
+        f"{kind} has {len(found)}" for kind, found in phrases.items() if 0 < len(found) < count
+    ]
+    if missing or short:
+        faults = ([f"no phrases for {', '.join(missing)}"] if missing else []) + short
+        needed = f"{count} phrases are needed for each type"
+        raise InputError(
+            f"prompt bank, category '{category}': {'; '.join(faults)} ({needed}): {remedy}"
+        )
+    return {kind: found[:count] for kind, found in phrases.items()}
+
+
+def plain(phrase: str) -> str:
+    """A phrase as it is compared: letter case and spaces do not count."""
+    return " ".join(phrase.lower().split())
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """A text without line breaks, cut where it is longer than `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[:limit]}…"

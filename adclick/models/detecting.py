@@ -1,0 +1,59 @@
+"""A trained detector and one category's artifacts, opened for maps without clicks."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from adclick.language.words import defect_types
+from adclick.models.opening import open_network
+from adclick.models.sliding import zero_click_map
+from adclick.residuals.maps import finish_map
+from adclick.run.artifacts import open_arrays, read_csv
+from adclick.run.device import compute_device
+from adclick.run.settings.networks import Sliding
+from adclick.run.settings.residuals import Detection
+
+MapOfRow = Callable[[int], Float32[np.ndarray, "size size"]]
+
+
+@contextmanager
+def open_detector(
+    weights: Path,
+    *,
+    manifest: Path,
+    images: Path,
+    residuals: Path,
+    language: Path,
+    category: str,
+    sliding: Sliding | None,
+    stride: int,
+    detection: Detection,
+) -> Iterator[MapOfRow]:
+    """The finished map of a row of the manifest, over all real defect types of the category.
+
+    `sliding` has the windows that it is made of (None: of the whole image). Residuals are those of
+    the workflow: of a normal image, to the others.
+    """
+    with (
+        compute_device() as device,
+        open_arrays(residuals) as compared,
+        open_network(
+            weights,
+            images=images,
+            residuals=residuals,
+            language=language,
+            category=category,
+            radius_px=0.0,
+            device=device,
+        ) as opened,
+    ):
+        types = defect_types(opened.texts, sorted(set(read_csv(manifest)["defect_type"])))
+
+        def map_of(row: int) -> Float32[np.ndarray, "size size"]:
+            raw = zero_click_map(opened.session(row, types), sliding=sliding, stride=stride)
+            return finish_map(raw, compared["foreground"][row], **detection.model_dump())
+
+        yield map_of

@@ -1,0 +1,297 @@
+"""A finished run's network and what it needs of its category, collected as one model folder."""
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adclick.data.rows import NORMAL_TYPE, train_normal_rows
+from adclick.language.encoder import average_features
+from adclick.language.words import Text, defect_types, read_texts
+from adclick.models.description import (
+    BACKBONE,
+    BANK,
+    DESCRIPTION,
+    FORMAT,
+    WEIGHTS,
+    WORDS,
+    BackboneUse,
+    ClickUse,
+    Comparison,
+    Description,
+    MapUse,
+    description_json,
+    read_description,
+)
+from adclick.models.detecting import open_detector
+from adclick.models.run_sources import LANGUAGE, NETWORKS, Source, find, stamp_of
+from adclick.networks.checkpoints import save_tensors
+from adclick.residuals.backbone import LayerMaps
+from adclick.run.artifacts import (
+    ArraySpec,
+    create_array,
+    create_arrays,
+    image_ids,
+    input_digest,
+    new_folder,
+    open_arrays,
+    read_csv,
+    write_json,
+)
+from adclick.run.errors import InputError
+from adclick.run.provenance import file_sha256
+from adclick.run.settings.networks import Sliding
+from adclick.run.settings.residuals import Detection
+
+NORMAL_SHARE = 0.001  # of normal pixels: what a detector's own threshold lets through
+
+
+def export_model(category: Path, variant: str, *, seed: int, output: Path) -> None:
+    """Write the model folder of a variant that a run trained for a category, whole or not at all.
+
+    `category` is `results/<run>/<data set>/<category>`. All settings come from the stamps of the
+    artifacts. InputError when the variant was not trained there, when artifacts are not of one run,
+    or when `output` exists.
+    """
+    if output.exists():
+        raise InputError(f"{output} is there already: delete it, or give another name")
+    source = find(category, variant, seed)
+    with new_folder(output) as folder:
+        shutil.copyfile(source.weights, folder / WEIGHTS)
+        types, words = _types(source)
+        if words is not None:
+            _write_words(folder / WORDS, source, words)
+        _write_bank(folder / BANK, source)
+        backbone = _write_backbone(folder / BACKBONE, source)
+        detection = None if source.detection is None else _map_use(source, source.detection)
+        described = _describe(source, folder, types, backbone, detection)
+        write_json(folder / DESCRIPTION, description_json(described), stamp=source.stamp)
+
+
+def is_current(folder: Path, category: Path, variant: str, *, seed: int) -> bool:
+    """Whether a model folder is what `export_model` would write now."""
+    try:
+        return read_description(folder).stamp == find(category, variant, seed).stamp
+    except InputError:
+        return False
+
+
+def _types(source: Source) -> tuple[list[str], Mapping[str, Text] | None]:
+    """The category's real defect types, and the words of all its types."""
+    kinds = sorted(set(read_csv(source.part("make_manifest/manifest.csv"))["defect_type"]))
+    real = [kind for kind in kinds if kind not in (NORMAL_TYPE, "")]
+    if source.language is None:
+        return real, None
+    texts = read_texts(source.language, source.category.name)
+    return defect_types(texts, real), {kind: texts[kind] for kind in real}
+
+
+def _write_words(path: Path, source: Source, words: Mapping[str, Text]) -> None:
+    """The average words of every type, and their average over the types."""
+    assert source.language is not None
+    texts = np.stack([text.average for text in words.values()])
+    masks = np.stack([text.average_mask for text in words.values()])
+    mode = stamp_of(source.language)["settings"]["language"]["average"]
+    any_text, any_mask = average_features(texts, masks, mode=mode)
+    specs = {
+        "texts": ArraySpec(texts.shape[1:], "float32"),
+        "masks": ArraySpec(masks.shape[1:], "float32"),
+    }
+    with create_arrays(path, image_ids=list(words), specs=specs, stamp=source.stamp) as file:
+        file["texts"][:], file["masks"][:] = texts, masks
+        create_array(file, "any_text", any_text.shape, "float32")[:] = any_text
+        create_array(file, "any_mask", any_mask.shape, "float32")[:] = any_mask
+
+
+def _write_bank(path: Path, source: Source) -> None:
+    """The normal training images: pictures, patch features, histograms, foreground."""
+    with (
+        open_arrays(source.part("extract_features/features.h5")) as features,
+        open_arrays(source.part("fit_retrieval/retrieval.h5")) as retrieval,
+        open_arrays(source.part("fit_foreground/foreground.h5")) as foreground,
+        open_arrays(source.part("make_manifest/images.h5")) as pictures,
+        open_arrays(source.residuals) as residuals,
+    ):
+        ids = image_ids(features)
+        row_of = {image_id: row for row, image_id in enumerate(image_ids(pictures))}
+        copied = {
+            "patches": (features["patches"], range(len(ids))),
+            "images": (pictures["images"], [row_of[image_id] for image_id in ids]),
+            "histograms": (retrieval["histograms"], range(len(ids))),
+            "foreground": (foreground["maps"], range(len(ids))),
+        }
+        whole = {
+            "codebook": retrieval["codebook"],
+            "foreground_weight": foreground["weight"],
+            "foreground_numbers": foreground["numbers"],
+            "normal_mean_square": residuals["normal_mean_square"],
+        }
+        specs = {
+            name: ArraySpec(array.shape[1:], str(array.dtype))
+            for name, (array, _) in copied.items()
+        }
+        with create_arrays(path, image_ids=ids, specs=specs, stamp=source.stamp) as file:
+            for name, (array, rows) in copied.items():
+                for index, row in enumerate(rows):
+                    file[name][index] = array[row]
+            for name, array in whole.items():
+                create_array(file, name, array.shape, "float32")[:] = array[:]
+
+
+def _write_backbone(path: Path, source: Source) -> BackboneUse:
+    """The backbone's weights in timm's names, unless a seed draws them; and how it is used."""
+    features = source.settings["features"]
+    weights = features["weights"]
+    if weights["source"] == "file":
+        given = Path(weights["file"])
+        if not given.is_file():
+            raise InputError(f"{given}: the run's backbone is not there; put it back, then export")
+        shutil.copyfile(given, path)
+        _require_backbone(path, given, source)
+    elif weights["source"] == "hub":
+        network = _hub_network(features["backbone"], features["layers"])
+        save_tensors(path, network.state_dict(), {"format": "pt", "source": features["backbone"]})
+    return BackboneUse(
+        name=features["backbone"],
+        layers=tuple(features["layers"]),
+        layer_dimensions=tuple(features["layer_dimensions"]),
+        dimension=features["dimension"],
+        stride=features["stride"],
+        input_px=features["input_px"],
+        origin=weights["source"],
+        seed=weights["seed"],
+        sha256=file_sha256(path) if path.is_file() else None,
+    )
+
+
+def _require_backbone(path: Path, given: Path, source: Source) -> None:
+    """InputError when the backbone's file is no longer the one that the run was made with."""
+    used = stamp_of(source.residuals)["inputs"].get("backbone")
+    if used is not None and used != input_digest(path):
+        raise InputError(f"{given}: not the file that the run was made with; put it back")
+
+
+def _hub_network(name: str, layers: Sequence[int]) -> Any:
+    import timm
+
+    try:
+        network = timm.create_model(name, pretrained=True)
+    except Exception as error:  # what timm and the hub's client raise has no common kind
+        line = " ".join(str(error).split())[:200]
+        raise InputError(f"backbone {name}: its weights could not be fetched ({line})") from None
+    return LayerMaps(network, layers).network
+
+
+def _map_use(source: Source, detection: Mapping[str, Any]) -> MapUse:
+    """How maps are made, and the threshold that `NORMAL_SHARE` of the pixels of the normal training
+    images exceed. The residual of each is to the others; the network was trained with all of them.
+    """
+    sliding, manifest = detection["sliding"], source.part("make_manifest/manifest.csv")
+    finishing = {name: value for name, value in detection.items() if name != "sliding"}
+    rows = train_normal_rows(manifest)
+    with open_detector(
+        source.weights,
+        manifest=manifest,
+        images=source.part("make_manifest/images.h5"),
+        residuals=source.residuals,
+        language=source.category.parent / LANGUAGE,
+        category=source.category.name,
+        sliding=None if sliding is None else Sliding(**sliding),
+        stride=source.settings["features"]["stride"],
+        detection=Detection(**finishing),
+    ) as map_of:
+        threshold = exceeded_by(NORMAL_SHARE, map(map_of, rows), count=len(rows))
+    return MapUse(**detection, threshold=threshold)
+
+
+def exceeded_by(share: float, maps: Iterable[np.ndarray], *, count: int) -> float:
+    """The value, to four digits, that a share of all pixels of `count` maps of one size exceed; no
+    more than those pixels and one map are kept in memory.
+    """
+    highest = np.empty(0, np.float32)
+    for one in maps:
+        kept = int(share * count * one.size) + 1
+        highest = np.append(highest, one)
+        highest = highest if highest.size <= kept else np.partition(highest, -kept)[-kept:]
+    return float(f"{highest.min():.4g}")
+
+
+def _describe(
+    source: Source,
+    folder: Path,
+    types: Sequence[str],
+    backbone: BackboneUse,
+    detection: MapUse | None,
+) -> Description:
+    settings, retrieval = source.settings, source.retrieval
+    trained = source.metadata.extra["settings"]
+    run, dataset, category = source.category.absolute().parts[-3:]
+    with open_arrays(folder / BANK) as bank:
+        normal_images = len(image_ids(bank))
+    return Description(
+        format=FORMAT,
+        kind=source.metadata.kind,  # type: ignore[arg-type]
+        title=_title(source),
+        types=tuple(types),
+        made_from={
+            "run": run,
+            "dataset": dataset,
+            "category": category,
+            "variant": source.variant,
+            "seed": source.seed,
+            "matching": source.residuals.parent.name,
+        },
+        size_px=settings["size_px"],
+        backbone=backbone,
+        comparison=Comparison(
+            words=retrieval["words"],
+            blocks=retrieval["blocks"],
+            kept_blocks=retrieval["kept_blocks"],
+            neighbours=retrieval["neighbours"],
+            radius=settings["matching"]["radius"],
+            matched_neighbours=settings["matching"]["neighbours"],
+            foreground_neighbours=settings["foreground"]["neighbours"],
+        ),
+        clicks=ClickUse(radius_px=trained["radius_px"], threshold=trained["threshold"]),
+        detection=detection,
+        normal_images=normal_images,
+        parameters=_parameters(source.weights),
+        files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
+        stamp=source.stamp,
+    )
+
+
+def _parameters(path: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:  # pyright: ignore[reportUnknownVariableType]
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    return int(sum(np.prod(shape, dtype=np.int64) for shape in shapes))
+
+
+def _title(source: Source) -> str:
+    """One line for people: which network, of what, and what of it was never trained."""
+    untrained = []
+    if source.settings["features"]["weights"]["source"] == "seeded":
+        untrained.append("backbone")
+    if source.language is not None:
+        words = stamp_of(source.language)["settings"]["language"]["weights"]["source"]
+        untrained += ["text encoder"] if words == "seeded" else []
+    run, dataset, category = source.category.absolute().parts[-3:]
+    named = f"{NETWORKS[source.metadata.kind]} {source.variant}, {dataset}/{category}"
+    note = f"; {' and '.join(untrained)} untrained" if untrained else ""
+    return f"{named} (run {run}, seed {source.seed}{note})"
+
+
+def describe_folder(folder: Path) -> str:
+    """What `adclick export-model` says at its end."""
+    described = read_description(folder)
+    size_mb = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    return (
+        f"{folder}: {described.title}\n"
+        f"{described.normal_images} normal images of {described.size_px} px,"
+        f" {described.parameters:,} parameters, types {', '.join(described.types)};"
+        f" {size_mb:.0f} MB, {described.identity}"
+    )

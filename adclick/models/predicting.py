@@ -1,0 +1,143 @@
+"""`adclick predict`: a detector's anomaly maps of a folder of photographs."""
+
+import csv
+import sys
+from collections import Counter
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from adclick.data.images import read_image
+from adclick.data.layouts import IMAGE_SUFFIXES
+from adclick.metrics.map_files import resize_map
+from adclick.models.description import read_description
+from adclick.models.folder import OpenedModel, detect, open_model
+from adclick.models.overlay import draw_overlay, png_bytes
+from adclick.run.artifacts import replacing, write_text
+from adclick.run.device import compute_device
+from adclick.run.errors import InputError
+from adclick.run.job import FAILED
+
+MAPS, OVERLAYS, SCORES = "maps", "overlays", "scores.csv"
+COLUMNS = ("image", "score", "threshold", "area_px", "area_share")
+
+
+class Prediction(NamedTuple):
+    """A row of `scores.csv`: a map's maximum, and how much of it lies above a threshold."""
+
+    image: str
+    score: float
+    threshold: float
+    area_px: int
+    area_share: float
+
+
+def predict(
+    model_folder: Path, images: Path, output: Path, *, threshold: float | None, overlays: bool
+) -> None:
+    """Write maps (float32 TIFF, native size), overlays and `scores.csv` of a folder's pictures.
+
+    Without a threshold the model's own is taken. Subfolders are kept. Pictures that cannot be read
+    are named at the end, with exit code 1.
+    InputError when the model needs clicks, there is no picture, two would have one name, or
+    `output` holds a finished prediction.
+    """
+    described = read_description(model_folder)
+    if described.detection is None:
+        raise InputError(
+            f"{model_folder}: {described.title} needs clicks; use adclick annotate --model"
+            f" {model_folder} --images {images}"
+        )
+    level = described.detection.threshold if threshold is None else threshold
+    if not 0 <= level <= 1:
+        raise InputError(f"--threshold {level}: must be from 0 to 1")
+    names = find_pictures(images, output)
+    if (output / SCORES).exists():
+        raise InputError(f"{output / SCORES} is there already: give another --output")
+    found: list[Prediction] = []
+    broken: list[str] = []
+    with compute_device() as device:
+        model = open_model(model_folder, device=device)
+        for name in names:
+            try:
+                picture = read_image(images / name)
+            except InputError as error:
+                broken.append(str(error))
+                print(f"{name}: skipped", flush=True)
+                continue
+            found.append(_predict_one(model, picture, name, output, level, overlays=overlays))
+            print(f"{name}: score {found[-1].score:.3f}", flush=True)
+    write_text(output / SCORES, _table(found))
+    above = sum(row.area_px > 0 for row in found)
+    print(f"{output}: {len(found)} images, {above} with any pixel above {level:g}")
+    if broken:
+        print(f"error: {len(broken)} skipped: {'; '.join(broken)}", file=sys.stderr)
+        raise SystemExit(FAILED)
+
+
+def find_pictures(images: Path, output: Path) -> list[Path]:
+    """All pictures below a folder, as relative paths in order; not what lies in `output`.
+
+    Files and folders that start with a dot are left out.
+    """
+    if not images.is_dir():
+        raise InputError(f"--images {images}: no such folder")
+    own = output.resolve()
+    names = sorted(
+        path.relative_to(images)
+        for path in images.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(images).parts)
+        and own not in path.resolve().parents
+    )
+    if not names:
+        raise InputError(f"--images {images}: no picture ({', '.join(IMAGE_SUFFIXES)})")
+    counted = Counter(name.with_suffix("") for name in names)
+    double = [str(name) for name in names if counted[name.with_suffix("")] > 1]
+    if double:
+        raise InputError(
+            f"--images {images}: pictures of one name would get one map: {', '.join(double[:4])}"
+        )
+    return names
+
+
+def _predict_one(
+    model: OpenedModel,
+    picture: np.ndarray,
+    name: Path,
+    output: Path,
+    threshold: float,
+    *,
+    overlays: bool,
+) -> Prediction:
+    scores = resize_map(detect(model, picture), picture.shape[:2]).astype(np.float32)
+    _write_tiff(output / MAPS / name.with_suffix(".tiff"), scores)
+    if overlays:
+        sheet = draw_overlay(picture, scores, threshold=threshold, title=name.as_posix())
+        with replacing(output / OVERLAYS / name.with_suffix(".png")) as temporary:
+            temporary.write_bytes(png_bytes(sheet))
+    area = int((scores > threshold).sum())
+    return Prediction(name.as_posix(), float(scores.max()), threshold, area, area / scores.size)
+
+
+def _write_tiff(path: Path, scores: np.ndarray) -> None:
+    done, content = cv2.imencode(".tiff", scores)
+    if not done:
+        raise OSError(f"{path}: OpenCV could not write a TIFF")
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.tobytes())
+
+
+def _table(rows: list[Prediction]) -> str:
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(
+        (row.image, f"{row.score:.6f}", f"{row.threshold:g}", row.area_px, f"{row.area_share:.6f}")
+        for row in rows
+    )
+    return text.getvalue()

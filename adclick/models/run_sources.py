@@ -1,0 +1,181 @@
+"""Where a finished run's network and all that it needs lie."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adclick.networks.checkpoints import ModelMetadata, read_metadata
+from adclick.run.artifacts import input_digest, read_stamp
+from adclick.run.errors import InputError
+from adclick.run.provenance import make_stamp
+
+COMMAND = "adclick.commands.export_model"
+NETWORKS = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
+MADE_WITH_WEIGHTS = ("simulate_clicks", "predict_maps")
+LANGUAGE = "encode_prompts/language.h5"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The artifacts of a run that one model folder is made of, and what determines it."""
+
+    category: Path
+    variant: str
+    seed: int
+    weights: Path
+    metadata: ModelMetadata
+    residuals: Path
+    language: Path | None
+    settings: dict[str, Any]
+    retrieval: dict[str, Any]
+    detection: dict[str, Any] | None
+    stamp: dict[str, Any]
+
+    def part(self, name: str) -> Path:
+        """A file or folder of the category, by its name there."""
+        return self.category / name
+
+
+def trained_variants(category: Path) -> dict[str, list[int]]:
+    """The variants that can be exported from a run's category, and their seeds.
+
+    Networks trained on the category come first, then those that were only pretrained or slid.
+    """
+    places = [
+        *sorted(category.glob("train_adclick/*/seed*/weights.safetensors")),
+        *sorted(category.glob("train_adclick_seg/*/seed*/weights.safetensors")),
+        *(
+            path
+            for stage in MADE_WITH_WEIGHTS
+            for path in sorted(category.glob(f"{stage}/*/seed*/maps.h5"))
+            if "weights" in ((read_stamp(path) or {}).get("inputs") or {})
+        ),
+    ]
+    found: dict[str, list[int]] = {}
+    for path in places:
+        seeds = found.setdefault(path.parents[1].name, [])
+        seed = int(path.parent.name.removeprefix("seed"))
+        if seed not in seeds:
+            seeds.append(seed)
+    return found
+
+
+def find(category: Path, variant: str, seed: int) -> Source:
+    """What a trained variant needs of its category; InputError when it does not fit together."""
+    weights = _weights(category, variant, seed)
+    metadata = read_metadata(weights)
+    trained: dict[str, Any] = metadata.extra["stamp"]["inputs"]
+    residuals = _residuals(category, weights, trained)
+    stamp = stamp_of(residuals)
+    neighbours = category / "find_neighbours/real.h5"
+    retrieval = stamp_of(neighbours)
+    _require_same(residuals, stamp, neighbours=neighbours)
+    _require_same(
+        residuals,
+        stamp,
+        features=category / "extract_features/features.h5",
+        foreground=category / "fit_foreground/foreground.h5",
+        images=category / "make_manifest/images.h5",
+    )
+    _require_same(neighbours, retrieval, retrieval=category / "fit_retrieval/retrieval.h5")
+    language = _language(category, metadata, trained)
+    detection = None
+    if metadata.kind == "adclick_seg":
+        maps = category / f"predict_maps/{variant}/seed{seed}/maps.h5"
+        made = stamp_of(maps)["settings"]
+        detection = {"sliding": made["sliding"], **made["detection"]}
+    used = {"weights": weights, "residuals": residuals}
+    used |= {"manifest": category / "make_manifest/manifest.csv", "neighbours": neighbours}
+    used |= {"language": language} if language else {}
+    settings = {"variant": variant, "place": _place(category), "detection": detection}
+    inputs = {name: input_digest(path) for name, path in used.items()}
+    return Source(
+        category,
+        variant,
+        seed,
+        weights,
+        metadata,
+        residuals,
+        language,
+        stamp["settings"],
+        retrieval["settings"]["retrieval"],
+        detection,
+        make_stamp(COMMAND, settings=settings, inputs=inputs, seed=seed),
+    )
+
+
+def _place(category: Path) -> str:
+    return "/".join(category.absolute().parts[-3:])
+
+
+def _weights(category: Path, variant: str, seed: int) -> Path:
+    """Where a variant's weights lie: trained here, or those that clicked or made maps here under
+    this name (a pretrained network, a detector slid over windows).
+    """
+    for network in NETWORKS:
+        path = category / f"train_{network}/{variant}/seed{seed}/weights.safetensors"
+        if path.is_file():
+            return path
+    used = [category / f"{stage}/{variant}/seed{seed}/maps.h5" for stage in MADE_WITH_WEIGHTS]
+    wanted = {stamp_of(path)["inputs"].get("weights") for path in used if path.is_file()}
+    for pattern in ("pretrain_adclick/*/*", "train_adclick_seg/*"):
+        for path in sorted(category.glob(f"{pattern}/seed{seed}/weights.safetensors")):
+            if input_digest(path) in wanted:
+                return path
+    if not category.is_dir():
+        raise InputError(f"{category}: no such folder; give results/<run>/<data set>/<category>")
+    listed = [
+        f"{name} (seed {', '.join(map(str, seeds))})"
+        for name, seeds in trained_variants(category).items()
+    ]
+    raise InputError(
+        f"{category}: no weights of variant {variant}, seed {seed};"
+        f" there are {', '.join(listed) or 'none, run the workflow first'}"
+    )
+
+
+def _residuals(category: Path, weights: Path, trained: Mapping[str, Any]) -> Path:
+    """The residuals of the matching that a network was trained with."""
+    found = sorted(category.glob("compute_residuals/*/real.h5"))
+    if "pretrain_adclick" in weights.parts:
+        name = weights.parents[2].name
+        found = [path for path in found if path.parent.name == name]
+    else:
+        found = [path for path in found if [input_digest(path)] == trained["residuals"]]
+    if not found:
+        raise InputError(
+            f"{weights}: was trained on other residuals than {category}/compute_residuals has;"
+            " run the workflow again, then export"
+        )
+    return found[0]
+
+
+def _language(category: Path, metadata: ModelMetadata, trained: Mapping[str, Any]) -> Path | None:
+    """The encoded words of a network with a language branch."""
+    if metadata.sizes["language"] is None:
+        return None
+    path = category.parent / LANGUAGE
+    if input_digest(path) not in trained["languages"]:
+        raise InputError(
+            f"{path}: the network was trained with other words; run the workflow again, then export"
+        )
+    return path
+
+
+def stamp_of(path: Path) -> dict[str, Any]:
+    """The stamp of a result; InputError when it carries none."""
+    stamp = read_stamp(path)
+    if stamp is None:
+        raise InputError(f"{path}: carries no stamp; run the workflow again")
+    return stamp
+
+
+def _require_same(path: Path, stamp: Mapping[str, Any], **inputs: Path) -> None:
+    """InputError when an artifact was made of another input than lies there now."""
+    for name, file in inputs.items():
+        if stamp["inputs"][name] != input_digest(file):
+            raise InputError(
+                f"{path}: was made of another {file.name} than {file.parent} has now;"
+                " run the workflow again, then export"
+            )

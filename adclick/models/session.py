@@ -1,0 +1,95 @@
+"""One image opened for clicking: what no click changes is computed once, so a click is cheap."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from adclick.clicks.click import Click
+from adclick.clicks.diffusion import PictureGraph, picture_graph
+from adclick.networks.adclick import ADClick
+from adclick.networks.adclick_seg import ADClickSeg
+from adclick.networks.inputs import ResidualForm, click_maps, network_input
+from adclick.networks.vision_language import normalise_image
+
+
+@dataclass(frozen=True)
+class Session:
+    """An opened image: residual tokens, language-vision maps and, where the model diffuses clicks,
+    the picture's graph, computed once, wait for clicks. See `start_session`.
+    """
+
+    model: ADClick | ADClickSeg
+    tokens: Tensor
+    maps: list[Tensor]
+    graph: PictureGraph | None
+    shape: tuple[int, int]
+    radius_px: float
+
+    @torch.no_grad()
+    def predict(
+        self, clicks: Sequence[Click], previous: Float[np.ndarray, "height width"] | None = None
+    ) -> Float[np.ndarray, "height width"]:
+        """The probability of a defect at every pixel, in [0, 1], after all `clicks`.
+
+        `previous` is the last probability map (M_{t-1} of Eq. 1), or any mask to start from; None =
+        empty. Clicks are in pixels of the network's input.
+        """
+        given = click_maps(
+            clicks, previous, shape=self.shape, radius_px=self.radius_px, graph=self.graph
+        )
+        batch = torch.from_numpy(given[None]).to(self.tokens.device)
+        logits = self.model.decode(self.tokens, batch, self.maps)
+        return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
+
+
+def trained_form(settings: Mapping[str, Any]) -> ResidualForm:
+    """The form of residual that a network was trained on, from the settings in its file."""
+    return ResidualForm(**settings["residual_input"])
+
+
+@torch.no_grad()
+def open_image(
+    model: ADClick | ADClickSeg,
+    *,
+    residual: Float[np.ndarray, "grid grid channel"],
+    scale: Float[np.ndarray, " channel"],
+    image: UInt8[np.ndarray, "height width 3"],
+    texts: Float[np.ndarray, "type text_channel token"],
+    text_masks: Float[np.ndarray, "type token"],
+    form: ResidualForm,
+    radius_px: float,
+    device: torch.device,
+) -> Session:
+    """A session on one image at the network's size.
+
+    `residual` is signed, `scale` the mean square residual of the category's normal images. With
+    several texts the answer is the maximum over them (Eq. 7), which is how a defect of unknown type
+    is treated; one text is the usual case of a known type.
+    """
+    model.to(device).eval()
+    inputs = network_input(residual[None], scale[None], form, device)
+    pictures = normalise_image(torch.from_numpy(image[None]).to(device))
+    tokens = model.embed(inputs, pictures)
+    maps = model.language_maps(
+        pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
+    )
+    return start_session(model, tokens, maps, image=image, radius_px=radius_px)
+
+
+def start_session(
+    model: ADClick | ADClickSeg,
+    tokens: Float[Tensor, "1 channel grid grid"],
+    maps: list[Float[Tensor, "batch _ _ _"]],
+    *,
+    image: UInt8[np.ndarray, "height width 3"],
+    radius_px: float,
+) -> Session:
+    """A session on what `open_image` has computed of an image."""
+    cells = model.click_cells
+    graph = None if cells is None else picture_graph(image, cells=cells)
+    return Session(model, tokens, maps, graph, (image.shape[0], image.shape[1]), radius_px)

@@ -1,0 +1,152 @@
+"""Trained models on disk: safetensors that say which model they are and of which sizes."""
+
+import json
+import struct
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from adclick.run.artifacts import replacing
+from adclick.run.errors import InputError
+from adclick.run.provenance import canonical_json
+
+Model = TypeVar("Model", bound=nn.Module)
+
+KINDS = ("adclick", "adclick_seg")
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a model file says of itself: kind, sizes it was built with, what its writer added."""
+
+    kind: str
+    sizes: dict[str, Any]
+    extra: dict[str, Any]
+
+
+def seeded(build: Callable[..., Model], seed: int, **sizes: Any) -> Model:
+    """A model built from a seed on the CPU; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build(**sizes)
+
+
+def save_model(
+    path: Path, model: nn.Module, *, sizes: Mapping[str, Any], kind: str, extra: Mapping[str, Any]
+) -> None:
+    """Write a model whole or not at all; equal models give equal bytes.
+
+    `sizes` are the keywords it was built with, `kind` is `adclick` or `adclick_seg`. Each key of
+    `extra` (JSON values; `stamp` is the one that other stages read) is kept beside them in the
+    file's header.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"model kind is {kind!r}; choose from {KINDS}")
+    fields = {**extra, "kind": kind, "sizes": sizes}
+    metadata = {key: canonical_json(value) for key, value in fields.items()}
+    save_tensors(path, model.state_dict(), metadata)
+
+
+def save_tensors(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors by name whole or not at all; equal ones give equal bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=dict(metadata))
+        _sort_header(temporary)
+
+
+def read_metadata(path: Path) -> ModelMetadata:
+    """What a model file says of itself, its weights unread; InputError when it says nothing."""
+    with _opened(path) as file:
+        header = file.metadata() or {}
+    try:
+        fields = {key: json.loads(header[key]) for key in header if key != "format"}
+        kind, sizes = fields.pop("kind"), dict(fields.pop("sizes"))
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path}: weights without kind and sizes; give a model written by a training"
+        ) from None
+    if kind not in KINDS:
+        raise InputError(f"{path}: a model of unknown kind {kind}; known are {', '.join(KINDS)}")
+    return ModelMetadata(kind=kind, sizes=sizes, extra=fields)
+
+
+def load_weights_into(
+    model: nn.Module,
+    path: Path,
+    *,
+    allow_unused: bool = False,
+    may_lack: Collection[str] = (),
+    advice: str = "give weights of a model of equal sizes",
+) -> None:
+    """Copy the weights of a file into a model of equal sizes: pretrained to fine-tuned, or a part.
+
+    Every parameter must be in the file with its shape; weights that the model lacks are an error
+    too, unless `allow_unused` (a four-stage language branch for a model that uses two). A file may
+    be without all of `may_lack` together, which then stay as they are. InputError names the first
+    key, in the model's order, that does not fit, and ends in `advice`; the model is then left as it
+    was.
+    """
+    with _opened(path) as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        if not any(name in found for name in may_lack):
+            expected = {name: shape for name, shape in expected.items() if name not in may_lack}
+        _check_fit(path, expected, found, allow_unused, advice)
+        weights: dict[str, Tensor] = {name: file.get_tensor(name) for name in expected}
+    model.load_state_dict(model.state_dict() | weights)
+
+
+def _check_fit(
+    path: Path,
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    allow_unused: bool,
+    advice: str,
+) -> None:
+    for name, shape in expected.items():
+        if name not in found:
+            raise InputError(f"{path}: no weights for {name}; {advice}")
+        if found[name] != shape:
+            raise InputError(
+                f"{path}: {name} has shape {found[name]}, the model needs {shape}; {advice}"
+            )
+    unused = [name for name in found if name not in expected]
+    if unused and not allow_unused:
+        raise InputError(f"{path}: the model has no {unused[0]}; {advice}")
+
+
+def _opened(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path}: no such model file; train the model or give another path")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: not a readable safetensors file ({error}); make it again"
+        ) from None
+
+
+def _sort_header(path: Path) -> None:
+    """Rewrite a safetensors header with its metadata sorted: the library's order is random.
+
+    A header is JSON of a length that the file's first eight bytes give, padded with spaces at its
+    end.
+    """
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > length:
+            raise ValueError(
+                f"{path}: safetensors header grew from {length} to {len(text)} bytes when sorted"
+            )
+        file.seek(8)
+        file.write(text.ljust(length))

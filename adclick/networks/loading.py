@@ -1,0 +1,33 @@
+"""A trained network from its file; apart from saving, since no training needs both kinds."""
+
+from pathlib import Path
+
+from adclick.networks.adclick import ADClick, build_adclick
+from adclick.networks.adclick_seg import ADClickSeg, build_adclick_seg
+from adclick.networks.checkpoints import ModelMetadata, load_weights_into, read_metadata, seeded
+from adclick.run.errors import InputError
+
+
+def load_model(
+    path: Path, *, kind: str | None = None
+) -> tuple[ADClick | ADClickSeg, ModelMetadata]:
+    """The model of a file, on the CPU and in evaluation mode, with what the file says of itself.
+
+    InputError when the file is missing, is not a model of ours, is of another kind than asked for,
+    or when its weights do not fit its sizes.
+    """
+    metadata = read_metadata(path)
+    if kind is not None and metadata.kind != kind:
+        raise InputError(
+            f"{path}: a model of kind {metadata.kind}, but {kind} is needed here; give another file"
+        )
+    try:
+        model = seeded(
+            build_adclick if metadata.kind == "adclick" else build_adclick_seg, 0, **metadata.sizes
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: sizes of no model of this version ({error}); train it again"
+        ) from None
+    load_weights_into(model, path)
+    return model.eval(), metadata

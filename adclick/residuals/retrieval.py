@@ -1,0 +1,261 @@
+"""The learning-free global similarity: which normal images look most like a query, blockwise.
+
+Layer-1 features become visual words, words become one histogram a block of the image, and images
+are compared by the Kullback-Leibler divergence of their blocks, the most different blocks left out
+(there the defect may be).
+
+Source: CPR (arXiv 2308.06748), cited by the paper in Sec. 3.2.
+"""
+
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from itertools import chain, product
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from adclick.run.errors import InputError
+
+WORDS = 12
+BLOCKS = 5
+CODEBOOK_SEED = 66
+CODEBOOK_STARTS = 10
+EPSILON = 1e-8  # added to both histograms of a divergence, which are not normalised again
+TILE = 128  # queries, and references, compared at once: their block divergences stay in the cache
+
+Exchange = tuple[int, int]  # two places; the smaller value goes to the first
+
+
+def sample_pixels(
+    layer1: Float[Any, "image height width channel"], count: int, seed: int
+) -> Float[np.ndarray, "sample channel"]:
+    """Features of `count` different pixels drawn evenly from all images (all, if those are fewer).
+
+    `layer1` may be anything that is indexed by image, such as an HDF5 dataset: one image is read at
+    a time. The sample is in the order of images, then pixels.
+    """
+    images, height, width = layer1.shape[:3]
+    total = images * height * width
+    drawn = np.random.default_rng(seed).choice(total, size=min(count, total), replace=False)
+    return pixels_at(layer1, np.sort(drawn))
+
+
+def pixels_at(
+    layer1: Float[Any, "image height width channel"], positions: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, "sample channel"]:
+    """Features (float32) at flat positions in C order, read one image at a time."""
+    _, height, width, channels = layer1.shape
+    owners, pixels = np.divmod(positions, height * width)
+    features = np.empty((len(positions), channels), np.float32)
+    for image in np.unique(owners):
+        chosen = owners == image
+        features[chosen] = np.asarray(layer1[int(image)]).reshape(-1, channels)[pixels[chosen]]
+    return features
+
+
+def fit_codebook(
+    pixels: Float[np.ndarray, "sample channel"], *, words: int = WORDS, seed: int = CODEBOOK_SEED
+) -> Float[np.ndarray, "word channel"]:
+    """Centres of k-means clusters of pixel features: the visual words, float32.
+
+    Raises InputError when there are fewer pixels than words. Fewer different pixels than words make
+    some centres equal, which no pixel is then assigned to.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    if len(pixels) < words:
+        raise InputError(
+            f"a codebook of {words} words needs as many pixels, got {len(pixels)}; sample more"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        starts: Any = CODEBOOK_STARTS
+        fitted = KMeans(n_clusters=words, n_init=starts, random_state=seed).fit(pixels)
+    return fitted.cluster_centers_.astype(np.float32)
+
+
+def assign_words(
+    layer1: Float[Any, "image height width channel"], centres: Float[np.ndarray, "word channel"]
+) -> Int[np.ndarray, "image height width"]:
+    """The word nearest to every pixel's feature by Euclidean distance; the first of equal ones.
+
+    One matrix product an image. The centres are taken relative to their mean, which changes no
+    comparison and keeps float32 precise when all features lie far from zero.
+    """
+    middle = centres.mean(axis=0, dtype=np.float64)
+    relative = centres - middle
+    offset = (np.square(relative).sum(axis=1) + 2 * relative @ middle).astype(np.float32)
+    factors = np.ascontiguousarray(-2 * relative.T, np.float32)  # transposed, products are slow
+    words = np.empty(layer1.shape[:3], np.int64)
+    for index in range(len(words)):
+        pixels = np.asarray(layer1[index], np.float32)
+        words[index] = (pixels @ factors + offset).argmin(axis=-1)
+    return words
+
+
+def block_histograms(
+    word_maps: Int[np.ndarray, "image height width"], *, words: int, blocks: int = BLOCKS
+) -> Float[np.ndarray, "image block word"]:
+    """How often each word occurs in each block: shares that sum to 1 a block, float32.
+
+    Blocks are in raster order. The map is cut into `blocks` x `blocks` parts of as equal a size as
+    whole pixels allow: part i covers rows i * height // blocks up to the next part's. Raises
+    InputError for a map smaller than that, ValueError for unknown words.
+    """
+    images, height, width = word_maps.shape
+    if blocks > min(height, width):
+        raise InputError(
+            f"a {height} x {width} map cannot be cut into {blocks} x {blocks} blocks;"
+            " raise features.input_px or lower retrieval.blocks"
+        )
+    if word_maps.size and not 0 <= word_maps.min() <= word_maps.max() < words:
+        raise ValueError(f"word maps must hold words 0 … {words - 1}")
+    row, column = _block_of(height, blocks)[:, None], _block_of(width, blocks)
+    block = np.arange(images)[:, None, None] * blocks**2 + row * blocks + column
+    counts = np.bincount((block * words + word_maps).ravel(), minlength=images * blocks**2 * words)
+    counts = counts.reshape(images, blocks**2, words)
+    return (counts / counts.sum(axis=2, keepdims=True)).astype(np.float32)
+
+
+def histogram_distances(
+    queries: Float[np.ndarray, "query block word"],
+    references: Float[np.ndarray, "reference block word"],
+    kept_blocks: int,
+) -> Float[np.ndarray, "query reference"]:
+    """How much each query differs from each reference: trimmed sums of block divergences, float32.
+
+    A block's divergence is sum over words of p ln(p / t), p the query's share and t the
+    reference's, each plus 1e-8; the `kept_blocks` least of a pair are added up, so that a defect,
+    which spoils few blocks, hardly counts. Not symmetric.
+    """
+    blocks = queries.shape[1]
+    if not 1 <= kept_blocks <= blocks:
+        raise ValueError(f"kept_blocks {kept_blocks} must be 1 … {blocks}")
+    shares, logs = _divergence_factors(queries, references)
+    exchanges, least = _selection(blocks, kept_blocks)
+    distances = np.empty((len(queries), len(references)), np.float32)
+    room = np.empty(blocks * min(TILE, len(queries)) * min(TILE, len(references)), np.float32)
+    for top, left in product(range(0, len(queries), TILE), range(0, len(references), TILE)):
+        tile = distances[top : top + TILE, left : left + TILE]
+        divergences = room[: blocks * tile.size].reshape(blocks, *tile.shape)
+        np.matmul(shares[:, top : top + TILE], logs[:, :, left : left + TILE], out=divergences)
+        tile[:] = _sum_of_least(divergences, exchanges, least)
+    return distances
+
+
+def nearest_images(
+    distances: Float[np.ndarray, "query reference"],
+    *,
+    count: int,
+    query_sources: Sequence[str],
+    reference_ids: Sequence[str],
+) -> Int[np.ndarray, "query neighbour"]:
+    """Indices of the `count` references most like each query, nearest first, ties in index order.
+
+    A reference whose id is the query's source (the normal image whose pixels the query contains; ""
+    for none) is left out: against its own original a simulated defect would look unrealistically
+    clean. All rows are equally long: as many neighbours as every query can have, at most `count`.
+    Raises InputError if that is none.
+    """
+    own = np.asarray(query_sources, object)[:, None] == np.asarray(reference_ids, object)[None, :]
+    available = len(reference_ids) - int(own.sum(axis=1).max(initial=0))
+    if available < 1:
+        raise InputError(
+            "a query has no normal image but its own to be compared with; add normal images"
+        )
+    ranked = np.argsort(np.where(own, np.inf, distances), axis=1, kind="stable")
+    return ranked[:, : min(count, available)]
+
+
+def _block_of(length: int, blocks: int) -> Int[np.ndarray, " position"]:
+    """Which of `blocks` nearly equal parts each position of a line belongs to."""
+    edges = np.arange(1, blocks) * length // blocks
+    return np.searchsorted(edges, np.arange(length), side="right")
+
+
+def _divergence_factors(
+    queries: Float[np.ndarray, "query block word"],
+    references: Float[np.ndarray, "reference block word"],
+) -> tuple[Float[np.ndarray, "block query factor"], Float[np.ndarray, "block factor reference"]]:
+    """Two float32 arrays whose matrix products are all block divergences.
+
+    sum p ln(p / t) is sum p (ln p - m) times 1, less sum p (ln t - m), for any m. With the mean
+    over the references as m both sums are small, which keeps float32 precise.
+    """
+    shares = queries.swapaxes(0, 1).astype(np.float64) + EPSILON
+    logs = references.transpose(1, 2, 0).astype(np.float64, order="C")
+    logs += EPSILON  # in place: new memory costs more than the logarithms
+    np.log(logs, out=logs)
+    middle = logs.mean(axis=2)
+    own = np.vecdot(shares, np.log(shares) - middle[:, None])
+    right = np.ones((logs.shape[0], logs.shape[1] + 1, logs.shape[2]), np.float32)
+    np.subtract(logs, middle[:, :, None], out=right[:, 1:], casting="same_kind")
+    return np.concatenate([own[:, :, None], -shares], axis=2, dtype=np.float32), right
+
+
+def _sum_of_least(
+    values: Float[np.ndarray, "block query reference"],
+    exchanges: Sequence[Exchange],
+    least: Sequence[int],
+) -> Float[np.ndarray, "query reference"]:
+    """The sum over the blocks that hold the least values after the exchanges; `values` is lost."""
+    rows = list(values)
+    spare = np.empty_like(rows[0])
+    for lower, upper in exchanges:
+        np.minimum(rows[lower], rows[upper], out=spare)
+        np.maximum(rows[lower], rows[upper], out=rows[upper])
+        rows[lower], spare = spare, rows[lower]
+    total = rows[least[0]]
+    for index in least[1:]:
+        total += rows[index]
+    return total
+
+
+@cache
+def _selection(count: int, least: int) -> tuple[list[Exchange], list[int]]:
+    """Exchanges that bring the `least` smallest of `count` values together, and where.
+
+    An exchange (a, b) leaves the smaller of two values at place a and the larger at b. Where only a
+    sum is asked for, sorting does too much: whichever are fewer, the smallest or the others, are
+    picked by merging lists of at most that many, and exchanges that change no pick are left out.
+    """
+    fewer = min(least, count - least)
+    exchanges: list[Exchange] = []
+    picked = _largest(range(count), fewer, exchanges) if fewer else []
+    if fewer == least:
+        exchanges = [(upper, lower) for lower, upper in exchanges]
+    needed: list[Exchange] = []
+    undecided: set[int] = set()
+    for pair in reversed(exchanges):
+        if not undecided.isdisjoint(pair) or (pair[0] in picked) != (pair[1] in picked):
+            needed.append(pair)
+            undecided.update(pair)
+    kept = picked if fewer == least else set(range(count)).difference(picked)
+    return needed[::-1], sorted(kept)
+
+
+def _largest(places: Sequence[int], count: int, exchanges: list[Exchange]) -> list[int]:
+    """Where the `count` largest values are, ascending, once the exchanges added here are done."""
+    if len(places) == 1:
+        return list(places)
+    middle = len(places) // 2
+    one = _largest(places[:middle], count, exchanges)
+    other = _largest(places[middle:], count, exchanges)
+    return _merged(one, other, exchanges)[-count:]
+
+
+def _merged(one: list[int], other: list[int], exchanges: list[Exchange]) -> list[int]:
+    """Places of two ascending lists' values in ascending order (Batcher's odd-even merge)."""
+    if not one or not other:
+        return one + other
+    if len(one) == len(other) == 1:
+        exchanges.append((one[0], other[0]))
+        return one + other
+    first, *evens = _merged(one[::2], other[::2], exchanges)
+    odds = _merged(one[1::2], other[1::2], exchanges)
+    pairs = list(zip(odds, evens, strict=False))
+    exchanges += pairs
+    return [first, *chain.from_iterable(pairs), *odds[len(pairs) :], *evens[len(pairs) :]]

@@ -1,0 +1,79 @@
+"""The frozen backbone as the commands use it: on this job's device, features image by image."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adclick.residuals.backbone import Backbone, load_backbone
+from adclick.residuals.patches import extract, first_map
+from adclick.run.device import compute_device, device_name
+from adclick.run.errors import InputError
+from adclick.run.settings.residuals import Features
+
+LARGEST_HALF = 65504.0
+
+
+@contextmanager
+def open_backbone(settings: Features, *, first_only: bool = False) -> Iterator[Backbone]:
+    """The backbone of the settings on this job's device, given back when the block ends; with
+    `first_only` cut after its first layer.
+    """
+    weights = settings.weights
+    with compute_device() as device:
+        yield load_backbone(
+            settings.backbone,
+            layers=tuple(settings.layers),
+            source=weights.source,
+            file=Path(weights.file) if weights.file else None,
+            sha256=weights.sha256,
+            seed=weights.seed,
+            input_px=settings.input_px,
+            first_only=first_only,
+        ).to(device)
+
+
+def stamp_of_parts(stamp: Mapping[str, Any], backbone: Backbone) -> dict[str, Any]:
+    """A result's stamp and the device: parts that another device made are not gone on from."""
+    return {**stamp, "device": device_name(next(backbone.buffers()).device)}
+
+
+def stream_features(
+    backbone: Backbone, images: Any, rows: Sequence[int], settings: Features
+) -> Iterator[dict[str, np.ndarray]]:
+    """`patches` and `layer1` (float32) of the given rows of an image array, in order, a batch at a
+    time.
+    """
+    for batch in _batches(images, rows, settings.batch_size):
+        patches, layer1 = extract(
+            backbone,
+            batch,
+            grid=batch.shape[1] // settings.stride,
+            layer_dimensions=tuple(settings.layer_dimensions),
+            dimension=settings.dimension,
+        )
+        _check_half(settings.backbone, patches, layer1)
+        for patch, layer in zip(patches, layer1, strict=True):
+            yield {"patches": patch, "layer1": layer}
+
+
+def stream_first_maps(
+    backbone: Backbone, images: Any, rows: Sequence[int], settings: Features
+) -> Iterator[np.ndarray]:
+    """`layer1` of `stream_features` alone, of a backbone that may be cut after its first layer."""
+    for batch in _batches(images, rows, settings.batch_size):
+        layer1 = first_map(backbone, batch)
+        _check_half(settings.backbone, layer1)
+        yield from layer1
+
+
+def _batches(images: Any, rows: Sequence[int], size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), size):
+        yield np.stack([images[row] for row in rows[start : start + size]])
+
+
+def _check_half(name: str, *features: np.ndarray) -> None:
+    if not all(np.abs(array).max() <= LARGEST_HALF for array in features):
+        raise InputError(f"{name}: features overflow half precision; check its weights")

@@ -1,0 +1,215 @@
+"""Results on disk: written under a temporary name and renamed, stamped, and checked when opened."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adclick.run.errors import InputError
+from adclick.run.provenance import canonical_json, digest, file_sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# An h5py.File or Group whose entries are arrays, which its own types cannot say.
+ArrayFile = Any
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """Shape and type of one image's part of an array, without the image axis."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, else vanishes.
+
+    Its name is always the same, so that what a killed job leaves is overwritten by the next.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        _synchronise(temporary)
+        temporary.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def create_arrays(
+    path: Path,
+    *,
+    image_ids: Sequence[str],
+    specs: Mapping[str, ArraySpec],
+    stamp: Mapping[str, Any],
+) -> Iterator[ArrayFile]:
+    """A new HDF5 file with one array per spec, first axis the image, one chunk an image.
+
+    Chunks carry a Fletcher-32 checksum, so that a flipped bit raises when it is read. Image ids lie
+    in `image_ids`, the stamp in an attribute. The `complete` attribute is written last; the file
+    appears under its name only when the block ends without an exception.
+    """
+    import h5py
+
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        file.create_dataset("image_ids", data=list(image_ids), dtype=h5py.string_dtype())
+        for name, spec in specs.items():
+            create_array(file, name, (len(image_ids), *spec.shape), spec.dtype)
+        file.attrs["stamp"] = canonical_json(stamp)
+        yield file
+        file.attrs["complete"] = True
+
+
+def create_array(group: ArrayFile, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+    """An array whose chunk is one entry of the first axis, checksummed; empty arrays are stored
+    whole.
+    """
+    if 0 in shape:
+        return group.create_dataset(name, shape=shape, dtype=dtype)
+    return group.create_dataset(
+        name, shape=shape, dtype=dtype, chunks=(1, *shape[1:]), fletcher32=True
+    )
+
+
+def write_names(file: ArrayFile, types: Sequence[str], sources: Sequence[str]) -> None:
+    """The defect type of every image, and the id of the image whose pixels it holds."""
+    import h5py
+
+    for name, values in (("types", types), ("source_ids", sources)):
+        file.create_dataset(name, data=list(values), dtype=h5py.string_dtype())
+
+
+def open_arrays(path: Path) -> ArrayFile:
+    """An artifact opened for reading, without a lock; InputError when absent or unfinished."""
+    import h5py
+
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; run the stage that makes it") from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: not a readable HDF5 file ({error}); delete it and run its stage again"
+        ) from None
+    if not file.attrs.get("complete", False):
+        file.close()
+        raise InputError(f"{path}: unfinished; delete it and run its stage again")
+    return file
+
+
+def image_ids(file: ArrayFile) -> list[str]:
+    """The ids along the image axis of an artifact's arrays."""
+    return [value.decode() for value in file["image_ids"][:]]
+
+
+def write_json(path: Path, payload: Mapping[str, Any], *, stamp: Mapping[str, Any]) -> None:
+    """Write a JSON result with its stamp under the key `stamp`; floats keep all their digits."""
+    write_text(path, json_text(payload, stamp=stamp))
+
+
+def json_text(payload: Mapping[str, Any], *, stamp: Mapping[str, Any]) -> str:
+    """What `write_json` writes."""
+    return json.dumps({**payload, "stamp": stamp}, indent=1, sort_keys=True, default=_plain) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON result; InputError when it is absent or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; run the stage that makes it") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON ({error}); delete it and run its stage again") from None
+
+
+def write_csv(path: Path, frame: "pd.DataFrame", *, stamp: Mapping[str, Any]) -> None:
+    """Write a table as CSV and its stamp beside it as `<name>.stamp.json`."""
+    write_text(
+        _stamp_path(path),
+        canonical_json({**stamp, "sha256": digest(frame.to_csv(index=False))}) + "\n",
+    )
+    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def read_csv(path: Path) -> "pd.DataFrame":
+    """A table as written by `write_csv`, every cell text, empty cells as empty text."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"{path}: not found; run the stage that makes it")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def input_digest(path: Path) -> str:
+    """What stands for an input in a stamp: the digest of its own stamp, else its content's."""
+    stamp = read_stamp(path)
+    return digest(stamp) if stamp is not None else file_sha256(path)[:16]
+
+
+def read_stamp(path: Path) -> dict[str, Any] | None:
+    """The stamp that an artifact carries; None for a file that carries none."""
+    if path.suffix == ".h5":
+        with open_arrays(path) as file:
+            return json.loads(str(file.attrs["stamp"]))
+    if path.suffix == ".json":
+        return read_json(path).get("stamp")
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as file:  # pyright: ignore[reportUnknownVariableType]
+            text = (file.metadata() or {}).get("stamp")
+        return json.loads(text) if text else None
+    beside = _stamp_path(path)
+    return json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else None
+
+
+def _stamp_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.stamp.json")
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """A folder that takes its name when the block ends well, else vanishes."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

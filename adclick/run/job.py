@@ -1,0 +1,122 @@
+"""How every command of the workflow starts and ends: arguments, settings, stamp, one line for a
+mistake.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from adclick.run.artifacts import input_digest
+from adclick.run.errors import InputError
+from adclick.run.provenance import make_stamp
+from adclick.run.settings.section import validation_line
+
+FAILED, BAD_INPUT = 1, 2
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Job(Generic[SettingsT]):
+    """One run of a stage: its files by name, validated settings, seed, and the stamp of its
+    results.
+    """
+
+    inputs: dict[str, Path]
+    lists: dict[str, list[Path]]
+    outputs: dict[str, Path]
+    settings: SettingsT
+    seed: int
+    data_root: Path
+    texts: dict[str, str]
+    stamp: dict[str, Any]
+
+
+def parse_job(
+    command: str,
+    settings: type[SettingsT],
+    argv: Sequence[str] | None,
+    *,
+    doc: str | None,
+    inputs: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    seeded: bool = False,
+    data_root: bool = False,
+) -> Job[SettingsT]:
+    """The job that a command line describes.
+
+    Every name becomes a flag: `inputs` one file each, `optional` none or one, `lists` any number of
+    files, `outputs` one each, `texts` a word each that determines nothing. `--settings` is a JSON
+    object that must fit the `settings` model.
+    Raises InputError when it does not, and when an input cannot be read.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {command}", description=doc)
+    for name in [*inputs, *outputs]:
+        parser.add_argument(_flag(name), type=Path, required=True)
+    for name in optional:
+        parser.add_argument(_flag(name), type=Path)
+    for name in lists:
+        parser.add_argument(_flag(name), type=Path, nargs="*", default=[])
+    for name in texts:
+        parser.add_argument(_flag(name), required=True)
+    parser.add_argument("--settings", required=True, help="a JSON object")
+    if seeded:
+        parser.add_argument("--seed", type=int, required=True)
+    if data_root:
+        parser.add_argument("--data-root", type=Path, required=True)
+    values = vars(parser.parse_args(argv))
+    given = {name: values[name] for name in [*inputs, *optional] if values[name] is not None}
+    many = {name: list(values[name]) for name in lists}
+    valid = read_settings(settings, values["settings"])
+    digests: dict[str, Any] = {name: input_digest(path) for name, path in given.items()}
+    digests |= {name: [input_digest(path) for path in paths] for name, paths in many.items()}
+    seed = values.get("seed")
+    stamp = make_stamp(command, settings=valid.model_dump(mode="json"), inputs=digests, seed=seed)
+    return Job(
+        inputs=given,
+        lists=many,
+        outputs={name: values[name] for name in outputs},
+        settings=valid,
+        seed=seed or 0,
+        data_root=values.get("data_root") or Path(),
+        texts={name: values[name] for name in texts},
+        stamp=stamp,
+    )
+
+
+def read_settings(model: type[SettingsT], text: str) -> SettingsT:
+    """Settings from JSON text; InputError with the key, the value and what is allowed."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(validation_line("--settings", error)) from None
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run a command: exit 0 when done, 2 with one line for a user's mistake, 1 with a traceback
+    otherwise.
+
+    Being asked to stop (SIGTERM) ends it in order, so that nothing half-written stays.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
+
+
+def _stop(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,324 @@
+"""ADClick: its trainings, its clicks, and the labels that it makes."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from adclick.run.config import Config
+from adclick.run.plan.language import language_file
+from adclick.run.plan.names import (
+    HUMAN,
+    INPUT_SUFFIXES,
+    PICTURE_PEERS,
+    REAL,
+    SIMULATED,
+    adclick_pretraining,
+    category_folder,
+    click_matching,
+    click_variant,
+    labeller,
+    matching_of,
+    named_place,
+    place_of,
+    places,
+    pretraining_sources,
+    robot_of,
+    seg_pretraining,
+    variant_of_labels,
+    zoom_methods,
+)
+from adclick.run.plan.pick import Stage
+from adclick.run.plan.residuals import residuals_file
+from adclick.run.settings.clicks import PROTOCOL, ClickPeer, Clicks, Robot, Zoom
+from adclick.run.settings.networks import Network, ResidualInput, VisionLanguage
+from adclick.run.settings.residuals import Detection
+from adclick.run.settings.training import Batch, Training
+
+
+class TrainAdclick(Stage):
+    """Settings of `train_adclick`, for pretraining and for finetuning."""
+
+    size_px: int
+    stride: int
+    language: bool
+    text_channels: int
+    residual_channels: int
+    inputs: Literal["residual", "image", "both"]
+    residual_input: ResidualInput
+    network: Network
+    vision_language: VisionLanguage
+    training: Training
+    radius_px: float
+    threshold: float
+    pretrain: bool
+    category: str
+    sources: list[str]
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        place, pretraining = place_of(wildcards), wildcards.get("pretraining")
+        if pretraining is None:
+            variant = config.adclick_variants[wildcards["variant"]]
+            language, inputs = variant.language, variant.inputs
+        else:
+            language = pretraining.startswith("language")
+            ends = reversed(
+                INPUT_SUFFIXES.items()
+            )  # every name ends with the residual's, which is ""
+            inputs = next(name for name, suffix in ends if pretraining.endswith(suffix))
+        return cls.pick(
+            config,
+            **training_settings(config, place, pretraining),
+            language=language,
+            inputs=inputs,
+            training=settings_of_phase(config.adclick_training, pretraining),
+        )
+
+
+class SimulateClicks(Stage):
+    """Settings of `simulate_clicks`; without a `peer` the method is a network, and `detection` is
+    for the thresholded training-free map alone.
+    """
+
+    category: str
+    clicks: Clicks
+    stride: int
+    robot: Robot
+    zoom: Zoom | None
+    peer: ClickPeer | None
+    detection: Detection | None
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        peer = wildcards["method"] if wildcards["method"] in config.run_click_peers else None
+        robot = wildcards.get("robot", PROTOCOL)
+        return cls.pick(
+            config,
+            category=wildcards["category"],
+            stride=config.features.stride,
+            robot=robot_of(config, robot),
+            zoom=config.zoom if wildcards["method"] in zoom_methods(config) else None,
+            peer=peer,
+            detection=config.detection if peer == "threshold" else None,
+        )
+
+
+class EvaluateClicks(Stage):
+    """Settings of `evaluate_clicks`."""
+
+    dataset: str
+    category: str
+    method: str
+    robot: str
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        robot = wildcards.get("robot", PROTOCOL)
+        return cls.pick(config, **named_place(wildcards), method=wildcards["method"], robot=robot)
+
+
+class LabelDefects(Stage):
+    """Settings of `label_defects`."""
+
+    category: str
+    supervision: Literal["weak", "full", "box"]
+    labelled_images: int | None
+    threshold: float
+    radius_px: float
+    label_clicks: int
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        variant = variant_of_labels(config, wildcards["labels"])
+        return cls(
+            category=wildcards["category"],
+            supervision=variant.supervision,  # pyright: ignore[reportArgumentType]
+            labelled_images=variant.labelled_images,
+            threshold=config.clicks.threshold,
+            radius_px=config.clicks.radius_px,
+            label_clicks=variant.label_clicks or config.clicks.label_clicks,
+        )
+
+
+class CollectLabels(Stage):
+    """Settings of `collect_labels`."""
+
+    size_px: int
+
+
+def adclick_weights(config: Config, place: str, name: str, seed: int | str) -> str:
+    """The weights of an ADClick variant: finetuned, or pretrained as they are."""
+    variant = config.adclick_variants[name]
+    if variant.finetune:
+        folder = category_folder(config, place)
+        return f"{folder}/train_adclick/{name}/seed{seed}/weights.safetensors"
+    matching, pretraining = matching_of(config, variant), adclick_pretraining(variant)
+    return _pretrained(config, place, "adclick", matching, pretraining, seed)
+
+
+def _pretrained(
+    config: Config, place: str, network: str, matching: str, pretraining: str, seed: int | str
+) -> str:
+    folder = f"{category_folder(config, place)}/pretrain_{network}/{matching}/{pretraining}"
+    return f"{folder}/seed{seed}/weights.safetensors"
+
+
+def click_models(config: Config) -> list[str]:
+    """The weights of all ADClick variants of the run."""
+    found = itertools.product(places(config), config.run_adclick, config.seeds)
+    return [adclick_weights(config, place, name, seed) for place, name, seed in found]
+
+
+def training_inputs(
+    config: Config, sources: Iterable[str], *, matching: str, masks: bool
+) -> dict[str, list[str]]:
+    """The artifacts of all source categories, a list a kind, aligned; residuals by one matching."""
+    sources = list(sources)
+    folders = [category_folder(config, source) for source in sources]
+    inputs = {
+        "manifests": [f"{folder}/make_manifest/manifest.csv" for folder in folders],
+        "images": [f"{folder}/make_manifest/images.h5" for folder in folders],
+        "residuals": [residuals_file(config, source, matching, REAL) for source in sources],
+        "simulated_images": [f"{folder}/simulate_defects/images.h5" for folder in folders],
+        "simulated_residuals": [
+            residuals_file(config, source, matching, SIMULATED) for source in sources
+        ],
+        "languages": [language_file(config, source.split("/")[0]) for source in sources],
+    }
+    if config.vision_language.weights is not None:
+        inputs["branch"] = [config.vision_language.weights]
+    true_masks = {"masks": [f"{folder}/make_manifest/masks.h5" for folder in folders]}
+    return inputs | (true_masks if masks else {})
+
+
+def initial_weights(
+    config: Config, place: str, network: str, name: str, seed: int | str
+) -> dict[str, str]:
+    """The pretrained weights that a variant's training starts from, under `initial`; nothing
+    without any.
+    """
+    if not pretraining_sources(config, place):
+        return {}
+    if network == "adclick":
+        click_variant = config.adclick_variants[name]
+        if not click_variant.pretrain:
+            return {}
+        matching, shared = matching_of(config, click_variant), adclick_pretraining(click_variant)
+    else:
+        variant = config.adclick_seg_variants[name]
+        if not variant.pretrain:
+            return {}
+        matching, shared = matching_of(config, variant), seg_pretraining(variant)
+    return {"initial": _pretrained(config, place, network, matching, shared, seed)}
+
+
+def finetuning_inputs(
+    config: Config, place: str, name: str, seed: int | str
+) -> dict[str, str | list[str]]:
+    """What an ADClick variant's training on one category reads."""
+    matching = click_matching(config, name)
+    own = training_inputs(config, [place], matching=matching, masks=False)
+    return {**initial_weights(config, place, "adclick", name, seed), **own}
+
+
+def click_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
+    """The network of a click method, if it has one, and the residuals of the real images, if it
+    reads them.
+    """
+    if method in PICTURE_PEERS:
+        return {}
+    residuals = residuals_file(config, place, click_matching(config, method), REAL)
+    if method in config.run_click_peers:
+        return {"residuals": residuals}
+    weights = adclick_weights(config, place, click_variant(config, method), seed)
+    return {"residuals": residuals, **network_inputs(config, place, weights)}
+
+
+def network_inputs(config: Config, place: str, weights: str) -> dict[str, str]:
+    """A trained network and the words that it reads."""
+    return {"weights": weights, "language": language_file(config, place.split("/")[0])}
+
+
+def labelling_inputs(config: Config, place: str, labels: str, seed: int | str) -> dict[str, str]:
+    """The network that clicks labels and the residuals that it sees; other labels need neither."""
+    variant = variant_of_labels(config, labels)
+    if variant.supervision != "weak":
+        return {}
+    return click_inputs(config, place, labeller(config, matching_of(config, variant)), seed)
+
+
+def labels_file(config: Config, place: str, labels: str, seed: int | str) -> str:
+    """The labels by their name: a person's, which no seed changes, or a stage's."""
+    folder = category_folder(config, place)
+    if labels == HUMAN:
+        return f"{folder}/collect_labels/labels.h5"
+    return f"{folder}/label_defects/{labels}/seed{seed}/labels.h5"
+
+
+def labels_folder(config: Config, place: str) -> str:
+    """Where a person's labels of a category are: below the folder that the data set names, or where
+    `adclick annotate` puts those of the run.
+    """
+    dataset, category = place.split("/")
+    named = config.datasets[dataset].labels
+    if named is None:
+        return f"{category_folder(config, place)}/annotate/labels"
+    return f"{named}/{category}"
+
+
+def missing_labels(config: Config, unread: Iterable[str]) -> str | None:
+    """What to do about the first category whose labels are to be read and are not there; `unread`
+    are places.
+    """
+    for place in unread:
+        folder = labels_folder(config, place)
+        if not Path(folder).is_dir():
+            return (
+                f"{folder}: no labels of {place}; label its training defects with"
+                f" `adclick annotate {category_folder(config, place)}`, or name the folder above"
+                f" them with datasets.{place.split('/')[0]}.labels"
+            )
+    return None
+
+
+def clicked_file(config: Config, place: str, method: str, robot: str, seed: int | str) -> str:
+    """The answers of a click method to a robot user."""
+    return _clicked(config, place, method, robot, seed, "simulate_clicks/maps.h5")
+
+
+def _clicked(
+    config: Config, place: str, method: str, robot: str, seed: int | str, result: str
+) -> str:
+    stage, name = result.split("/")
+    own = "" if robot == PROTOCOL else f"{robot}/"
+    return f"{category_folder(config, place)}/{stage}/{method}/{own}seed{seed}/{name}"
+
+
+def click_scores(config: Config, place: str, method: str, robot: str, seed: int | str) -> str:
+    """The scores of a click method with a robot user."""
+    return _clicked(config, place, method, robot, seed, "evaluate_clicks/metrics.json")
+
+
+def settings_of_phase(training: Training, pretraining: str | None) -> Training:
+    """The settings of one phase: those of the other are blanked, since they change nothing here."""
+    nothing = Batch(normal=0, simulated=0, real=0)
+    if pretraining is None:
+        return training.model_copy(
+            update={"pretrain_steps": 0, "pretrain_batch": nothing, "pretrain_rate": 1.0}
+        )
+    return training.model_copy(update={"steps": 0, "batch": nothing})
+
+
+def training_settings(config: Config, place: str, pretraining: str | None) -> dict[str, Any]:
+    """What the trainings of both networks are told alike."""
+    return {
+        "stride": config.features.stride,
+        "text_channels": config.language.channels,
+        "residual_channels": config.features.dimension,
+        "radius_px": config.clicks.radius_px,
+        "threshold": config.clicks.threshold,
+        "pretrain": pretraining is not None,
+        "category": place,
+        "sources": pretraining_sources(config, place) if pretraining else [place],
+    }

@@ -1,0 +1,121 @@
+"""Pictures and masks: which files a category's manifest is made of, and simulated defects."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from adclick.run.config import Config
+from adclick.run.plan.names import SORTED_SPLIT, category_folder
+from adclick.run.plan.pick import Stage
+from adclick.run.provenance import digest
+from adclick.run.settings.data import Simulation, Toy
+
+
+class DrawToy(Stage):
+    """Settings of `draw_toy`."""
+
+    size_px: int
+    toy: Toy
+
+    @classmethod
+    def of(cls, config: Config, _: Mapping[str, str]) -> Self:
+        return cls.pick(
+            config,
+        )
+
+
+class MakeManifest(Stage):
+    """Settings of `make_manifest`."""
+
+    layout: str
+    root: str
+    category: str
+    size_px: int
+    split: str
+    training_defects: int
+    empty_masks: Literal["error", "drop", "normal"]
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        dataset = config.datasets[wildcards["dataset"]]
+        return cls.pick(
+            config,
+            layout=dataset.layout,
+            root="" if dataset.layout == "toy" else dataset.root,
+            category=wildcards["category"],
+            split="sorted" if dataset.split == SORTED_SPLIT else "file",
+            training_defects=dataset.training_defects,
+            empty_masks=dataset.empty_masks,
+        )
+
+
+class SimulateDefects(Stage):
+    """Settings of `simulate_defects`."""
+
+    simulation: Simulation
+
+
+def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:
+    """What a manifest is made of besides pictures: the split's file, the record of drawn data."""
+    defined = config.datasets[dataset]
+    inputs = {} if defined.split == SORTED_SPLIT else {"split": defined.split}
+    if defined.layout == "toy":
+        inputs["drawn"] = f"results/{config.run}/{dataset}/draw_toy/record.json"
+    return inputs
+
+
+def missing_data(config: Config, unread: Iterable[str]) -> list[str]:
+    """Folders of data sets that are to be read and are not on disk; `unread` are places."""
+    defined = [config.datasets[place.split("/")[0]] for place in unread]
+    folders = [Path(config.data_root) / one.root for one in defined if one.layout != "toy"]
+    return [str(folder) for folder in dict.fromkeys(folders) if not folder.is_dir()]
+
+
+def data_digest(config: Config, dataset: str, category: str) -> str:
+    """What changes when a category's files on disk change: names, sizes, times.
+
+    Without a root it is what the category's manifest was made of, so that results can be taken
+    where the data are not; `absent` when there is no manifest either. The embedded data set is
+    drawn by the workflow, so its files are an artifact: `drawn`.
+    """
+    defined = config.datasets[dataset]
+    if defined.layout == "toy":
+        return "drawn"
+    root = Path(config.data_root) / defined.root
+    if not root.is_dir():
+        return _recorded_digest(config, f"{dataset}/{category}")
+    parts = [root / category, root / f"{category}.csv"]
+    return digest_files([part for part in parts if part.exists()] or [root], root)
+
+
+def digest_files(parts: Iterable[Path], root: Path) -> str:
+    """A digest of (name below `root`, size, modification time) of files and folders' files.
+
+    Dot-files and dot-folders do not count.
+    """
+    return digest(sorted(state for part in parts for state in _file_states(part, root)))
+
+
+def folder_digest(folder: str | None) -> str:
+    """The digest of a folder that a setting names; empty without one or when it is not there."""
+    return digest_files([Path(folder)], Path(folder)) if folder and Path(folder).is_dir() else ""
+
+
+def _recorded_digest(config: Config, place: str) -> str:
+    record = Path(category_folder(config, place), "make_manifest/record.json")
+    if not record.is_file():
+        return "absent"
+    return json.loads(record.read_text(encoding="utf-8"))["files"]
+
+
+def _file_states(path: Path, root: Path) -> Iterator[list[str | int]]:
+    if path.is_file():
+        state = path.stat()
+        yield [path.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns]
+        return
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                yield from _file_states(Path(entry.path), root)

@@ -1,0 +1,176 @@
+"""ADClick-Seg: its trainings and its maps."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Self
+
+from adclick.run.config import Config
+from adclick.run.plan.clicks import (
+    initial_weights,
+    network_inputs,
+    settings_of_phase,
+    training_inputs,
+    training_settings,
+)
+from adclick.run.plan.names import (
+    REAL,
+    category_folder,
+    labels_of,
+    map_matching,
+    named_place,
+    place_of,
+    places,
+    trained_variant,
+)
+from adclick.run.plan.pick import Stage
+from adclick.run.plan.residuals import images_of, residuals_file
+from adclick.run.settings.data import Expansion, Simulation
+from adclick.run.settings.networks import (
+    Network,
+    ResidualInput,
+    SegNetwork,
+    Sliding,
+    VisionLanguage,
+)
+from adclick.run.settings.residuals import Detection
+from adclick.run.settings.training import SegTraining, Training
+
+
+class ExpandDefects(Stage):
+    """Settings of `expand_defects`."""
+
+    expansion: Expansion
+    simulation: Simulation
+    radius_px: float
+
+    @classmethod
+    def of(cls, config: Config, _: Mapping[str, str]) -> Self:
+        return cls.pick(config, radius_px=config.clicks.radius_px)
+
+
+class TrainAdclickSeg(Stage):
+    """Settings of `train_adclick_seg`, for pretraining and for training on one category."""
+
+    size_px: int
+    stride: int
+    variant: SegTraining
+    text_channels: int
+    residual_channels: int
+    residual_input: ResidualInput
+    network: Network
+    adclick_seg_network: SegNetwork
+    vision_language: VisionLanguage
+    training: Training
+    radius_px: float
+    threshold: float
+    pretrain: bool
+    category: str
+    sources: list[str]
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        place, pretraining = place_of(wildcards), wildcards.get("pretraining")
+        if pretraining is None:
+            defined = config.adclick_seg_variants[wildcards["variant"]]
+            variant = SegTraining(**defined.model_dump(include=set(SegTraining.model_fields)))
+        else:
+            variant = SegTraining(
+                supervision="full",
+                pretrain=False,
+                iis=pretraining.endswith("_iis"),
+                language=pretraining.startswith("language"),
+                abandon=False,
+            )
+        own = config.adclick_seg_network
+        window, normalise = own.window, own.normalise
+        network, residual_input = config.network, config.residual_input
+        return cls.pick(
+            config,
+            **training_settings(config, place, pretraining),
+            variant=variant,
+            training=settings_of_phase(config.adclick_seg_training, pretraining),
+            network=network.model_copy(update={"window": window or network.window}),
+            residual_input=residual_input.model_copy(
+                update={"normalise": normalise or residual_input.normalise}
+            ),
+        )
+
+
+class PredictMaps(Stage):
+    """Settings of `predict_maps`."""
+
+    category: str
+    method: str
+    size_px: int
+    stride: int
+    detection: Detection
+    sliding: Sliding | None
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        method = wildcards["method"]
+        return cls.pick(
+            config,
+            category=wildcards["category"],
+            method=method,
+            stride=config.features.stride,
+            sliding=config.sliding if method in config.sliding_methods else None,
+        )
+
+
+class EvaluateMaps(Stage):
+    """Settings of `evaluate_maps`."""
+
+    dataset: str
+    category: str
+    method: str
+    supervised: bool
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        variant = config.adclick_seg_variants.get(trained_variant(config, wildcards["method"]))
+        supervised = variant is not None and variant.supervision != "unsupervised"
+        return cls.pick(
+            config,
+            **named_place(wildcards),
+            method=wildcards["method"],
+            supervised=supervised,
+        )
+
+
+def detectors(config: Config) -> list[str]:
+    """What `adclick export-model` needs of all ADClick-Seg variants of the run: their maps, which
+    say how they are made, and before them their weights.
+    """
+    found = itertools.product(places(config), config.run_adclick_seg, config.seeds)
+    return [
+        f"{category_folder(config, place)}/predict_maps/{name}/seed{seed}/maps.h5"
+        for place, name, seed in found
+    ]
+
+
+def detector_inputs(
+    config: Config, place: str, name: str, seed: int | str
+) -> dict[str, str | list[str]]:
+    """What an ADClick-Seg variant's training on one category reads."""
+    matching = map_matching(config, name)
+    own = training_inputs(config, [place], matching=matching, masks=False)
+    labels = labels_of(config, config.adclick_seg_variants[name])
+    if labels is not None:
+        source = f"expanded_{labels}_seed{seed}"
+        own["expanded_images"] = [images_of(config, place, source)]
+        own["expanded_residuals"] = [residuals_file(config, place, matching, source)]
+    return {**initial_weights(config, place, "adclick_seg", name, seed), **own}
+
+
+def detection_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
+    """The network of a detection method, if it has one, and the real images' residuals."""
+    residuals = residuals_file(config, place, map_matching(config, method), REAL)
+    if method in config.run_map_peers:
+        return {"residuals": residuals}
+    name = trained_variant(config, method)
+    folder = f"{category_folder(config, place)}/train_adclick_seg/{name}/seed{seed}"
+    return {
+        "residuals": residuals,
+        **network_inputs(config, place, f"{folder}/weights.safetensors"),
+    }

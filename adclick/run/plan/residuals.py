@@ -1,0 +1,79 @@
+"""Features, retrieval, foreground, matching: the stages up to the residuals."""
+
+from collections.abc import Mapping
+from typing import Self
+
+from adclick.run.config import Config
+from adclick.run.plan.names import REAL, SIMULATED, category_folder, network_matchings
+from adclick.run.plan.pick import Stage
+from adclick.run.settings.residuals import Features, Foreground, Matching, Retrieval
+
+
+class ExtractFeatures(Stage):
+    """Settings of `extract_features`."""
+
+    size_px: int
+    features: Features
+
+
+class FitRetrieval(Stage):
+    """Settings of `fit_retrieval`."""
+
+    retrieval: Retrieval
+
+
+class FitForeground(Stage):
+    """Settings of `fit_foreground`; `estimate` is false for textures."""
+
+    foreground: Foreground
+    estimate: bool
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        textures = config.datasets[wildcards["dataset"]].textures
+        return cls.pick(config, estimate=wildcards["category"] not in textures)
+
+
+class FindNeighbours(Stage):
+    """Settings of `find_neighbours`."""
+
+    features: Features
+    retrieval: Retrieval
+
+
+class ComputeResiduals(Stage):
+    """Settings of `compute_residuals`; `lengths_only` where no network reads this matching."""
+
+    size_px: int
+    features: Features
+    matching: Matching
+    foreground: Foreground
+    lengths_only: bool
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        name = wildcards["matching"]
+        unread = name not in network_matchings(config)
+        return cls.pick(config, matching=config.matchings[name], lengths_only=unread)
+
+
+def residuals_file(config: Config, place: str, matching: str, source: str) -> str:
+    """The residuals of a source (see `images_of`) by one matching."""
+    return f"{category_folder(config, place)}/compute_residuals/{matching}/{source}.h5"
+
+
+def images_of(config: Config, place: str, source: str) -> str:
+    """The pictures of a source: `real`, `simulated`, or `expanded_<labels>_seed<seed>`."""
+    folder = category_folder(config, place)
+    if source == REAL:
+        return f"{folder}/make_manifest/images.h5"
+    if source == SIMULATED:
+        return f"{folder}/simulate_defects/images.h5"
+    labels, seed = source.removeprefix("expanded_").rsplit("_", 1)
+    return f"{folder}/expand_defects/{labels}/{seed}/images.h5"
+
+
+def backbone_file(config: Config) -> dict[str, str]:
+    """The backbone's local weights as an input, so that another file under its name is noticed."""
+    file = config.features.weights.file
+    return {} if file is None else {"backbone": file}

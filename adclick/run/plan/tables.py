@@ -1,0 +1,188 @@
+"""Which tables a run makes, and of what."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from adclick.run.config import Config
+from adclick.run.plan.clicks import click_scores
+from adclick.run.plan.names import (
+    click_methods,
+    costs_differ,
+    map_methods,
+    matching_of,
+    robot_methods,
+    robot_names,
+    robot_of,
+)
+from adclick.run.plan.pick import Stage
+from adclick.run.settings.clicks import Robot
+from adclick.run.settings.section import Section
+from adclick.run.settings.training import AdclickVariant, SegVariant
+
+ROBOT_TABLE, ROBOT_TABLE_LIKE = "honest_clicks", 1  # its data sets are those of table 1
+CLICK_TABLES, UNSUPERVISED_TABLES, ABLATIONS = (1, 7), (2, 3), (7, 8)
+
+
+class MakeTable(Stage):
+    """Settings of `make_table`."""
+
+    number: int
+    datasets: dict[str, list[str]]
+    methods: list[str]
+    switches: dict[str, dict[str, Any]]
+    scale_note: str
+    scale: dict[str, str]
+    titles: dict[str, str]
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+        number = int(wildcards["number"])
+        variants: Mapping[str, Section] = {
+            7: config.adclick_variants,
+            8: config.adclick_seg_variants,
+        }.get(number, {})
+        methods = table_methods(config, number)
+        return cls.pick(
+            config,
+            number=number,
+            datasets={name: config.datasets[name].categories for name in config.tables[number]},
+            methods=methods,
+            switches={name: variants[name].model_dump() for name in methods if name in variants},
+            scale=scale_facts(config),
+        )
+
+
+class MakeRobotTable(Stage):
+    """Settings of `make_robot_table`."""
+
+    datasets: dict[str, list[str]]
+    methods: list[str]
+    robots: dict[str, Robot]
+    scale_note: str
+    scale: dict[str, str]
+    titles: dict[str, str]
+
+    @classmethod
+    def of(cls, config: Config, _: Mapping[str, str]) -> Self:
+        names = config.tables.get(ROBOT_TABLE_LIKE, [])
+        return cls.pick(
+            config,
+            datasets={name: config.datasets[name].categories for name in names},
+            methods=list(robot_methods(config)),
+            robots={name: robot_of(config, name) for name in robot_names(config)},
+            scale=scale_facts(config),
+        )
+
+
+def table_methods(config: Config, number: int) -> list[str]:
+    """The methods that a table shows, peers first; an ablation (7, 8) those of the run's matching,
+    also those not run.
+    """
+    if number == 1:
+        return list(click_methods(config))
+    if number in ABLATIONS:
+        return _ablation(config, number)
+    variants = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
+    free = [name for name, variant in variants.items() if variant.supervision == "unsupervised"]
+    if number in UNSUPERVISED_TABLES:
+        return [*config.run_map_peers, *_with_sliding(config, free)]
+    supervised = [
+        name
+        for name, variant in variants.items()
+        if name not in free and variant.abandon and not costs_differ(variant)
+    ]
+    return [*config.run_map_peers, *_with_sliding(config, supervised)]
+
+
+def _with_sliding(config: Config, names: Iterable[str]) -> list[str]:
+    """Variants, each followed by its maps of sliding windows where the run makes them."""
+    slid = {variant: method for method, variant in config.sliding_methods.items()}
+    return [method for name in names for method in (name, slid.get(name)) if method is not None]
+
+
+def _ablation(config: Config, number: int) -> list[str]:
+    click, detection = config.adclick_variants, config.adclick_seg_variants
+    shown = {
+        7: [name for name, one in click.items() if one.inputs == "residual" and one.pretrain],
+        8: [
+            name
+            for name, variant in detection.items()
+            if variant.supervision == "weak" and not costs_differ(variant)
+        ],
+    }[number]
+    defined: Mapping[str, AdclickVariant | SegVariant] = {7: click, 8: detection}[number]
+    return [name for name in shown if matching_of(config, defined[name]) == config.matching]
+
+
+def robot_table(config: Config) -> list[str]:
+    """The table of honest clicks, when the run has other users than the protocol's."""
+    if not (config.run_robots and robot_methods(config) and config.tables.get(ROBOT_TABLE_LIKE)):
+        return []
+    return [f"results/{config.run}/tables/{ROBOT_TABLE}.csv"]
+
+
+def robot_metrics(config: Config) -> list[str]:
+    """The metric files that the table of honest clicks is made of."""
+    return [
+        click_scores(config, f"{dataset}/{category}", method, robot, seed)
+        for dataset in config.tables.get(ROBOT_TABLE_LIKE, [])
+        for category in config.datasets[dataset].categories
+        for method, seeds in robot_methods(config).items()
+        for robot in robot_names(config)
+        for seed in seeds
+    ]
+
+
+def table_metrics(config: Config, number: int) -> list[str]:
+    """The metric files that a table is made of."""
+    clicks = number in CLICK_TABLES
+    seeds = click_methods(config) if clicks else map_methods(config)
+    stage = "evaluate_clicks" if clicks else "evaluate_maps"
+    return [
+        f"results/{config.run}/{dataset}/{category}/{stage}/{method}/seed{seed}/metrics.json"
+        for dataset in config.tables.get(number, [])
+        for category in config.datasets[dataset].categories
+        for method in table_methods(config, number)
+        for seed in seeds.get(method, [])
+    ]
+
+
+def table_file(config: Config, number: int) -> str:
+    """One of the paper's eight tables."""
+    return f"results/{config.run}/tables/table{number}.csv"
+
+
+def tables(config: Config) -> list[str]:
+    """The tables of the run, in order."""
+    numbers = [number for number in sorted(config.tables) if config.tables[number]]
+    return [*(table_file(config, number) for number in numbers), *robot_table(config)]
+
+
+def scale_facts(config: Config) -> dict[str, str]:
+    """The run's values of what sets scales apart, by their names in config/published/settings.csv
+    and in its words.
+    """
+    features, network, language = config.features, config.network, config.language
+    untrained = {True: ", untrained", False: ""}
+    loops = (config.adclick_training, config.adclick_seg_training)
+    steps = {count for loop in loops for count in (loop.pretrain_steps, loop.steps)}
+    seeded = language.weights.source == "seeded"
+    radius = config.matchings[config.matching].radius
+    return {
+        "image size": f"{config.size_px} x {config.size_px} px",
+        "feature extractor": f"{features.backbone} of timm"
+        + untrained[features.weights.source == "seeded"],
+        "residual tensor": f"{config.grid} x {config.grid} x {features.dimension}",
+        "normal images retrieved (K)": str(config.retrieval.neighbours),
+        "matching radius (sigma)": "none" if radius is None else f"{radius} positions of the grid",
+        "trunk": f"one Swin stage: depth {network.depth}, width {network.dim},"
+        f" {network.heads} heads, window {network.window}",
+        "trained parts of the vision-language module": {
+            "pwam": "PWAM only; Swin frozen",
+            "language": "PWAM, gates and output norms; Swin frozen",
+            "all": "all",
+        }[config.vision_language.trainable],
+        "text encoder": "a small BERT, untrained" if seeded else language.encoder,
+        "prompts per defect type (U)": str(config.prompts.phrases),
+        "training steps": " to ".join(str(count) for count in sorted({min(steps), max(steps)})),
+    }

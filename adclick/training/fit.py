@@ -1,0 +1,178 @@
+"""What the two training commands share: open the pools, train, save the weights and the record."""
+
+import resource
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from adclick.networks.checkpoints import load_weights_into, save_model, seeded
+from adclick.networks.inputs import ResidualForm
+from adclick.networks.vision_language import language_parts
+from adclick.run.artifacts import write_json
+from adclick.run.device import compute_device
+from adclick.run.errors import InputError
+from adclick.run.job import Job
+from adclick.run.plan.clicks import TrainAdclick
+from adclick.run.plan.detection import TrainAdclickSeg
+from adclick.run.settings.networks import Network, VisionLanguage
+from adclick.run.settings.training import Batch, Training
+from adclick.training.loop import Plan, train
+from adclick.training.pools import CategoryFiles, open_pools
+from adclick.training.resuming import progress_of
+from adclick.training.samples import Augmentation, Pool, draw_batch
+
+TrainJob = Job[TrainAdclick] | Job[TrainAdclickSeg]
+LISTS = (
+    "manifests",
+    "images",
+    "residuals",
+    "simulated_images",
+    "simulated_residuals",
+    "languages",
+    "masks",
+)
+EXPANDED = ("expanded_images", "expanded_residuals")
+
+
+def language_sizes(settings: VisionLanguage, *, text_channels: int) -> dict[str, Any]:
+    """The sizes of the language-vision branch."""
+    return {
+        "embed_dim": settings.embed_dim,
+        "depths": settings.depths,
+        "heads": settings.heads,
+        "window": settings.window,
+        "text_channels": text_channels,
+        "trainable": settings.trainable,
+    }
+
+
+def trunk_sizes(
+    network: Network, *, size_px: int, stride: int, residual_channels: int
+) -> dict[str, Any]:
+    """The sizes that both networks share."""
+    return {
+        "grid": size_px // stride,
+        "image_px": size_px,
+        "residual_channels": residual_channels,
+        "dim": network.dim,
+        "depth": network.depth,
+        "heads": network.heads,
+        "window": network.window,
+        "drop_path": network.drop_path,
+        "click_init": network.click_init,
+        "language_init": network.language_init,
+    }
+
+
+def make_plan(training: Training, *, pretrain: bool, form: ResidualForm, **flags: Any) -> Plan:
+    """The plan of pretraining or of what follows; `flags` are its fields that are no setting of
+    `training`.
+    """
+    share = training.pretrain_rate if pretrain else 1.0
+    return Plan(
+        steps=training.pretrain_steps if pretrain else training.steps,
+        learning_rate=share * training.learning_rate,
+        fusion_learning_rate=share * training.fusion_learning_rate,
+        weight_decay=training.weight_decay,
+        warmup_steps=training.warmup_steps,
+        clip_norm=training.clip_norm,
+        ema_decay=training.ema_decay,
+        click_rounds=training.click_rounds,
+        uncorrected_steps=training.uncorrected_steps,
+        deepest_first_click=training.deepest_first_click,
+        residual=form,
+        **flags,
+    )
+
+
+def collect_pools(job: TrainJob, counts: Mapping[str, int]) -> dict[str, list[Pool]]:
+    """The pools of every source category for the kinds that a batch holds."""
+    kinds = [kind for kind, count in counts.items() if count]
+    pools: dict[str, list[Pool]] = {kind: [] for kind in kinds}
+    for files in _category_files(job):
+        for kind, pool in open_pools(files, kinds).items():
+            pools[kind].append(pool)
+    return pools
+
+
+def batch_counts(batch: Batch) -> dict[str, int]:
+    """Samples of each kind in a batch, in a fixed order."""
+    return {"normal": batch.normal, "simulated": batch.simulated, "real": batch.real}
+
+
+def fit_network(
+    job: TrainJob,
+    build: Callable[..., nn.Module],
+    sizes: Mapping[str, Any],
+    plan: Plan,
+    counts: Mapping[str, int],
+    *,
+    kind: str,
+    abandon: bool,
+) -> None:
+    """Train a network on the job's pools, from its initial weights if given, and save what came of
+    it.
+    """
+    started = time.monotonic()
+    pools = collect_pools(job, counts)
+    training = job.settings.training
+    augmentation = Augmentation(training.augment, training.gain, abandon)
+    model = seeded(build, job.seed, **sizes)
+    if "initial" in job.inputs:
+        load_weights_into(model, job.inputs["initial"])
+    elif sizes["language"] is not None:
+        _load_language_branch(model, job.settings.vision_language)
+
+    def draw(step: int) -> Any:
+        return draw_batch(pools, counts, augmentation, seed=job.seed, step=step)
+
+    with compute_device() as device:
+        progress = progress_of(job.outputs["weights"], job.stamp, device)
+        trained, losses = train(model, draw, plan, seed=job.seed, device=device, progress=progress)
+    extra = {"settings": job.settings.model_dump(mode="json"), "stamp": job.stamp}
+    save_model(job.outputs["weights"], trained.cpu(), sizes=dict(sizes), kind=kind, extra=extra)
+    record = {
+        "losses": losses,
+        "steps": plan.steps,
+        "parameters": sum(value.numel() for value in trained.parameters()),
+        "seconds": time.monotonic() - started,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "device": str(device),
+    }
+    write_json(job.outputs["record"], record, stamp=job.stamp)
+    progress.path.unlink(missing_ok=True)
+
+
+def _load_language_branch(model: Any, settings: VisionLanguage) -> None:
+    branch = model.vision_language
+    if settings.weights is not None:
+        load_weights_into(
+            branch,
+            Path(settings.weights),
+            allow_unused=True,
+            may_lack=() if settings.trainable == "pwam" else language_parts(branch.state_dict()),
+            advice="give a LAVT checkpoint's weights (adclick convert-weights), or with those of"
+            " a Swin alone set vision_language.trainable to language; sizes must be equal",
+        )
+    elif settings.trainable != "all":
+        raise InputError(
+            "vision_language.weights: a branch whose Swin is frozen needs pretrained weights;"
+            " give a safetensors file, or set vision_language.trainable to all"
+        )
+
+
+def _category_files(job: TrainJob) -> list[CategoryFiles]:
+    names = [place.split("/")[-1] for place in job.settings.sources]
+    lists = job.lists
+    if any(len(lists[name]) != len(names) for name in LISTS[:-1]):
+        raise InputError(f"settings: {len(names)} sources, but not as many files of every kind")
+
+    def column(name: str) -> list[Any]:
+        return [*lists[name], *[None] * (len(names) - len(lists[name]))]
+
+    kinds = (*LISTS, *EXPANDED)
+    rows = zip(names, *(column(name) for name in kinds), strict=True)
+    return [CategoryFiles(*row) for row in rows]
