@@ -18,7 +18,7 @@ rule draw_toy:
 
 rule make_manifest:
     input:
-        unpack(manifest_inputs),
+        unpack(planned(plan.data.manifest_inputs)),
     output:
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
@@ -32,7 +32,7 @@ rule make_manifest:
         "../../environment.yml"
     params:
         settings=settings("make_manifest"),
-        data=manifest_data,
+        data=planned(plan.data.data_digest),
         code=fingerprint("adclick.commands.make_manifest"),
         files=flags("split", "drawn"),
     shell:
@@ -57,7 +57,7 @@ rule simulate_defects:
     params:
         settings=settings("simulate_defects"),
         code=fingerprint("adclick.commands.simulate_defects"),
-        folder=plan.folder_digest(CONFIG.simulation.texture_folder),
+        folder=plan.data.folder_digest(CONFIG.simulation.texture_folder),
     shell:
         "python -m adclick.commands.simulate_defects --settings {params.settings:q}"
         " --manifest {input.manifest:q} --images {input.images:q} --foreground {input.foreground:q}"

@@ -1,6 +1,6 @@
 rule make_click_figures:
     input:
-        unpack(click_figure_inputs),
+        unpack(planned(plan.figures.click_figure_inputs)),
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
     output:
@@ -8,7 +8,9 @@ rule make_click_figures:
             "results/{run}/figures/{dataset}/{category}/clicks.png",
             caption="../report/clicks.rst",
             category="Figures",
-            labels=figure_labels("best to worst after clicks", plan.shown_click_method(CONFIG)),
+            labels=figure_labels(
+                "best to worst after clicks", plan.figures.shown_click_method(CONFIG)
+            ),
         ),
         miou=report(
             "results/{run}/figures/{dataset}/{category}/miou.png",
@@ -34,7 +36,7 @@ rule make_click_figures:
 
 rule make_map_figures:
     input:
-        unpack(map_figure_inputs),
+        unpack(planned(plan.figures.map_figure_inputs)),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
@@ -43,7 +45,7 @@ rule make_map_figures:
             "results/{run}/figures/{dataset}/{category}/maps.png",
             caption="../report/maps.rst",
             category="Figures",
-            labels=figure_labels("anomaly maps", plan.shown_map_method(CONFIG)),
+            labels=figure_labels("anomaly maps", plan.figures.shown_map_method(CONFIG)),
         ),
         curves=report(
             "results/{run}/figures/{dataset}/{category}/curves.png",
@@ -69,7 +71,7 @@ rule make_map_figures:
 
 rule make_training_figure:
     input:
-        records=training_records,
+        records=planned(plan.figures.training_records),
     output:
         losses=report(
             "results/{run}/figures/{dataset}/{category}/losses.png",
@@ -94,7 +96,7 @@ rule make_training_figure:
 
 rule make_label_costs:
     input:
-        metrics=label_cost_metrics,
+        metrics=planned(plan.figures.label_cost_metrics),
     output:
         table="results/{run}/figures/{dataset}/{category}/labels.csv",
         figure=report(
@@ -118,7 +120,7 @@ rule make_label_costs:
         " --table {output.table:q} --figure {output.figure:q} > {log:q} 2>&1"
 
 
-FIGURES = plan.figures(CONFIG)
+FIGURES = plan.figures.figures(CONFIG)
 
 
 rule figures:

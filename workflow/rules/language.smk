@@ -1,6 +1,6 @@
 rule generate_prompts:
     input:
-        bank=prompt_bank,
+        bank=planned(plan.language.prompt_bank),
     output:
         prompts="results/{run}/{dataset}/generate_prompts/prompts.json",
     log:
@@ -32,7 +32,7 @@ rule encode_prompts:
     params:
         settings=settings("encode_prompts"),
         code=fingerprint("adclick.commands.encode_prompts"),
-        folder=plan.folder_digest(CONFIG.language.weights.file),
+        folder=plan.data.folder_digest(CONFIG.language.weights.file),
     shell:
         "python -m adclick.commands.encode_prompts --settings {params.settings:q}"
         " --prompts {input.prompts:q} --language {output.language:q} > {log:q} 2>&1"

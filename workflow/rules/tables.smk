@@ -1,6 +1,6 @@
 rule make_table:
     input:
-        metrics=table_metrics,
+        metrics=planned(plan.tables.table_metrics),
         published="config/published/results.csv",
         paper_settings="config/published/settings.csv",
     output:
@@ -33,7 +33,7 @@ rule make_table:
 
 rule make_robot_table:
     input:
-        metrics=robot_metrics,
+        metrics=planned(plan.tables.robot_metrics),
         paper_settings="config/published/settings.csv",
     output:
         html=report(
@@ -63,7 +63,7 @@ rule make_robot_table:
         " --text {output.text:q} > {log:q} 2>&1"
 
 
-TABLES = plan.tables(CONFIG)
+TABLES = plan.tables.tables(CONFIG)
 
 for number in range(1, 9):
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from adclick.run.config import Config
+from adclick.run.plan.data import folder_digest
 from adclick.run.plan.language import language_file
 from adclick.run.plan.names import (
     HUMAN,
@@ -192,6 +193,12 @@ def training_inputs(
     return inputs | (true_masks if masks else {})
 
 
+def pretraining_inputs(config: Config, place: str, matching: str) -> dict[str, list[str]]:
+    """What a pretraining for one category reads: the other categories, true masks too."""
+    sources = pretraining_sources(config, place)
+    return training_inputs(config, sources, matching=matching, masks=True)
+
+
 def initial_weights(
     config: Config, place: str, network: str, name: str, seed: int | str
 ) -> dict[str, str]:
@@ -214,12 +221,12 @@ def initial_weights(
 
 
 def finetuning_inputs(
-    config: Config, place: str, name: str, seed: int | str
+    config: Config, place: str, variant: str, seed: int | str
 ) -> dict[str, str | list[str]]:
     """What an ADClick variant's training on one category reads."""
-    matching = click_matching(config, name)
+    matching = click_matching(config, variant)
     own = training_inputs(config, [place], matching=matching, masks=False)
-    return {**initial_weights(config, place, "adclick", name, seed), **own}
+    return {**initial_weights(config, place, "adclick", variant, seed), **own}
 
 
 def click_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
@@ -265,6 +272,11 @@ def labels_folder(config: Config, place: str) -> str:
     if named is None:
         return f"{category_folder(config, place)}/annotate/labels"
     return f"{named}/{category}"
+
+
+def labels_digest(config: Config, place: str) -> str:
+    """What changes when a person's labels of a category change."""
+    return folder_digest(labels_folder(config, place))
 
 
 def missing_labels(config: Config, unread: Iterable[str]) -> str | None:

@@ -150,17 +150,17 @@ def detectors(config: Config) -> list[str]:
 
 
 def detector_inputs(
-    config: Config, place: str, name: str, seed: int | str
+    config: Config, place: str, variant: str, seed: int | str
 ) -> dict[str, str | list[str]]:
     """What an ADClick-Seg variant's training on one category reads."""
-    matching = map_matching(config, name)
+    matching = map_matching(config, variant)
     own = training_inputs(config, [place], matching=matching, masks=False)
-    labels = labels_of(config, config.adclick_seg_variants[name])
+    labels = labels_of(config, config.adclick_seg_variants[variant])
     if labels is not None:
         source = f"expanded_{labels}_seed{seed}"
         own["expanded_images"] = [images_of(config, place, source)]
         own["expanded_residuals"] = [residuals_file(config, place, matching, source)]
-    return {**initial_weights(config, place, "adclick_seg", name, seed), **own}
+    return {**initial_weights(config, place, "adclick_seg", variant, seed), **own}
 
 
 def detection_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:

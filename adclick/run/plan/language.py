@@ -25,6 +25,11 @@ class EncodePrompts(Stage):
     language: Language
 
 
+def prompt_bank(config: Config, dataset: str) -> str:
+    """The prompt bank of a data set."""
+    return config.datasets[dataset].prompts
+
+
 def language_file(config: Config, dataset: str) -> str:
     """The encoded prompts of a data set."""
     return f"results/{config.run}/{dataset}/encode_prompts/language.h5"

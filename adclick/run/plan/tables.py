@@ -133,8 +133,9 @@ def robot_metrics(config: Config) -> list[str]:
     ]
 
 
-def table_metrics(config: Config, number: int) -> list[str]:
+def table_metrics(config: Config, number: int | str) -> list[str]:
     """The metric files that a table is made of."""
+    number = int(number)
     clicks = number in CLICK_TABLES
     seeds = click_methods(config) if clicks else map_methods(config)
     stage = "evaluate_clicks" if clicks else "evaluate_maps"

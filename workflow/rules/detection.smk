@@ -2,7 +2,7 @@ rule expand_defects:
     input:
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
-        labels=labels_file,
+        labels=planned(plan.clicks.labels_file),
     output:
         expanded="results/{run}/{dataset}/{category}/expand_defects/{labels}/seed{seed}/images.h5",
     log:
@@ -14,7 +14,7 @@ rule expand_defects:
     params:
         settings=settings("expand_defects"),
         code=fingerprint("adclick.commands.expand_defects"),
-        folder=plan.folder_digest(CONFIG.simulation.texture_folder),
+        folder=plan.data.folder_digest(CONFIG.simulation.texture_folder),
     shell:
         "python -m adclick.commands.expand_defects --settings {params.settings:q}"
         " --seed {wildcards.seed} --manifest {input.manifest:q} --images {input.images:q}"
@@ -23,7 +23,7 @@ rule expand_defects:
 
 rule pretrain_adclick_seg:
     input:
-        unpack(pretraining_inputs),
+        unpack(planned(plan.clicks.pretraining_inputs)),
     output:
         weights="results/{run}/{dataset}/{category}/pretrain_adclick_seg/{matching}/{pretraining}/seed{seed}/weights.safetensors",
         record="results/{run}/{dataset}/{category}/pretrain_adclick_seg/{matching}/{pretraining}/seed{seed}/record.json",
@@ -47,7 +47,7 @@ rule pretrain_adclick_seg:
 
 rule train_adclick_seg:
     input:
-        unpack(detector_inputs),
+        unpack(planned(plan.detection.detector_inputs)),
     output:
         weights="results/{run}/{dataset}/{category}/train_adclick_seg/{variant}/seed{seed}/weights.safetensors",
         record="results/{run}/{dataset}/{category}/train_adclick_seg/{variant}/seed{seed}/record.json",
@@ -71,7 +71,7 @@ rule train_adclick_seg:
 
 rule predict_maps:
     input:
-        unpack(detection_inputs),
+        unpack(planned(plan.detection.detection_inputs)),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
     output:
@@ -120,4 +120,4 @@ rule evaluate_maps:
 
 rule detectors:
     input:
-        plan.detectors(CONFIG),
+        plan.detection.detectors(CONFIG),

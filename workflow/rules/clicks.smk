@@ -1,6 +1,6 @@
 rule pretrain_adclick:
     input:
-        unpack(pretraining_inputs),
+        unpack(planned(plan.clicks.pretraining_inputs)),
     output:
         weights="results/{run}/{dataset}/{category}/pretrain_adclick/{matching}/{pretraining}/seed{seed}/weights.safetensors",
         record="results/{run}/{dataset}/{category}/pretrain_adclick/{matching}/{pretraining}/seed{seed}/record.json",
@@ -24,7 +24,7 @@ rule pretrain_adclick:
 
 rule train_adclick:
     input:
-        unpack(finetuning_inputs),
+        unpack(planned(plan.clicks.finetuning_inputs)),
     output:
         weights="results/{run}/{dataset}/{category}/train_adclick/{variant}/seed{seed}/weights.safetensors",
         record="results/{run}/{dataset}/{category}/train_adclick/{variant}/seed{seed}/record.json",
@@ -48,7 +48,7 @@ rule train_adclick:
 
 rule simulate_clicks:
     input:
-        unpack(click_inputs),
+        unpack(planned(plan.clicks.click_inputs)),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
@@ -120,7 +120,7 @@ use rule evaluate_clicks as evaluate_robot_clicks with:
 
 rule label_defects:
     input:
-        unpack(labelling_inputs),
+        unpack(planned(plan.clicks.labelling_inputs)),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
@@ -160,8 +160,8 @@ rule collect_labels:
     params:
         settings=settings("collect_labels"),
         code=fingerprint("adclick.commands.collect_labels"),
-        folder=labels_folder,
-        files=labels_digest,
+        folder=planned(plan.clicks.labels_folder),
+        files=planned(plan.clicks.labels_digest),
     shell:
         "python -m adclick.commands.collect_labels --settings {params.settings:q}"
         " --folder {params.folder:q} --manifest {input.manifest:q} --labels {output.labels:q} > {log:q} 2>&1"
@@ -169,4 +169,4 @@ rule collect_labels:
 
 rule click_models:
     input:
-        plan.click_models(CONFIG),
+        plan.clicks.click_models(CONFIG),

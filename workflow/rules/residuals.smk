@@ -1,6 +1,6 @@
 rule extract_features:
     input:
-        unpack(backbone_file),
+        unpack(planned(plan.residuals.backbone_file)),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
     output:
@@ -66,8 +66,8 @@ rule fit_foreground:
 
 rule find_neighbours:
     input:
-        unpack(backbone_file),
-        images=source_images,
+        unpack(planned(plan.residuals.backbone_file)),
+        images=planned(plan.residuals.images_of),
         retrieval="results/{run}/{dataset}/{category}/fit_retrieval/retrieval.h5",
     output:
         neighbours="results/{run}/{dataset}/{category}/find_neighbours/{source}.h5",
@@ -92,8 +92,8 @@ rule find_neighbours:
 
 rule compute_residuals:
     input:
-        unpack(backbone_file),
-        images=source_images,
+        unpack(planned(plan.residuals.backbone_file)),
+        images=planned(plan.residuals.images_of),
         neighbours="results/{run}/{dataset}/{category}/find_neighbours/{source}.h5",
         features="results/{run}/{dataset}/{category}/extract_features/features.h5",
         foreground="results/{run}/{dataset}/{category}/fit_foreground/foreground.h5",
