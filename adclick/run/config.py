@@ -5,7 +5,7 @@ result, so that editing one section reruns only the stages that read it. The sec
 `adclick.run.settings`, one chapter a file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,16 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from adclick.run.errors import InputError
-from adclick.run.settings.clicks import PROTOCOL, PROTOCOL_ROBOT, ClickPeer, Clicks, Robot, Zoom
+from adclick.run.kinds import kinds_of
+from adclick.run.settings.clicks import (
+    MAP_THRESHOLD,
+    PEERS,
+    PROTOCOL,
+    PROTOCOL_ROBOT,
+    Clicks,
+    Robot,
+    Zoom,
+)
 from adclick.run.settings.data import Dataset, Expansion, Simulation, Toy
 from adclick.run.settings.language import Language, Prompts
 from adclick.run.settings.networks import (
@@ -25,6 +34,7 @@ from adclick.run.settings.networks import (
 )
 from adclick.run.settings.residuals import Detection, Features, Foreground, Matching, Retrieval
 from adclick.run.settings.section import Count, Name, Positive, Section, validation_line
+from adclick.run.settings.tables import TABLES
 from adclick.run.settings.training import AdclickVariant, SegVariant, Training
 
 
@@ -59,7 +69,7 @@ class Config(Section):
     adclick_variants: dict[Name, AdclickVariant]
     adclick_seg_variants: dict[Name, SegVariant]
     run_adclick: list[Name]
-    run_click_peers: list[ClickPeer]
+    run_click_peers: list[Name]
     run_adclick_seg: list[Name]
     run_sliding: list[Name]
     run_map_peers: list[Name]
@@ -79,9 +89,9 @@ class Config(Section):
     @field_validator("tables")
     @classmethod
     def _tables_exist(cls, tables: dict[int, list[str]]) -> dict[int, list[str]]:
-        unknown = sorted(set(tables) - set(range(1, 9)))
+        unknown = sorted(set(tables) - set(TABLES))
         if unknown:
-            raise ValueError(f"no such table: {unknown}; tables are 1 to 8")
+            raise ValueError(f"no such table: {unknown}; tables are {sorted(TABLES)}")
         return tables
 
     @field_validator("titles")
@@ -97,7 +107,8 @@ class Config(Section):
         _require("run_datasets", self.run_datasets, self.datasets)
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
-        _require("run_zoom", self.run_zoom, {name: None for name in self.run_adclick})
+        _require("run_click_peers", self.run_click_peers, [MAP_THRESHOLD, *kinds_of(PEERS)])
+        _require("run_zoom", self.run_zoom, self.run_adclick)
         _require("run_robots", self.run_robots, self.robots)
         _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
         taken = [name for name in self.sliding_methods if name in self.adclick_seg_variants]
@@ -105,7 +116,7 @@ class Config(Section):
             raise ValueError(f"adclick_seg_variants: {taken} are the names of sliding maps")
         _require("label_with", [self.label_with], self.adclick_variants)
         for number, names in self.tables.items():
-            _require(f"tables.{number}", names, {name: None for name in self.run_datasets})
+            _require(f"tables.{number}", names, self.run_datasets)
         listed = [entry for entries in self.pretrain_on.values() for entry in entries]
         for place in [*self.pretrain_on, *(entry for entry in listed if "/" in entry)]:
             dataset, _, category = place.partition("/")
@@ -195,7 +206,7 @@ def load_config(values: Mapping[str, Any]) -> Config:
         raise InputError(validation_line("config", error)) from None
 
 
-def _require(key: str, names: Sequence[str], known: Mapping[str, Any]) -> None:
+def _require(key: str, names: Sequence[str], known: Collection[str]) -> None:
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(f"{key}: {missing} not defined; known: {sorted(known)}")
