@@ -5,7 +5,7 @@ result, so that editing one section reruns only the stages that read it. The sec
 `adclick.run.settings`, one chapter a file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,6 @@ import yaml
 from pydantic import (
     Field,
     ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -177,9 +175,7 @@ class Config(Section):
 
     @field_validator("adclick_training", "adclick_seg_training", mode="wrap")
     @classmethod
-    def _over_what_both_have(
-        cls, own: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
-    ) -> Any:
+    def _over_what_both_have(cls, own: Any, validate: Callable[[Any], Any], info: Any) -> Any:
         shared = info.data.get("training")
         if shared is None:  # faulty, which is said once, there
             return own
@@ -187,9 +183,7 @@ class Config(Section):
 
     @field_validator("adclick_seg_variants")
     @classmethod
-    def _with_label_costs(
-        cls, variants: dict[str, SegVariant], info: ValidationInfo
-    ) -> dict[str, SegVariant]:
+    def _with_label_costs(cls, variants: dict[str, SegVariant], info: Any) -> dict[str, SegVariant]:
         costs, weak = info.data.get("label_costs"), variants.get("weak")
         if costs is None or not (costs.images or costs.clicks):
             return variants
