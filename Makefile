@@ -8,7 +8,7 @@ CORES ?= all
 CATEGORY ?= toy/capsule
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --configfile config/$(RUN).yaml --cores $(CORES)
 
-.PHONY: demo report annotate test check bench soak setup $(foreach n,1 2 3 4 5 6 7 8,table$(n))
+.PHONY: demo report annotate test check bench soak setup
 
 .venv/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,7 +29,7 @@ report: setup
 annotate: setup
 	$(BIN)/adclick annotate results/$(RUN)/$(CATEGORY)
 
-table1 table2 table3 table4 table5 table6 table7 table8: setup
+table%: setup  # make table4 RUN=small
 	$(SNAKEMAKE) $@
 	@cat results/$(RUN)/tables/$@.txt
 

@@ -5,20 +5,16 @@ result, so that editing one section reruns only the stages that read it. The sec
 `adclick.run.settings`, one chapter a file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import (
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from adclick.run.errors import InputError
-from adclick.run.settings.clicks import ClickPeer, Clicks, Robots, Zoom
+from adclick.run.kinds import kinds_of
+from adclick.run.settings.clicks import MAP_THRESHOLD, PEERS, Clicks, Robots, Zoom
 from adclick.run.settings.data import Dataset, Expansion, Simulation, Toy
 from adclick.run.settings.language import Language, Prompts
 from adclick.run.settings.networks import (
@@ -30,6 +26,7 @@ from adclick.run.settings.networks import (
 )
 from adclick.run.settings.residuals import Detection, Features, Foreground, Matching, Retrieval
 from adclick.run.settings.section import Count, Name, Positive, Section, validation_line
+from adclick.run.settings.tables import TABLES
 from adclick.run.settings.training import (
     AdclickVariant,
     LabelCosts,
@@ -118,7 +115,7 @@ class Config(Section):
         description="Rows of tables 2-6 and 8, by name."
     )
     run_adclick: list[Name] = Field(description="ADClick variants that are run.")
-    run_click_peers: list[ClickPeer] = Field(
+    run_click_peers: list[Name] = Field(
         description="Peers: `threshold`, the training-free map cut at a threshold set by the"
         " clicks; `random_walker` and `grabcut`, which see the picture alone."
     )
@@ -194,9 +191,9 @@ class Config(Section):
     @field_validator("tables")
     @classmethod
     def _tables_exist(cls, tables: dict[int, list[str]]) -> dict[int, list[str]]:
-        unknown = sorted(set(tables) - set(range(1, 9)))
+        unknown = sorted(set(tables) - set(TABLES))
         if unknown:
-            raise ValueError(f"no such table: {unknown}; tables are 1 to 8")
+            raise ValueError(f"no such table: {unknown}; tables are {sorted(TABLES)}")
         return tables
 
     @field_validator("titles")
@@ -212,7 +209,8 @@ class Config(Section):
         _require("run_datasets", self.run_datasets, self.datasets)
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
-        _require("run_zoom", self.run_zoom, {name: None for name in self.run_adclick})
+        _require("run_click_peers", self.run_click_peers, [MAP_THRESHOLD, *kinds_of(PEERS)])
+        _require("run_zoom", self.run_zoom, self.run_adclick)
         _require("run_robots", self.run_robots, self.robots)
         _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
         taken = [name for name in self.sliding_methods if name in self.adclick_seg_variants]
@@ -220,7 +218,7 @@ class Config(Section):
             raise ValueError(f"adclick_seg_variants: {taken} are the names of sliding maps")
         _require("label_with", [self.label_with], self.adclick_variants)
         for number, names in self.tables.items():
-            _require(f"tables.{number}", names, {name: None for name in self.run_datasets})
+            _require(f"tables.{number}", names, self.run_datasets)
         listed = [entry for entries in self.pretrain_on.values() for entry in entries]
         for place in [*self.pretrain_on, *(entry for entry in listed if "/" in entry)]:
             dataset, _, category = place.partition("/")
@@ -292,7 +290,7 @@ def load_config(values: Mapping[str, Any]) -> Config:
         raise InputError(validation_line("config", error)) from None
 
 
-def _require(key: str, names: Sequence[str], known: Mapping[str, Any]) -> None:
+def _require(key: str, names: Sequence[str], known: Collection[str]) -> None:
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(f"{key}: {missing} not defined; known: {sorted(known)}")

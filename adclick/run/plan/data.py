@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from adclick.run.config import Config
 from adclick.run.plan.names import SORTED_SPLIT, category_folder
@@ -20,7 +20,7 @@ class DrawToy(Stage):
     toy: Toy
 
     @classmethod
-    def of(cls, config: Config, _: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, _: Mapping[str, str]) -> Stage:
         return cls.pick(
             config,
         )
@@ -38,7 +38,7 @@ class MakeManifest(Stage):
     empty_masks: Literal["error", "drop", "normal"]
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         dataset = config.datasets[wildcards["dataset"]]
         return cls.pick(
             config,

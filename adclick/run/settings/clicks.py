@@ -6,7 +6,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from adclick.run.settings.section import Name, NonNegative, Positive, Section, Share
 
-ClickPeer = Literal["threshold", "random_walker", "grabcut"]
+PEERS = "clicks/peers"  # the folder of the peers that read the picture alone, a file each
+MAP_THRESHOLD = "threshold"  # the peer that reads the training-free map
 
 
 class Clicks(Section):
