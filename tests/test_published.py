@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from adclick.reporting.paper_tables import build_table, read_published
+from adclick.run.config import read_configuration
 from adclick.run.settings.tables import TABLES
+from adclick.run.settings.training import SharedTraining
 
 PUBLISHED = Path(__file__).parents[1] / "config" / "published"
 PAPER = "arXiv 2407.03130"
@@ -62,7 +64,7 @@ OTHER_ORIGINS = {
 # What is run, where, and how fast, and sizes of the drawn data set.
 KEYS_OF_A_RUN = {
     *("run", "data_root", "compute_threads", "scale_note", "tables", "figure_cases", "toy"),
-    *("datasets", "run_datasets", "adclick_variants", "adclick_seg_variants"),
+    *("datasets", "run_datasets", "adclick_variants", "adclick_seg_variants", "label_costs"),
     *("run_adclick", "run_adclick_seg", "run_sliding", "run_click_peers", "run_map_peers"),
     *("matching", "titles"),
     *("run_robots", "robot_methods", "run_zoom"),
@@ -322,7 +324,10 @@ def settings() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def configuration() -> dict[str, Any]:
-    return yaml.safe_load((PUBLISHED.parent / "config.yaml").read_text(encoding="utf-8"))
+    """The values of every key, also of those left out; what both trainings share stands once."""
+    config = read_configuration([], base=PUBLISHED.parent / "config.yaml")
+    shared = set(SharedTraining.model_fields)
+    return config.model_dump(exclude={"adclick_training": shared, "adclick_seg_training": shared})
 
 
 def value_of(configuration: dict[str, Any], key: str) -> Any:
