@@ -55,10 +55,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/python -m tests.lint_workflow
+	$(BIN)/python -m tools.lint_workflow
 
 bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json
 
 soak: setup
-	$(BIN)/python -m tests.browser.soak --minutes $(or $(MINUTES),30)
+	$(BIN)/python -m tools.browser.soak --minutes $(or $(MINUTES),30)
