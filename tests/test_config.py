@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from adclick.run.config import Config, load_config, read_configuration
 from adclick.run.errors import InputError
-from adclick.run.plan import stages as plan
+from adclick.run.plan import clicks, detection, names, tables
 from adclick.run.settings.training import SharedTraining
 from tools import config_reference
 
@@ -35,10 +36,15 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
-def read(*names: str) -> dict[str, Any]:
+@cache
+def content(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+def read(*files: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name in ("config/config.yaml", *names):
-        values = merged(values, yaml.safe_load((ROOT / name).read_text(encoding="utf-8")))
+    for name in ("config/config.yaml", *files):
+        values = merged(values, content(name))
     return values
 
 
@@ -46,9 +52,9 @@ def read(*names: str) -> dict[str, Any]:
 def test_every_configuration_is_valid(run: str) -> None:
     config = load_config(read(*OVERLAYS[run]))
     assert config.run == run
-    assert bool(plan.tables(config)) == (run != "own")
-    assert plan.click_models(config)
-    assert plan.detectors(config)
+    assert bool(tables.tables(config)) == (run != "own")
+    assert clicks.click_models(config)
+    assert detection.detectors(config)
 
 
 @pytest.mark.parametrize(
@@ -165,17 +171,17 @@ def test_what_both_trainings_share_is_written_once_and_a_networks_own_wins() -> 
     assert (click.gain, detector.gain) == (0.25, 0.75)
     assert (click.batch.simulated, detector.batch.simulated) == (4, 1)
     shared = set(SharedTraining.model_fields)
-    for names in OVERLAYS.values():
-        values = read(*names)
+    for overlays in OVERLAYS.values():
+        values = read(*overlays)
         own = [set(values[name]) & shared for name in ("adclick_training", "adclick_seg_training")]
         assert own[0].isdisjoint(own[1]), "what both have otherwise belongs to `training`"
 
 
 def test_overlays_are_merged_as_snakemake_does() -> None:
-    for names in OVERLAYS.values():
-        paths = [ROOT / name for name in names]
+    for overlays in OVERLAYS.values():
+        paths = [ROOT / name for name in overlays]
         assert read_configuration(paths, base=ROOT / "config/config.yaml") == load_config(
-            read(*names)
+            read(*overlays)
         )
 
 
@@ -205,8 +211,8 @@ def test_the_overlay_for_a_transformer_is_valid_over_every_run() -> None:
     text = (ROOT / "config/README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     overlay = yaml.safe_load(block)
-    for names in OVERLAYS.values():
-        features = load_config(merged(read(*names), overlay)).features
+    for overlays in OVERLAYS.values():
+        features = load_config(merged(read(*overlays), overlay)).features
         assert features.model_dump(include=overlay["features"].keys()) == overlay["features"]
 
 
@@ -231,11 +237,11 @@ def test_every_dependency_is_pinned_for_tests() -> None:
 
 def test_pretraining_never_sees_the_category_itself() -> None:
     config = load_config(read())
-    for place in plan.places(config):
-        sources = plan.pretraining_sources(config, place)
+    for place in names.places(config):
+        sources = names.pretraining_sources(config, place)
         assert sources
         assert place not in sources
-    assert len(plan.pretraining_sources(config, "ksdd2/ksdd2")) == 15
+    assert len(names.pretraining_sources(config, "ksdd2/ksdd2")) == 15
 
 
 def test_only_the_stages_that_may_open_a_true_mask() -> None:
@@ -261,5 +267,5 @@ def test_only_the_stages_that_may_open_a_true_mask() -> None:
     }
     assert openers | {"pretrain_adclick", "pretrain_adclick_seg"} == allowed
     config = load_config(read())
-    own = plan.training_inputs(config, ["mvtec/bottle"], matching=config.matching, masks=False)
+    own = clicks.training_inputs(config, ["mvtec/bottle"], matching=config.matching, masks=False)
     assert "masks" not in own

@@ -8,7 +8,7 @@ import pytest
 from adclick.reporting.paper_tables import read_published, scale_departures
 from adclick.run.config import Config, load_config
 from adclick.run.errors import InputError
-from adclick.run.plan import stages as plan
+from adclick.run.plan import checks, clicks, data, detection, figures, names, stages, tables
 from tests.test_config import OVERLAYS, ROOT, merged, read
 
 
@@ -21,18 +21,18 @@ def test_the_digest_changes_with_names_sizes_and_times_alone(tmp_path: Path) -> 
     (folder / "train").mkdir(parents=True)
     first = folder / "train/0.png"
     first.write_bytes(b"abc")
-    before = plan.digest_files([folder], tmp_path)
+    before = data.digest_files([folder], tmp_path)
     (folder / ".DS_Store").write_bytes(b"x")
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / ".ipynb_checkpoints/0.png").write_bytes(b"x")
-    assert plan.digest_files([folder], tmp_path) == before
+    assert data.digest_files([folder], tmp_path) == before
     status = first.stat()
     os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert plan.digest_files([folder], tmp_path) != before
+    assert data.digest_files([folder], tmp_path) != before
     os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert plan.digest_files([folder], tmp_path) == before
+    assert data.digest_files([folder], tmp_path) == before
     first.rename(first.with_name("1.png"))
-    assert plan.digest_files([folder], tmp_path) != before
+    assert data.digest_files([folder], tmp_path) != before
 
 
 def test_a_sample_sheet_counts_beside_its_folder(tmp_path: Path) -> None:
@@ -45,9 +45,9 @@ def test_a_sample_sheet_counts_beside_its_folder(tmp_path: Path) -> None:
     )
     (tmp_path / "parts/part").mkdir(parents=True)
     (tmp_path / "parts/part.csv").write_text("image_path\n")
-    before = plan.data_digest(made, "mvtec", "part")
+    before = data.data_digest(made, "mvtec", "part")
     (tmp_path / "parts/part.csv").write_text("image_path,label\n")
-    assert plan.data_digest(made, "mvtec", "part") != before
+    assert data.data_digest(made, "mvtec", "part") != before
 
 
 def test_without_the_data_a_manifest_stays_what_it_was_made_of(
@@ -55,17 +55,17 @@ def test_without_the_data_a_manifest_stays_what_it_was_made_of(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     made = config(data_root="nowhere")
-    assert plan.data_digest(made, "mvtec", "bottle") == "absent"
+    assert data.data_digest(made, "mvtec", "bottle") == "absent"
     record = tmp_path / "results/paper/mvtec/bottle/make_manifest/record.json"
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps({"files": "abc"}))
-    assert plan.data_digest(made, "mvtec", "bottle") == "abc"
+    assert data.data_digest(made, "mvtec", "bottle") == "abc"
 
 
 def test_only_data_that_will_be_read_are_missed(tmp_path: Path) -> None:
     made = config(data_root=str(tmp_path))
-    assert plan.missing_data(made, []) == []
-    assert plan.missing_data(made, ["mvtec/bottle", "mvtec/pill"]) == [str(tmp_path / "mvtec")]
+    assert data.missing_data(made, []) == []
+    assert data.missing_data(made, ["mvtec/bottle", "mvtec/pill"]) == [str(tmp_path / "mvtec")]
 
 
 def test_a_lonely_category_cannot_be_pretrained() -> None:
@@ -75,24 +75,24 @@ def test_a_lonely_category_cannot_be_pretrained() -> None:
         "tables": {number: ["mvtec"] if number < 6 else [] for number in range(1, 9)},
     }
     with pytest.raises(InputError, match="nothing to pretrain on"):
-        plan.check(config(**alone))
-    plan.check(config(**alone, run_adclick=["finetuned_lang"], run_adclick_seg=["unsupervised"]))
+        checks.check(config(**alone))
+    checks.check(config(**alone, run_adclick=["finetuned_lang"], run_adclick_seg=["unsupervised"]))
 
 
 def test_an_unsupervised_detector_does_not_start_from_another_network() -> None:
     variants = {"unsupervised": {"pretrain": True}}
     asked = {"run_adclick_seg": ["unsupervised"], "adclick_seg_variants": variants}
-    plan.check(config(**asked))
-    plan.check(config(**asked, adclick_seg_network={"shortcut": "all"}))
+    checks.check(config(**asked))
+    checks.check(config(**asked, adclick_seg_network={"shortcut": "all"}))
     with pytest.raises(InputError, match="^unsupervised: pretraining has labels"):
-        plan.check(config(**asked, adclick_seg_network={"shortcut": "unsupervised"}))
+        checks.check(config(**asked, adclick_seg_network={"shortcut": "unsupervised"}))
 
 
 def test_a_frozen_language_branch_without_weights_is_noticed_before_the_run() -> None:
-    assert plan.missing_weights(config())
-    assert plan.missing_weights(config(vision_language={"trainable": "language"}))
-    assert not plan.missing_weights(config(vision_language={"trainable": "all"}))
-    assert not plan.missing_weights(config(vision_language={"weights": "lavt.safetensors"}))
+    assert checks.missing_weights(config())
+    assert checks.missing_weights(config(vision_language={"trainable": "language"}))
+    assert not checks.missing_weights(config(vision_language={"trainable": "all"}))
+    assert not checks.missing_weights(config(vision_language={"weights": "lavt.safetensors"}))
 
 
 def test_a_setting_of_one_phase_is_no_setting_of_the_other() -> None:
@@ -101,8 +101,8 @@ def test_a_setting_of_one_phase_is_no_setting_of_the_other() -> None:
     pretraining = {**place, "pretraining": "language"}
     finetuning = {**place, "variant": "finetuned_lang"}
     for wildcards, equal in ((pretraining, True), (finetuning, False)):
-        before = plan.settings_json(config(), "train_adclick", **wildcards)
-        assert (plan.settings_json(changed, "train_adclick", **wildcards) == before) is equal
+        before = stages.settings_json(config(), "train_adclick", **wildcards)
+        assert (stages.settings_json(changed, "train_adclick", **wildcards) == before) is equal
 
 
 OTHER = {
@@ -131,44 +131,44 @@ def all_files(inputs: Mapping[str, str | list[str]]) -> list[str]:
 def test_whatever_a_variant_reads_is_by_its_own_matching() -> None:
     made = config(**OTHER)
     place, name, seed = "mvtec/bottle", "weak_without_place", 0
-    labels = plan.labels_of(made, made.adclick_seg_variants[name])
+    labels = names.labels_of(made, made.adclick_seg_variants[name])
     assert labels is not None
     for inputs in (
-        plan.detector_inputs(made, place, name, seed),
-        plan.detection_inputs(made, place, name, seed),
-        plan.labelling_inputs(made, place, labels, seed),
-        plan.finetuning_inputs(made, place, "clicked_without_place", seed),
-        plan.training_inputs(made, ["mvtec/pill"], matching="patch_to_patch", masks=True),
+        detection.detector_inputs(made, place, name, seed),
+        detection.detection_inputs(made, place, name, seed),
+        clicks.labelling_inputs(made, place, labels, seed),
+        clicks.finetuning_inputs(made, place, "clicked_without_place", seed),
+        clicks.training_inputs(made, ["mvtec/pill"], matching="patch_to_patch", masks=True),
     ):
         files = all_files(inputs)
         assert not [path for path in files if "location_aware" in path]
         assert [path for path in files if "compute_residuals/patch_to_patch/" in path]
-    trained = all_files(plan.detector_inputs(made, place, name, seed))
+    trained = all_files(detection.detector_inputs(made, place, name, seed))
     for part in ("pretrain_adclick_seg/", "expanded_weak_", "expand_defects/weak_"):
         assert [path for path in trained if f"{part}patch_to_patch" in path]
-    assert plan.labeller(made, "patch_to_patch") == "clicked_without_place"
-    assert plan.labeller(made, "location_aware") == "finetuned_lang"
+    assert names.labeller(made, "patch_to_patch") == "clicked_without_place"
+    assert names.labeller(made, "location_aware") == "finetuned_lang"
 
 
 def test_true_labels_need_no_residual() -> None:
     made = config()
-    assert plan.labels_of(made, made.adclick_seg_variants["full"]) == "full"
-    assert plan.labelling_inputs(made, "mvtec/bottle", "full", 0) == {}
+    assert names.labels_of(made, made.adclick_seg_variants["full"]) == "full"
+    assert clicks.labelling_inputs(made, "mvtec/bottle", "full", 0) == {}
 
 
 def test_labels_of_a_matching_need_an_adclick_with_it() -> None:
-    plan.check(config(**OTHER))
+    checks.check(config(**OTHER))
     without = {key: value for key, value in OTHER.items() if key != "adclick_variants"}
     with pytest.raises(InputError, match="finetuned_lang .* `matching: patch_to_patch`"):
-        plan.check(config(**without))
+        checks.check(config(**without))
 
 
 def test_an_edit_of_one_matching_is_no_edit_of_another() -> None:
     changed = config(matchings={"patch_to_patch": {"radius": 30}})
     place = {"dataset": "mvtec", "category": "bottle", "source": "real"}
     same = {
-        name: plan.settings_json(config(), "compute_residuals", matching=name, **place)
-        == plan.settings_json(changed, "compute_residuals", matching=name, **place)
+        name: stages.settings_json(config(), "compute_residuals", matching=name, **place)
+        == stages.settings_json(changed, "compute_residuals", matching=name, **place)
         for name in changed.matchings
     }
     assert same == {"location_aware": True, "patch_to_patch": False, "image_to_image": True}
@@ -179,28 +179,32 @@ def test_other_matchings_are_rows_of_result_tables_and_nothing_else() -> None:
     peers = list(made.run_map_peers)
     assert len(peers) == 3
     rivals = ["threshold", "random_walker", "grabcut"]
-    assert plan.table_methods(made, 1) == [*rivals, "finetuned_lang", "clicked_without_place"]
+    assert tables.table_methods(made, 1) == [*rivals, "finetuned_lang", "clicked_without_place"]
     for number in (2, 3):
-        assert plan.table_methods(made, number) == [*peers, "unsupervised", "unsupervised_sliding"]
+        assert tables.table_methods(made, number) == [
+            *peers,
+            "unsupervised",
+            "unsupervised_sliding",
+        ]
     for number in (4, 5, 6):
         weak = ["weak", "weak_sliding", "weak_without_place"]
-        assert plan.table_methods(made, number) == [*peers, *weak]
-    assert "finetuned_lang" in plan.table_methods(made, 7)
-    assert "clicked_without_place" not in plan.table_methods(made, 7)
-    assert {"weak", "weak_pil"} <= {*plan.table_methods(made, 8)}
-    assert "weak_without_place" not in plan.table_methods(made, 8)
-    clicks, maps = plan.drawn_clicks(made), plan.drawn_maps(made)
+        assert tables.table_methods(made, number) == [*peers, *weak]
+    assert "finetuned_lang" in tables.table_methods(made, 7)
+    assert "clicked_without_place" not in tables.table_methods(made, 7)
+    assert {"weak", "weak_pil"} <= {*tables.table_methods(made, 8)}
+    assert "weak_without_place" not in tables.table_methods(made, 8)
+    clicks, maps = figures.drawn_clicks(made), figures.drawn_maps(made)
     assert list(clicks) == [*rivals, "finetuned_lang"]
     assert list(maps) == ["training_free", "unsupervised", "weak"]
 
 
 def test_the_run_may_have_another_matching() -> None:
     made = config(matching="image_to_image")
-    assert plan.map_matching(made, "training_free") == "image_to_image"
-    files = all_files(plan.detector_inputs(made, "mvtec/bottle", "weak", 0))
+    assert names.map_matching(made, "training_free") == "image_to_image"
+    files = all_files(detection.detector_inputs(made, "mvtec/bottle", "weak", 0))
     assert not [path for path in files if "location_aware" in path]
-    assert plan.click_matching(made, "threshold") == "image_to_image"
-    assert plan.labeller(made, "image_to_image") == "finetuned_lang"
+    assert names.click_matching(made, "threshold") == "image_to_image"
+    assert names.labeller(made, "image_to_image") == "finetuned_lang"
 
 
 def test_the_detector_may_have_a_window_and_a_normalisation_of_its_own() -> None:
@@ -209,11 +213,11 @@ def test_the_detector_may_have_a_window_and_a_normalisation_of_its_own() -> None
     own = {"adclick_seg_network": {"window": 16, "normalise": "group"}}
     for changes, window, normalise in ((overlay, 8, None), (overlay | own, 16, "group")):
         made = config(**changes)
-        seg = json.loads(plan.settings_json(made, "train_adclick_seg", **place, variant="weak"))
+        seg = json.loads(stages.settings_json(made, "train_adclick_seg", **place, variant="weak"))
         assert (seg["network"]["window"], seg["residual_input"]["normalise"]) == (window, normalise)
-        click = plan.settings_json(made, "train_adclick", **place, variant="finetuned_lang")
+        click = stages.settings_json(made, "train_adclick", **place, variant="finetuned_lang")
         assert json.loads(click)["network"]["window"] == 8
-        assert click == plan.settings_json(
+        assert click == stages.settings_json(
             config(**overlay), "train_adclick", **place, variant="finetuned_lang"
         )
 
@@ -221,13 +225,13 @@ def test_the_detector_may_have_a_window_and_a_normalisation_of_its_own() -> None
 def test_sliding_maps_are_made_by_the_variants_own_network_where_it_is_run() -> None:
     made = config(run_adclick_seg=["weak", "full"])
     assert made.sliding_methods == {"weak_sliding": "weak"}
-    plain = plan.detection_inputs(made, "mvtec/bottle", "weak", 0)
-    assert plan.detection_inputs(made, "mvtec/bottle", "weak_sliding", 0) == plain
+    plain = detection.detection_inputs(made, "mvtec/bottle", "weak", 0)
+    assert detection.detection_inputs(made, "mvtec/bottle", "weak_sliding", 0) == plain
     place = {"dataset": "mvtec", "category": "bottle"}
     for method, slid in (("weak", False), ("weak_sliding", True)):
-        given = json.loads(plan.settings_json(made, "predict_maps", **place, method=method))
+        given = json.loads(stages.settings_json(made, "predict_maps", **place, method=method))
         assert (given["sliding"] is not None) == slid
-        scored = json.loads(plan.settings_json(made, "evaluate_maps", **place, method=method))
+        scored = json.loads(stages.settings_json(made, "evaluate_maps", **place, method=method))
         assert scored["supervised"]
 
 
@@ -238,7 +242,7 @@ def test_variants_of_fewer_labels_are_in_their_figure_and_in_no_table() -> None:
     made = config(run_adclick_seg=COSTS)
     found = {
         one.method: (one.supervision, one.images, one.clicks)
-        for one in plan.label_costs(made, "mvtec")
+        for one in figures.label_costs(made, "mvtec")
     }
     assert found == {
         "unsupervised": ("unsupervised", 0, 0),
@@ -247,18 +251,20 @@ def test_variants_of_fewer_labels_are_in_their_figure_and_in_no_table() -> None:
         "weak_3_images": ("weak", 3, 5),
         "weak_3_images_1_click": ("weak", 3, 1),
     }
-    assert len(plan.label_cost_metrics(made, "mvtec/bottle")) == 5
+    assert len(figures.label_cost_metrics(made, "mvtec/bottle")) == 5
     for number in range(2, 9):
-        assert not {"weak_3_images", "weak_3_images_1_click"} & {*plan.table_methods(made, number)}
-    assert "weak_3_images" not in plan.drawn_maps(made)
-    assert "results/paper/figures/mvtec/bottle/labels.png" in plan.figures(made)
-    assert not [file for file in plan.figures(config()) if "labels.png" in file]
+        assert not {"weak_3_images", "weak_3_images_1_click"} & {
+            *tables.table_methods(made, number)
+        }
+    assert "weak_3_images" not in figures.drawn_maps(made)
+    assert "results/paper/figures/mvtec/bottle/labels.png" in figures.figures(made)
+    assert not [file for file in figures.figures(config()) if "labels.png" in file]
 
 
 def test_labels_are_named_by_what_makes_them_and_shared_by_equal_variants() -> None:
     made = config()
     variants = made.adclick_seg_variants
-    named = {name: plan.labels_of(made, variants[name]) for name in variants}
+    named = {name: names.labels_of(made, variants[name]) for name in variants}
     assert named["weak"] == named["weak_pil"] == "weak_location_aware"
     assert named["weak_3_images_1_click"] == "weak_location_aware_3images_1clicks"
     assert (named["full"], named["box"], named["unsupervised"]) == ("full", "box", None)
@@ -269,27 +275,29 @@ def test_labels_are_named_by_what_makes_them_and_shared_by_equal_variants() -> N
         ("box", ("box", None, 5)),
     ):
         labels = str(named[name])
-        made_of = json.loads(plan.settings_json(made, "label_defects", **place, labels=labels))
+        made_of = json.loads(stages.settings_json(made, "label_defects", **place, labels=labels))
         keys = ("supervision", "labelled_images", "label_clicks")
         assert tuple(made_of[key] for key in keys) == given
-        assert bool(plan.labelling_inputs(made, "mvtec/bottle", labels, 0)) == (name != "box")
+        assert bool(clicks.labelling_inputs(made, "mvtec/bottle", labels, 0)) == (name != "box")
 
 
 def test_a_persons_labels_are_shared_by_seeds_and_need_no_network() -> None:
     made = config(run_adclick=[], run_adclick_seg=["human", "weak_3_images"], seeds=[0, 1])
-    assert plan.labels_of(made, made.adclick_seg_variants["human"]) == "human"
-    files = {plan.labels_file(made, "mvtec/bottle", "human", seed) for seed in (0, 1)}
+    assert names.labels_of(made, made.adclick_seg_variants["human"]) == "human"
+    files = {clicks.labels_file(made, "mvtec/bottle", "human", seed) for seed in (0, 1)}
     assert files == {"results/paper/mvtec/bottle/collect_labels/labels.h5"}
-    clicked = plan.labels_file(made, "mvtec/bottle", "weak_location_aware", 1)
+    clicked = clicks.labels_file(made, "mvtec/bottle", "weak_location_aware", 1)
     assert clicked.endswith("/label_defects/weak_location_aware/seed1/labels.h5")
     alone = config(run_adclick=[], run_adclick_seg=["human"])
-    assert plan.training_records(alone, "mvtec/bottle") == [
+    assert figures.training_records(alone, "mvtec/bottle") == [
         "results/paper/mvtec/bottle/pretrain_adclick_seg/location_aware/language_iis/seed0/record.json",
         "results/paper/mvtec/bottle/train_adclick_seg/human/seed0/record.json",
     ]
-    assert "human" in plan.table_methods(alone, 4) and "human" not in plan.table_methods(alone, 8)
+    assert "human" in tables.table_methods(alone, 4) and "human" not in tables.table_methods(
+        alone, 8
+    )
     # What a person's labels cost is not known to the configuration.
-    assert [one.method for one in plan.label_costs(made, "mvtec")] == ["weak_3_images"]
+    assert [one.method for one in figures.label_costs(made, "mvtec")] == ["weak_3_images"]
 
 
 def test_a_persons_labels_are_where_the_tool_put_them_or_where_the_data_set_says(
@@ -297,22 +305,22 @@ def test_a_persons_labels_are_where_the_tool_put_them_or_where_the_data_set_says
 ) -> None:
     monkeypatch.chdir(tmp_path)
     place, own = "mvtec/bottle", "results/paper/mvtec/bottle/annotate/labels"
-    assert plan.labels_folder(config(), place) == own
-    assert plan.missing_labels(config(), []) is None
+    assert clicks.labels_folder(config(), place) == own
+    assert clicks.missing_labels(config(), []) is None
     for part in (own, "`adclick annotate results/paper/mvtec/bottle`", "datasets.mvtec.labels"):
-        assert part in (plan.missing_labels(config(), [place]) or "")
+        assert part in (clicks.missing_labels(config(), [place]) or "")
     Path(own).mkdir(parents=True)
-    assert plan.missing_labels(config(), [place]) is None
+    assert clicks.missing_labels(config(), [place]) is None
     named = config(datasets={"mvtec": {"labels": "desk"}})
-    assert plan.labels_folder(named, place) == "desk/bottle"
-    assert (plan.missing_labels(named, [place]) or "").startswith("desk/bottle: no labels")
+    assert clicks.labels_folder(named, place) == "desk/bottle"
+    assert (clicks.missing_labels(named, [place]) or "").startswith("desk/bottle: no labels")
 
 
 @pytest.mark.parametrize("run", OVERLAYS)
 def test_the_papers_scale_has_no_departure_and_every_other_run_says_its_own(run: str) -> None:
     made = load_config(read(*OVERLAYS[run]))
     settings = read_published(ROOT / "config/published/settings.csv")
-    found = scale_departures(plan.scale_facts(made), settings)
+    found = scale_departures(tables.scale_facts(made), settings)
     assert bool(found) == (run != "paper")
     assert any("untrained" in text for text in found) == (run != "paper")
     sizes = [text for text in found if text.startswith("image size")]
@@ -322,18 +330,18 @@ def test_the_papers_scale_has_no_departure_and_every_other_run_says_its_own(run:
 
 def test_an_ablation_lists_its_rows_that_are_not_run() -> None:
     made = config(run_adclick=["finetuned_lang"], run_adclick_seg=["unsupervised", "weak"])
-    assert plan.table_methods(made, 1) == [*made.run_click_peers, "finetuned_lang"]
-    assert len(plan.table_methods(made, 7)) == 4
-    assert len(plan.table_methods(made, 8)) == 8
+    assert tables.table_methods(made, 1) == [*made.run_click_peers, "finetuned_lang"]
+    assert len(tables.table_methods(made, 7)) == 4
+    assert len(tables.table_methods(made, 8)) == 8
     for number, stage, method in ((7, "evaluate_clicks", "finetuned_lang"), (8, "maps", "weak")):
-        files = plan.table_metrics(made, number)
+        files = tables.table_metrics(made, number)
         assert len(files) == 15
         assert all(stage in file and f"/{method}/seed0/" in file for file in files)
 
 
 def test_figures_are_those_that_a_run_has_something_for() -> None:
     def names(**changes: object) -> set[str]:
-        return {Path(file).stem for file in plan.figures(config(**changes))}
+        return {Path(file).stem for file in figures.figures(config(**changes))}
 
     clicks, maps = {"clicks", "miou"}, {"maps", "curves"}
     assert names() == clicks | maps | {"losses"}
@@ -343,21 +351,26 @@ def test_figures_are_those_that_a_run_has_something_for() -> None:
 
 
 def test_cases_are_those_of_the_method_that_labels_and_of_the_weakly_supervised() -> None:
-    assert plan.shown_click_method(config()) == "finetuned_lang"
-    assert plan.shown_click_method(config(run_adclick=["pretrained"])) == "pretrained"
-    assert plan.shown_map_method(config()) == "weak"
-    assert plan.shown_map_method(config(run_adclick_seg=["unsupervised"])) == "unsupervised"
+    assert figures.shown_click_method(config()) == "finetuned_lang"
+    assert figures.shown_click_method(config(run_adclick=["pretrained"])) == "pretrained"
+    assert figures.shown_map_method(config()) == "weak"
+    assert figures.shown_map_method(config(run_adclick_seg=["unsupervised"])) == "unsupervised"
     # Side by side stand the methods of tables 2 to 6, not the ablation's.
-    assert plan.compared_map_methods(config()) == ["training_free", "unsupervised", "weak", "full"]
+    assert figures.compared_map_methods(config()) == [
+        "training_free",
+        "unsupervised",
+        "weak",
+        "full",
+    ]
 
 
 def test_each_training_has_its_pretraining_and_a_shared_one_is_read_once() -> None:
     made = config(run_adclick_seg=["unsupervised", "weak", "full"], seeds=[0, 1])
     folder = "results/paper/mvtec/bottle"
-    records = plan.training_records(made, "mvtec/bottle")
+    records = figures.training_records(made, "mvtec/bottle")
     assert len(records) == len(set(records))
     files = json.loads(
-        plan.settings_json(made, "make_training_figure", dataset="mvtec", category="bottle")
+        stages.settings_json(made, "make_training_figure", dataset="mvtec", category="bottle")
     )["trainings"]
     found = {
         (one["method"], records[one[phase]])
@@ -379,13 +392,13 @@ def test_each_training_has_its_pretraining_and_a_shared_one_is_read_once() -> No
 
 def test_a_figures_maps_stand_in_the_order_of_its_columns() -> None:
     made = config(seeds=[3, 4])
-    maps = plan.map_figure_inputs(made, "mvtec/bottle")["maps"]
+    maps = figures.map_figure_inputs(made, "mvtec/bottle")["maps"]
     settings = json.loads(
-        plan.settings_json(made, "make_map_figures", dataset="mvtec", category="bottle")
+        stages.settings_json(made, "make_map_figures", dataset="mvtec", category="bottle")
     )
     assert [file.split("/")[5] for file in maps] == settings["columns"]
     assert all("/seed3/" in file for file in maps)
-    clicks = plan.click_figure_inputs(made, "mvtec/bottle")
+    clicks = figures.click_figure_inputs(made, "mvtec/bottle")
     assert clicks["maps"].endswith("simulate_clicks/finetuned_lang/seed3/maps.h5")
     assert len(clicks["metrics"]) == 3 + 2 * 6
 
@@ -393,107 +406,107 @@ def test_a_figures_maps_stand_in_the_order_of_its_columns() -> None:
 @pytest.mark.parametrize("trained", ["pwam", "language", "all"])
 def test_every_way_to_train_the_language_branch_has_words_in_the_tables(trained: str) -> None:
     made = config(vision_language={"trainable": trained})
-    facts = plan.scale_facts(made)
+    facts = tables.scale_facts(made)
     assert facts["trained parts of the vision-language module"]
 
 
 def test_the_losses_of_other_matchings_are_in_no_figure() -> None:
     made = config(**OTHER, run_adclick=["finetuned_lang", "clicked_without_place"])
-    named = {name for _, name, _ in plan.trainings(made, "mvtec/bottle")}
+    named = {name for _, name, _ in figures.trainings(made, "mvtec/bottle")}
     assert named == {"finetuned_lang", "unsupervised", "weak"}
 
 
 def test_every_robot_user_meets_the_methods_listed_that_are_run() -> None:
     made = config(tables={1: ["ksdd2"]}, seeds=[0, 1], run_click_peers=["threshold"])
     folder = "results/paper/ksdd2/ksdd2/evaluate_clicks"
-    found = plan.robot_metrics(made)
+    found = tables.robot_metrics(made)
     for name in ("deepest", "jittered", "imperfect"):
         own = "" if name == "deepest" else f"{name}/"
         assert f"{folder}/threshold/{own}seed0/metrics.json" in found
         assert f"{folder}/threshold/{own}seed1/metrics.json" not in found
         assert f"{folder}/finetuned_lang/{own}seed1/metrics.json" in found
     assert not [file for file in found if "random_walker" in file or "/finetuned/" in file]
-    assert set(plan.table_metrics(made, 1)) & set(found)
-    assert not [file for file in plan.table_metrics(made, 1) if "jittered" in file]
+    assert set(tables.table_metrics(made, 1)) & set(found)
+    assert not [file for file in tables.table_metrics(made, 1) if "jittered" in file]
 
 
 def test_the_table_of_honest_clicks_is_made_where_there_is_something_to_show() -> None:
-    (own,) = plan.robot_table(config())
+    (own,) = tables.robot_table(config())
     assert own == "results/paper/tables/honest_clicks.csv"
-    assert own in plan.tables(config())
+    assert own in tables.tables(config())
     for change in ({"run_robots": []}, {"robot_methods": []}, {"tables": {1: []}}):
-        assert plan.robot_table(config(**change)) == []
+        assert tables.robot_table(config(**change)) == []
 
 
 def test_a_robot_users_settings_are_its_own() -> None:
     changed = config(robots={"jittered": {"draws": 9}})
     place = {"dataset": "mvtec", "category": "bottle", "method": "finetuned_lang"}
     for robot, equal in (("deepest", True), ("imperfect", True), ("jittered", False)):
-        before = plan.settings_json(config(), "simulate_clicks", **place, robot=robot)
-        now = plan.settings_json(changed, "simulate_clicks", **place, robot=robot)
+        before = stages.settings_json(config(), "simulate_clicks", **place, robot=robot)
+        now = stages.settings_json(changed, "simulate_clicks", **place, robot=robot)
         assert (now == before) is equal
     assert json.loads(before)["robot"] == {"place": "inside", "wrong": 0.0, "draws": 5}
 
 
 def test_peers_of_the_picture_read_no_residual() -> None:
     made = config()
-    assert plan.click_inputs(made, "mvtec/bottle", "random_walker", 0) == {}
-    assert [*plan.click_inputs(made, "mvtec/bottle", "threshold", 0)] == ["residuals"]
+    assert clicks.click_inputs(made, "mvtec/bottle", "random_walker", 0) == {}
+    assert [*clicks.click_inputs(made, "mvtec/bottle", "threshold", 0)] == ["residuals"]
     for method, peer in (("grabcut", "grabcut"), ("threshold", "threshold"), ("finetuned", None)):
         place = {"dataset": "mvtec", "category": "bottle", "method": method}
-        settings = json.loads(plan.settings_json(made, "simulate_clicks", **place))
+        settings = json.loads(stages.settings_json(made, "simulate_clicks", **place))
         assert settings["peer"] == peer
         assert (settings["detection"] is None) == (method != "threshold")
 
 
 def test_variants_share_a_pretraining_with_those_that_read_the_same() -> None:
     variants = config().adclick_variants
-    names = {name: plan.adclick_pretraining(one) for name, one in variants.items()}
-    assert names["finetuned_image"] == "language_image"
-    assert names["finetuned_both"] == "language_both"
-    assert names["finetuned_lang"] == names["pretrained_lang"] == "language"
-    assert names["finetuned"] == "plain"
+    shared = {name: names.adclick_pretraining(one) for name, one in variants.items()}
+    assert shared["finetuned_image"] == "language_image"
+    assert shared["finetuned_both"] == "language_both"
+    assert shared["finetuned_lang"] == shared["pretrained_lang"] == "language"
+    assert shared["finetuned"] == "plain"
     place = {"dataset": "mvtec", "category": "bottle"}
     read = {"language_image": "image", "plain_both": "both", "plain": "residual"}
     for name, inputs in read.items():
-        text = plan.settings_json(config(), "train_adclick", **place, pretraining=name)
+        text = stages.settings_json(config(), "train_adclick", **place, pretraining=name)
         assert json.loads(text)["inputs"] == inputs
 
 
 def test_a_second_look_is_one_more_row_with_the_same_network() -> None:
     made = config(run_zoom=["finetuned_lang"])
     name, place = "finetuned_lang_zoom", "mvtec/bottle"
-    assert plan.table_methods(made, 1)[-1] == name
-    assert name not in plan.table_methods(made, 7)
-    once = plan.click_inputs(made, place, "finetuned_lang", 0)
-    assert plan.click_inputs(made, place, name, 0) == once
-    assert plan.click_matching(made, name) == made.matching
+    assert tables.table_methods(made, 1)[-1] == name
+    assert name not in tables.table_methods(made, 7)
+    once = clicks.click_inputs(made, place, "finetuned_lang", 0)
+    assert clicks.click_inputs(made, place, name, 0) == once
+    assert names.click_matching(made, name) == made.matching
     wildcards = {"dataset": "mvtec", "category": "bottle", "method": name}
-    settings = json.loads(plan.settings_json(made, "simulate_clicks", **wildcards))
+    settings = json.loads(stages.settings_json(made, "simulate_clicks", **wildcards))
     assert settings["zoom"] == {"margin": 1.4, "least_side": 0.4}
     wildcards["method"] = "finetuned_lang"
-    assert json.loads(plan.settings_json(made, "simulate_clicks", **wildcards))["zoom"] is None
+    assert json.loads(stages.settings_json(made, "simulate_clicks", **wildcards))["zoom"] is None
 
 
 def test_a_product_with_photographs_alone_needs_no_other_category_and_no_mask() -> None:
     own = load_config(read(*OVERLAYS["own"]))
     folder = "results/own/own/bracket"
-    assert plan.click_models(own) == [f"{folder}/train_adclick/scratch/seed0/weights.safetensors"]
-    assert plan.detectors(own) == [f"{folder}/predict_maps/human/seed0/maps.h5"]
-    plan.check(own)
-    assert plan.figures(own) == ["results/own/figures/own/bracket/losses.png"]
+    assert clicks.click_models(own) == [f"{folder}/train_adclick/scratch/seed0/weights.safetensors"]
+    assert detection.detectors(own) == [f"{folder}/predict_maps/human/seed0/maps.h5"]
+    checks.check(own)
+    assert figures.figures(own) == ["results/own/figures/own/bracket/losses.png"]
     scored = load_config(read(*OVERLAYS["own"]) | {"tables": {1: ["own"], 4: ["own"]}})
-    assert {Path(file).stem for file in plan.figures(scored)} >= {"clicks", "maps", "losses"}
-    assert plan.map_methods(scored).keys() == {"training_free", "human"}
+    assert {Path(file).stem for file in figures.figures(scored)} >= {"clicks", "maps", "losses"}
+    assert names.map_methods(scored).keys() == {"training_free", "human"}
     for inputs in (
-        plan.finetuning_inputs(own, "own/bracket", "scratch", 0),
-        plan.detector_inputs(own, "own/bracket", "human", 0),
+        clicks.finetuning_inputs(own, "own/bracket", "scratch", 0),
+        detection.detector_inputs(own, "own/bracket", "human", 0),
     ):
         assert {"initial", "masks"}.isdisjoint(inputs)
 
 
 def test_a_run_trains_every_variant_of_every_category_with_every_seed() -> None:
     two = config(seeds=[0, 1])
-    count = 2 * len(plan.places(two))
-    assert len(set(plan.detectors(two))) == count * len(two.run_adclick_seg)
-    assert len(plan.click_models(two)) == count * len(two.run_adclick)
+    count = 2 * len(names.places(two))
+    assert len(set(detection.detectors(two))) == count * len(two.run_adclick_seg)
+    assert len(clicks.click_models(two)) == count * len(two.run_adclick)
