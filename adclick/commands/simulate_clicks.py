@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from adclick.clicks.cut_map import click_threshold
 from adclick.clicks.robot import Answer, Predict, RobotUser, click_generator, simulate_clicks
-from adclick.clicks.threshold import click_threshold
 from adclick.data.rows import defect_rows, read_masks
 from adclick.residuals.maps import training_free_map
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, open_arrays

@@ -1,16 +1,26 @@
 """Settings of the data sets, and of simulated and expanded defects."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from adclick.run.kinds import kinds_of
 from adclick.run.settings.section import Count, Name, NonNegative, Positive, Section, Share
+
+LAYOUTS = "data/layouts"  # the folder of the readers, a file a layout
+
+
+def _known_layout(name: str) -> str:
+    known = kinds_of(LAYOUTS)
+    if name not in known:
+        raise ValueError(f"no such layout; known: {known}")
+    return name
 
 
 class Dataset(Section):
     """Where a data set lies, how it is read, and which of its defects are for training."""
 
-    layout: Literal["mvtec", "ksdd2", "magnetic_tile", "csv", "toy"] = Field(
+    layout: Annotated[Name, AfterValidator(_known_layout)] = Field(
         description="`mvtec`, `ksdd2`, `magnetic_tile`, `csv` (a sample sheet `<category>.csv`), or"
         " `toy` (drawn by the workflow)."
     )
