@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from adclick.commands.prompts import app
 from typer.testing import CliRunner
 
 from adclick.cli import prompts as app
