@@ -17,7 +17,7 @@ def put_python(folder: Path, name: str, version: tuple[int, int], lacking: str =
     """A `name` on the PATH that says it is of this version, without one of its modules."""
     without = f"sys.modules[{lacking!r}] = None; " if lacking else ""
     pretends = f"import sys; sys.version_info = (*{version}, 0); {without}exec(sys.argv[1])"
-    script = f"#!/bin/sh\nexec {sys.executable} -c \"{pretends}\" \"$2\"\n"
+    script = f'#!/bin/sh\nexec {sys.executable} -c "{pretends}" "$2"\n'
     (folder / name).write_text(script, encoding="utf-8")
     (folder / name).chmod(0o755)
 
