@@ -17,7 +17,7 @@ python3-venv (Debian 12, Ubuntu 24.04), sudo dnf install python3 (Fedora), or an
 python=3.13 && conda activate adclick
 CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 
-.PHONY: demo report annotate test check bench soak setup python $(foreach n,1 2 3 4 5 6 7 8,table$(n))
+.PHONY: demo report annotate test check bench soak setup python
 
 setup: .venv/.done
 
@@ -43,7 +43,7 @@ report: setup
 annotate: setup
 	$(BIN)/adclick annotate results/$(RUN)/$(CATEGORY)
 
-table1 table2 table3 table4 table5 table6 table7 table8: setup
+table%: setup  # make table4 RUN=small
 	$(SNAKEMAKE) $@
 	@cat results/$(RUN)/tables/$@.txt
 

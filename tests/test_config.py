@@ -3,16 +3,16 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
 
-from adclick.run.config import Config, load_config
+from adclick.run.config import Config, load_config, read_configuration
 from adclick.run.errors import InputError
 from adclick.run.plan import stages as plan
-from tests import schema
+from adclick.run.settings.training import SharedTraining
+from tools import config_reference
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = {
@@ -54,8 +54,21 @@ def test_every_configuration_is_valid(run: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"adclick_training": {"learning_rte": 1}}, "adclick_training.learning_rte"),
-        ({"adclick_training": {"learning_rate": -1}}, "adclick_training.learning_rate = -1"),
+        ({"training": {"learning_rte": 1}}, "config: training.learning_rte = 1: Extra"),
+        ({"training": {"learning_rate": -1}}, "config: training.learning_rate = -1: Input"),
+        ({"training": {"batch": {"normal": 1}}}, "config: training.batch: Extra"),
+        ({"adclick_training": {"steps": -1}}, "config: adclick_training.steps = -1: Input"),
+        ({"adclick_seg_training": {"learning_rte": 1}}, "adclick_seg_training.learning_rte"),
+        ({"adclick_training": 3}, "adclick_training = 3"),
+        ({"seeds": [1, 1]}, "seeds: each seed once"),
+        ({"retrieval": {"kept_blocks": 26}}, "retrieval: kept_blocks exceeds blocks squared"),
+        ({"network": {"heads": 3}}, "network: dim is not a multiple of heads"),
+        ({"network": {"neck_strides": [4]}}, "network: neck_channels and neck_strides"),
+        ({"label_costs": {"images": [0]}}, "label_costs.images.0 = 0"),
+        (
+            {"adclick_seg_variants": {"weak": {"supervision": "full"}}},
+            "label_costs needs a variant `weak` with supervision weak",
+        ),
         ({"run_datasets": ["mvtek"]}, "mvtek"),
         ({"tables": {9: ["mvtec"]}}, "no such table"),
         ({"features": {"dimension": 9999}}, "never pooled up"),
@@ -92,10 +105,10 @@ def test_every_configuration_is_valid(run: str) -> None:
         ({"titles": {"weak": "ours", "full": "ours"}}, "printed names of more than one: ['ours']"),
         ({"run_zoom": ["no_residual"]}, "run_zoom: ['no_residual'] not defined"),
         ({"run_robots": ["careless"]}, "run_robots: ['careless'] not defined"),
-        ({"robots": {"deepest": {"place": "inside", "wrong": 0, "draws": 1}}}, "robots.deepest"),
+        ({"robots": {"deepest": {"place": "inside", "wrong": 0, "draws": 1}}}, "robots: deepest"),
         (
             {"robots": {"exact": {"place": "deepest", "wrong": 0, "draws": 1}}},
-            "robots.exact: the user of the protocol is always run",
+            "robots: exact: the user of the protocol is always run",
         ),
         (
             {"robots": {"jittered": {"place": "deepest"}}},
@@ -112,20 +125,80 @@ def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], words:
     assert "\n" not in str(caught.value)
 
 
-def sections(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        for part in (field.annotation, *get_args(field.annotation)):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                keys += sections(part, f"{prefix}{name}.")
-    return keys
-
-
-def test_every_key_is_explained_and_nothing_else() -> None:
+def test_every_key_is_explained_by_its_field() -> None:
     text = (ROOT / "config/README.md").read_text(encoding="utf-8")
-    explained = set(re.findall(r"^\| `([a-z_.0-9]+)` \|", text, re.MULTILINE))
-    assert explained == set(sections(Config))
+    assert text == config_reference.current(text), "python -m tools.config_reference --write"
+    unexplained = [key for key, meaning in config_reference.keys(Config).items() if not meaning]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("run", OVERLAYS)
+def test_only_what_has_a_value_is_written(run: str) -> None:
+    def empty(values: Any) -> bool:
+        if isinstance(values, dict):
+            return any(empty(value) for value in values.values())
+        return values is None
+
+    assert not empty(read(*OVERLAYS[run]))
+
+
+def test_null_is_the_same_as_left_out_and_takes_a_value_back() -> None:
+    explicit: dict[str, Any] = {
+        "datasets": {"toy": {"labels": None}},
+        "features": {"input_px": None, "weights": {"file": None}},
+        "matchings": {"patch_to_patch": {"radius": None, "neighbours": None}},
+        "adclick_seg_variants": {"full": {"matching": None, "label_clicks": None}},
+    }
+    assert load_config(merged(read(), explicit)) == load_config(read())
+    small = read("config/small.yaml")
+    assert load_config(small).residual_input.clamp == 200
+    assert load_config(merged(small, {"residual_input": {"clamp": None}})).residual_input == (
+        load_config(small).residual_input.model_copy(update={"clamp": None})
+    )
+
+
+def test_what_both_trainings_share_is_written_once_and_a_networks_own_wins() -> None:
+    change = {"training": {"steps": 7, "gain": 0.25}, "adclick_seg_training": {"gain": 0.75}}
+    made = load_config(merged(read(), change))
+    click, detector = made.adclick_training, made.adclick_seg_training
+    assert (click.steps, detector.steps) == (7, 7)
+    assert (click.gain, detector.gain) == (0.25, 0.75)
+    assert (click.batch.simulated, detector.batch.simulated) == (4, 1)
+    shared = set(SharedTraining.model_fields)
+    for names in OVERLAYS.values():
+        values = read(*names)
+        own = [set(values[name]) & shared for name in ("adclick_training", "adclick_seg_training")]
+        assert own[0].isdisjoint(own[1]), "what both have otherwise belongs to `training`"
+
+
+def test_overlays_are_merged_as_snakemake_does() -> None:
+    for names in OVERLAYS.values():
+        paths = [ROOT / name for name in names]
+        assert read_configuration(paths, base=ROOT / "config/config.yaml") == load_config(
+            read(*names)
+        )
+
+
+def test_what_labels_buy_is_every_pair_of_images_and_clicks() -> None:
+    made = load_config(merged(read(), {"label_costs": {"images": [1, 4], "clicks": [2]}}))
+    found = {
+        name: (one.labelled_images, one.label_clicks)
+        for name, one in made.adclick_seg_variants.items()
+        if (one.labelled_images, one.label_clicks) != (None, None)
+    }
+    assert found == {
+        **{"weak_1_image_2_clicks": (1, 2), "weak_1_image": (1, None)},
+        **{"weak_4_images_2_clicks": (4, 2), "weak_4_images": (4, None)},
+        "weak_2_clicks": (None, 2),
+    }
+    weak, one = made.adclick_seg_variants["weak"], made.adclick_seg_variants["weak_4_images"]
+    assert one == weak.model_copy(update={"labelled_images": 4})
+    none = merged(read(), {"label_costs": {"images": [], "clicks": []}})
+    assert not [name for name in load_config(none).adclick_seg_variants if "image" in name[5:9]]
+    usual = load_config(read()).adclick_seg_variants
+    for name in ("weak_1_image_1_click", "weak_5_images_3_clicks", "weak_3_images", "weak_1_click"):
+        assert name in usual and name not in load_config(read()).run_adclick_seg
+    assert len([one for one in usual.values() if one.labelled_images or one.label_clicks]) == 11
 
 
 def test_the_overlay_for_a_transformer_is_valid_over_every_run() -> None:
@@ -135,10 +208,6 @@ def test_the_overlay_for_a_transformer_is_valid_over_every_run() -> None:
     for names in OVERLAYS.values():
         features = load_config(merged(read(*names), overlay)).features
         assert features.model_dump(include=overlay["features"].keys()) == overlay["features"]
-
-
-def test_the_schema_is_in_step_with_the_models() -> None:
-    assert schema.PATH.read_text(encoding="utf-8") == schema.text(), "python -m tests.schema"
 
 
 def test_conda_and_pip_ask_for_the_same_packages() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from adclick.clicks.click import Click
-from adclick.clicks.diffusion import (
+from adclick.clicks.spreading import (
     EDGE_SHARPNESS,
     LEAST_PASSAGE,
     REACH,

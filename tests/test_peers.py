@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from adclick.clicks.click import Click
-from adclick.clicks.peers.threshold import click_threshold
+from adclick.clicks.cut_map import click_threshold
 
 # One row of scores above a minimum of 0: the column is the score.
 LADDER = np.arange(11.0)[None, :]

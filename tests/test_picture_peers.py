@@ -5,8 +5,8 @@ import pytest
 
 from adclick.clicks.click import Click
 from adclick.clicks.peers import random_walker
-from adclick.clicks.peers.grabcut import open_grabcut
-from adclick.clicks.peers.random_walker import open_walker
+from adclick.clicks.peers.grabcut import open_peer as open_grabcut
+from adclick.clicks.peers.random_walker import open_peer as open_walker
 
 SIDE = 24
 INSIDE, OUTSIDE = Click(11, 11, True), Click(3, 3, False)

@@ -97,7 +97,7 @@ def test_a_frozen_language_branch_without_weights_is_noticed_before_the_run() ->
 
 def test_a_setting_of_one_phase_is_no_setting_of_the_other() -> None:
     place = {"dataset": "mvtec", "category": "bottle"}
-    changed = config(adclick_training={"steps": 7, "batch": {"normal": 5}})
+    changed = config(training={"steps": 7}, adclick_training={"batch": {"normal": 5}})
     pretraining = {**place, "pretraining": "language"}
     finetuning = {**place, "variant": "finetuned_lang"}
     for wildcards, equal in ((pretraining, True), (finetuning, False)):
@@ -116,7 +116,6 @@ OTHER = {
         "weak_without_place": {
             **{"supervision": "weak", "pretrain": True, "iis": True},
             **{"language": True, "abandon": True, "matching": "patch_to_patch"},
-            **{"labelled_images": None, "label_clicks": None},
         }
     },
     "run_adclick_seg": ["unsupervised", "weak", "weak_without_place"],

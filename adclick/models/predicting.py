@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from adclick.data.images import read_image
-from adclick.data.layouts import IMAGE_SUFFIXES
+from adclick.data.reading import IMAGE_SUFFIXES
 from adclick.metrics.map_files import resize_map
 from adclick.models.description import read_description
 from adclick.models.folder import OpenedModel, detect, open_model

@@ -1,9 +1,9 @@
 """What the training commands make of their settings."""
 
 import pytest
-import yaml
 
 from adclick.networks.inputs import ResidualForm
+from adclick.run.config import read_configuration
 from adclick.run.settings.training import Training
 from adclick.training.fit import make_plan
 from tests.workflow.project import ROOT
@@ -11,10 +11,10 @@ from tests.workflow.project import ROOT
 
 @pytest.fixture
 def training() -> Training:
-    values = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    config = read_configuration([], base=ROOT / "config/config.yaml")
     changed = {"pretrain_steps": 5, "steps": 7, "pretrain_rate": 0.5}
     rates = {"learning_rate": 0.02, "fusion_learning_rate": 0.01}
-    return Training.model_validate(values["adclick_training"] | changed | rates)
+    return config.adclick_training.model_copy(update=changed | rates)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from adclick.commands.prompts import app
 from typer.testing import CliRunner
 
 from adclick.commands import generate_prompts
-from adclick.commands.prompts import app
 from adclick.language.bank import read_bank
 from adclick.language.proposing import wanted_types
 from adclick.run.errors import InputError
