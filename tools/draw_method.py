@@ -120,7 +120,7 @@ def draw(clicked: Case, detected: Case) -> Figure:
         for axes, shown in zip(panels, (case.image, case.normal), strict=False):
             axes.imshow(_enlarged(shown))
         heat = cv2.resize(case.lengths, (DRAWN_PX, DRAWN_PX), interpolation=cv2.INTER_LINEAR)
-        panels[2].imshow(heat, cmap=HEAT, vmin=0)
+        panels[2].imshow(heat, cmap=HEAT, vmin=np.median(case.lengths))  # black: as half of it
         _mark_clicks(panels[0], case)
         show = _show_mask if case.clicks else _show_map
         show(panels[3], case)
