@@ -131,7 +131,7 @@ def test_distances_by_hand_leave_out_the_most_different_blocks() -> None:
 
 
 def test_distances_equal_a_slow_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adclick.retrieval.TILE", 2)
+    monkeypatch.setattr("adclick.residuals.retrieval.TILE", 2)
     queries, references = random_histograms(5, 9, 4, seed=0), random_histograms(6, 9, 4, seed=1)
     expected = [
         [slow_distance(query, reference, 7) for reference in references] for query in queries
