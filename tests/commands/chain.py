@@ -324,7 +324,10 @@ def _robot_steps(
     place, method = "toy/cloth", "random_walker"
     found: dict[str, Step] = {}
     for robot in plan.robot_names(config):
-        maps = plan.clicked_file(config, place, method, robot, SEED)
+        metrics = plan.click_scores(config, place, method, robot, SEED)
+        maps = metrics.replace("evaluate_clicks", "simulate_clicks").replace(
+            "metrics.json", "maps.h5"
+        )
         wildcards = PLACE | {"method": method, "robot": robot}
         found[f"simulate_clicks {method} {robot}"] = Step(
             "simulate_clicks",
@@ -338,7 +341,7 @@ def _robot_steps(
             "evaluate_clicks",
             wildcards,
             {**masks, "maps": maps},
-            {"metrics": plan.click_scores(config, place, method, robot, SEED)},
+            {"metrics": metrics},
             ["--seed", SEED],
         )
     return found
