@@ -26,14 +26,6 @@ COLUMNS = (
     "sha256",
     "mask_sha256",
 )
-ROLES = (
-    "train_normal",
-    "train_defect",
-    "test_normal",
-    "test_defect",
-    "spare_normal",
-    "spare_defect",
-)
 EmptyMasks = Literal["error", "drop", "normal"]
 
 

@@ -10,7 +10,7 @@ from adclick.run.artifacts import input_digest, read_stamp
 from adclick.run.errors import InputError
 from adclick.run.provenance import make_stamp
 
-COMMAND = "adclick.commands.export_model"
+COMMAND = "adclick.models.export"
 NETWORKS = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
 MADE_WITH_WEIGHTS = ("simulate_clicks", "predict_maps")
 LANGUAGE = "encode_prompts/language.h5"

@@ -1,4 +1,3 @@
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,9 +19,9 @@ FIELDS = ("squared_distance", "neighbour", "row", "column")
 
 @pytest.fixture(params=["compiled", "products"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways of matching: the compiled loop, and the matrix products that do without numba."""
+    """Both ways of matching: the compiled loop of the CPU, and the matrix products of a GPU."""
     if request.param == "products":
-        monkeypatch.setattr(search, "_compiled", lambda: None)
+        monkeypatch.setattr(search, "_suits_kernel", lambda features: False)
 
 
 both_ways = pytest.mark.usefixtures("way")
@@ -108,12 +107,12 @@ def test_the_nearest_patch_within_the_radius_is_found_by_hand() -> None:
 def test_matches_equal_float64_brute_force(
     small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled = search._compiled
+    suits = search._suits_kernel
     for number in range(200):
         query, references, radius = case(number)
         expected = nearest_patches(query, references, radius)
-        for way in (compiled, lambda: None):
-            monkeypatch.setattr(search, "_compiled", way)
+        for way in (suits, lambda features: False):
+            monkeypatch.setattr(search, "_suits_kernel", way)
             assert_equal(match_patches(query, references, radius), expected, f"case {number}")
 
 
@@ -259,19 +258,6 @@ def test_the_compiled_loop_is_used_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -
         assert match_patches(query, references.astype(kept), 1).row.shape == (3, 4)
 
 
-def test_without_numba_matrix_products_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    query, references = drawn((3, 4), 2, 2, seed=16)
-    expected = match_patches(query, references, 1)
-    monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "adclick.residuals.matching.nearby")
-    search._compiled.cache_clear()
-    try:
-        assert search._compiled() is None
-        assert_same(match_patches(query, references, 1), expected)
-    finally:
-        search._compiled.cache_clear()
-
-
 def test_a_loop_that_cannot_be_kept_is_compiled_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -321,7 +307,7 @@ def test_a_gpu_finds_the_same_as_the_cpu(radius: float | None) -> None:
 
 
 def test_ordinary_features_need_no_comparison_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_compiled", lambda: None)
+    monkeypatch.setattr(search, "_suits_kernel", lambda features: False)
     monkeypatch.delattr(products, "_nearest_of_all")
     random = np.random.default_rng(6)
     query = 50 + random.normal(size=(16, 16, 64)).astype(np.float32)
