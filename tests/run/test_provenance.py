@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adclick.run import provenance
-from adclick.run.plan.stages import SETTINGS
+from adclick.run.plan.stages import STAGES
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def all_fingerprints() -> dict[str, str]:
     forget()
-    return {stage: provenance.fingerprint(f"adclick.commands.{stage}") for stage in SETTINGS}
+    return {stage: provenance.fingerprint(f"adclick.commands.{stage}") for stage in STAGES}
 
 
 def test_moving_files_of_this_package_makes_no_stage_stale(copied: Path) -> None:
@@ -207,7 +207,7 @@ def test_an_edited_body_changes_the_stages_that_reach_it_and_no_other(copied: Pa
         re.sub(r"(def assign_words\([^)]*\)[^:]*:\n)", r"\1    print()\n", text), encoding="utf-8"
     )
     after = all_fingerprints()
-    assert {stage for stage in SETTINGS if after[stage] != before[stage]} == {
+    assert {stage for stage in STAGES if after[stage] != before[stage]} == {
         "fit_foreground",
         "fit_retrieval",
         "find_neighbours",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adclick.run.plan.stages import SETTINGS
+from adclick.run.plan.stages import STAGES
 from adclick.run.provenance import reachable_modules
 
 PACKAGE = Path(__file__).parents[2] / "adclick"
@@ -157,7 +157,7 @@ STALE = {
 def test_an_edit_of_results_reaches_no_other_stage(module: str) -> None:
     reaching = {
         stage
-        for stage in SETTINGS
+        for stage in STAGES
         if f"adclick.{module}" in reachable_modules(f"adclick.commands.{stage}")
     }
     assert reaching == STALE[module]

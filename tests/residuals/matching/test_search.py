@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from adclick.residuals.matching import nearby, products, search
+from adclick.residuals.matching import matrix_products, nearby, search
 from adclick.residuals.matching.search import Matches, match_in_bank, match_patches
 from adclick.residuals.residual import residual
 from tests.residuals.matching.reference import nearest_patches
@@ -85,10 +85,10 @@ def assert_equal(found: Matches, expected: tuple[np.ndarray, ...], message: str 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles, products and shortlists so small that small grids need several."""
-    monkeypatch.setattr(products, "TILE", 2)
-    monkeypatch.setattr(products, "PRODUCT_CHANNELS", 2)
-    monkeypatch.setattr(products, "SHORTLIST", 3)
-    monkeypatch.setattr(products, "BLOCK_VALUES", 20)
+    monkeypatch.setattr(matrix_products, "TILE", 2)
+    monkeypatch.setattr(matrix_products, "PRODUCT_CHANNELS", 2)
+    monkeypatch.setattr(matrix_products, "SHORTLIST", 3)
+    monkeypatch.setattr(matrix_products, "BLOCK_VALUES", 20)
 
 
 @both_ways
@@ -308,7 +308,7 @@ def test_a_gpu_finds_the_same_as_the_cpu(radius: float | None) -> None:
 
 def test_ordinary_features_need_no_comparison_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_suits_kernel", lambda features: False)
-    monkeypatch.delattr(products, "_nearest_of_all")
+    monkeypatch.delattr(matrix_products, "_nearest_of_all")
     random = np.random.default_rng(6)
     query = 50 + random.normal(size=(16, 16, 64)).astype(np.float32)
     references = 50 + random.normal(size=(10, 16, 16, 64)).astype(np.float32)
@@ -328,11 +328,11 @@ def test_error_bounds_of_products_hold() -> None:
     generator = torch.Generator().manual_seed(8)
     query = 30 + torch.randn(3, 20, 700, generator=generator)
     references = list(30 + torch.randn(4, 3, 20, 700, generator=generator))
-    tiling = products._tiling(query, 3.2)
+    tiling = matrix_products._tiling(query, 3.2)
     patches = torch.zeros(24 + 6, 4, 700)
-    centre = products._read_row(references, 1, patches[3:23])
+    centre = matrix_products._read_row(references, 1, patches[3:23])
     queries = torch.nn.functional.pad(query, (0, 0, 0, 4)) - centre
-    distances, error = products._distance_bounds(queries, patches, tiling, -1)
+    distances, error = matrix_products._distance_bounds(queries, patches, tiling, -1)
     candidates = torch.stack([patches[8 * tile : 8 * tile + 14].flatten(0, 1) for tile in range(3)])
     own = queries.unflatten(1, (3, 8)).transpose(0, 1)
     exact = (own[..., None, :].double() - candidates[:, None, None].double()).square().sum(dim=-1)
