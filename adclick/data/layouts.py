@@ -15,11 +15,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from adclick.data.images import decode_image, decode_mask, read_bytes
+from adclick.data.images import IMAGE_SUFFIXES, decode_image, decode_mask, read_bytes
 from adclick.run.errors import InputError
 
 GOOD = "good"
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm")
 MAGNETIC_TILE_TYPES = ("blowhole", "break", "crack", "fray", "uneven")
 KSDD2_STRAYS = frozenset(
     {"10301 (copy)", "10301_GT (copy)"}
