@@ -1,21 +1,35 @@
 # demo: two commands' worth of everything; annotate: label a category of it in the browser; test, check:
 # what CI runs; bench: the measured claims (PARTS="matching metrics": some of them); soak: half an hour of
 # labelling by two browsers, with kills.
-PYTHON ?= python3.11
 BIN := .venv/bin
 RUN ?= demo
 CORES ?= all
 CATEGORY ?= toy/capsule
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --configfile config/$(RUN).yaml --cores $(CORES)
 
-.PHONY: demo report annotate test check bench soak setup $(foreach n,1 2 3 4 5 6 7 8,table$(n))
+# The newest Python that works: the pinned packages are made for it, and it can make an environment (Debian packages
+# that apart; a pyenv shim may stand for a version that is not active). PYTHON=... takes another.
+PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
+WORKS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+FIND = for one in $(or $(PYTHON),$(PYTHONS)); do "$$one" -c "$(WORKS)" && echo "$$one" && break; done 2>/dev/null
+NONE = $(or $(PYTHON),python3) is not Python 3.11, 3.12, 3.13 or 3.14 with venv; to have one: sudo apt install \
+python3-venv (Debian 12, Ubuntu 24.04), sudo dnf install python3 (Fedora), or anywhere conda create -n adclick \
+python=3.13 && conda activate adclick
+CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 
-.venv/.done: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+.PHONY: demo report annotate test check bench soak setup python
+
+setup: .venv/.done
+
+.venv/.done: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,cluster]"
 	touch $@
 
-setup: .venv/.done
+$(BIN)/python:
+	$(CHOSEN) -m venv --clear .venv
+
+python:  # which one `make setup` takes
+	@echo $(CHOSEN)
 
 demo: setup
 	$(SNAKEMAKE)
@@ -29,7 +43,7 @@ report: setup
 annotate: setup
 	$(BIN)/adclick annotate results/$(RUN)/$(CATEGORY)
 
-table1 table2 table3 table4 table5 table6 table7 table8: setup
+table%: setup  # make table4 RUN=small
 	$(SNAKEMAKE) $@
 	@cat results/$(RUN)/tables/$@.txt
 
@@ -41,10 +55,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/python -m tests.lint_workflow
+	$(BIN)/python -m tools.lint_workflow
 
 bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json
 
 soak: setup
-	$(BIN)/python -m tests.browser.soak --minutes $(or $(MINUTES),30)
+	$(BIN)/python -m tools.browser.soak --minutes $(or $(MINUTES),30)

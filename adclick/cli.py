@@ -344,7 +344,7 @@ def curate(
       adclick prompts curate proposals.yaml --bank config/prompts/mine.yaml
       adclick prompts curate proposals.yaml --bank config/prompts/mine.yaml --accept
     """
-    from adclick.language.curating import choose_phrases
+    from adclick.language.choosing import choose_phrases
 
     choose_phrases(proposals, bank=bank, accept=accept)
 

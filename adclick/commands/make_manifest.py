@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adclick.data.layouts import GOOD, READERS, Row, read_magnetic_tile
 from adclick.data.manifest import (
     LoadedRow,
     build_manifest,
@@ -15,6 +14,7 @@ from adclick.data.manifest import (
     load_rows,
     read_split,
 )
+from adclick.data.reading import GOOD
 from adclick.run.artifacts import (
     ArraySpec,
     create_arrays,
@@ -25,8 +25,10 @@ from adclick.run.artifacts import (
 )
 from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
+from adclick.run.kinds import load_kind
 from adclick.run.plan.data import MakeManifest
 from adclick.run.provenance import digest
+from adclick.run.settings.data import LAYOUTS
 
 COMMAND = "adclick.commands.make_manifest"
 
@@ -48,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = job.settings
     root = _root(job)
     defects, normals = _split(job)
-    rows = _read_rows(settings, root, normals)
+    reader = load_kind(LAYOUTS, settings.layout)
+    rows = reader.read_rows(root, settings.category, training_normals=normals or ())
     size_px = settings.size_px
     specs = {"images": ArraySpec((size_px, size_px, 3), "uint8")}
     # The number of rows is known only after empty masks are seen, so pixels are collected row by
@@ -94,12 +97,6 @@ def _split(job: Job[MakeManifest]) -> tuple[Collection[str] | None, Collection[s
             " same in both"
         )
     return split.train_defects, split.train_normals
-
-
-def _read_rows(settings: MakeManifest, root: Path, normals: Collection[str] | None) -> list[Row]:
-    if settings.layout == "magnetic_tile":
-        return read_magnetic_tile(root, settings.category, training_normals=normals or ())
-    return READERS[settings.layout](root, settings.category)
 
 
 def _check_roles(manifest: pd.DataFrame, root: Path, category: str) -> None:

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     settings = job.settings
     table = build_table(
-        settings.number,
+        settings.table,
         [_record(read_json(path)) for path in job.lists["metrics"]],
         read_published(job.inputs["published"]),
         datasets=settings.datasets,
@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         titles=settings.titles,
         setting=settings.scale_note,
         departures=scale_departures(settings.scale, read_published(job.inputs["paper_settings"])),
-        switches=settings.switches or None,
+        switches=settings.switches,
+        textures=settings.textures,
     )
     write_table(table, job.outputs, stamp=job.stamp)
 

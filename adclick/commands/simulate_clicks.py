@@ -5,20 +5,19 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from adclick.clicks.peers.grabcut import open_grabcut
-from adclick.clicks.peers.random_walker import open_walker
-from adclick.clicks.peers.threshold import click_threshold
+from adclick.clicks.cut_map import click_threshold
 from adclick.clicks.robot import Answer, Predict, RobotUser, click_generator, simulate_clicks
 from adclick.data.rows import defect_rows, read_masks
 from adclick.residuals.maps import training_free_map
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, open_arrays
 from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
+from adclick.run.kinds import load_kind
 from adclick.run.plan.clicks import SimulateClicks
+from adclick.run.settings.clicks import MAP_THRESHOLD, PEERS
 
 COMMAND = "adclick.commands.simulate_clicks"
 DEFECT_ROLES = ("train_defect", "test_defect", "spare_defect")
-PICTURE_PEERS = {"random_walker": open_walker, "grabcut": open_grabcut}
 
 # A method opens an image, given its row in the manifest and its defect type.
 Opener = Callable[[int, str], Predict]
@@ -56,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 @contextmanager
 def _method(job: Job[SimulateClicks]) -> Iterator[Opener]:
     peer = job.settings.peer
-    open_method = {None: _network, "threshold": _threshold}.get(peer, _picture_peer)
+    open_method = {None: _network, MAP_THRESHOLD: _threshold}.get(peer, _picture_peer)
     with open_method(job) as opener:
         yield opener
 
@@ -99,10 +98,10 @@ def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
 @contextmanager
 def _picture_peer(job: Job[SimulateClicks]) -> Iterator[Opener]:
     assert job.settings.peer is not None
-    opened = PICTURE_PEERS[job.settings.peer]
+    open_peer = load_kind(PEERS, job.settings.peer).open_peer
     radius_px = job.settings.clicks.radius_px
     with open_arrays(job.inputs["images"]) as images:
-        yield lambda row, _: opened(images["images"][row], radius_px=radius_px)
+        yield lambda row, _: open_peer(images["images"][row], radius_px=radius_px)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Bool, UInt8
 
 from adclick.data.images import resize_image, resize_mask
-from adclick.data.layouts import GOOD, Pixels, Row, decode_row, problems_error
+from adclick.data.reading import GOOD, Pixels, Row, decode_row, problems_error
 from adclick.run.errors import InputError
 from adclick.run.yaml_files import read_yaml
 

@@ -101,14 +101,16 @@ def _lacking(types: Sequence[str], bank: Mapping[str, Sequence[str]], needed: in
 
 def _data_types(config: Config, name: str) -> Types:
     """The types that the folders of a data set hold, by category."""
-    from adclick.data.layouts import READERS
+    from adclick.run.kinds import load_kind
+    from adclick.run.settings.data import LAYOUTS
 
     if name not in config.datasets:
         raise InputError(f"--dataset {name}: not one of {', '.join(config.datasets)}")
     defined = config.datasets[name]
     root = Path(config.data_root) / defined.root
+    read_rows = load_kind(LAYOUTS, defined.layout).read_rows
     return {
-        category: sorted({row.defect_type for row in READERS[defined.layout](root, category)})
+        category: sorted({row.defect_type for row in read_rows(root, category)})
         for category in defined.categories
     }
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from adclick.data.images import IMAGE_SUFFIXES, decode_mask, open_picture, picture_shape, read_bytes
-from adclick.data.layouts import GOOD, folders, pictures
+from adclick.data.reading import GOOD, folders, pictures
 from adclick.run.errors import InputError
 
 MAP_SUFFIXES = (".npy", ".tif", ".tiff", ".png")

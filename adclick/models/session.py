@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from adclick.clicks.click import Click
-from adclick.clicks.diffusion import PictureGraph, picture_graph
+from adclick.clicks.spreading import PictureGraph, picture_graph
 from adclick.networks.adclick import ADClick
 from adclick.networks.adclick_seg import ADClickSeg
 from adclick.networks.inputs import ResidualForm, click_maps, network_input

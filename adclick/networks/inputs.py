@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adclick.clicks.click import Click, click_disks
-from adclick.clicks.diffusion import PictureGraph, diffuse_clicks
+from adclick.clicks.spreading import PictureGraph, diffuse_clicks
 
 
 @dataclass(frozen=True)

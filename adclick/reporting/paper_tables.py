@@ -10,13 +10,14 @@ import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from adclick.reporting.table_forms import DIFFERENCE, LATER, NOT_RUN, OURS, PAPER, RANKING, Table
+from adclick.run.settings.tables import TableLayout
 
 Record = Mapping[str, Any]
 # Keys: data set, method, category, then seed; and row, data set, category, metric.
@@ -35,11 +36,6 @@ SOURCES = (
 )
 APART = "; published rows and those of this run apart, since they differ in scale"
 
-MVTEC_TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
-MVTEC_OBJECTS = (
-    *("bottle", "cable", "capsule", "hazelnut", "metal_nut"),
-    *("pill", "screw", "toothbrush", "transistor", "zipper"),
-)
 AVERAGES = {
     "total_average": "Total average",
     "texture_average": "Texture average",
@@ -51,105 +47,6 @@ METRICS = {
     "pixel_auroc": "P-AUROC",
     "image_auroc": "I-AUROC",
     "miou": "mIoU",
-}
-CLICK_METRICS = ("pixel_ap", "pixel_pro", "pixel_auroc", "miou")
-PIXEL_METRICS = ("pixel_ap", "pixel_pro", "pixel_auroc")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What one of the paper's tables holds.
-
-    `switches` maps a printed name of the paper's ablation to the variant's setting; `counterparts`
-    maps our method to the published row it repeats.
-    """
-
-    title: str
-    kind: str
-    metrics: tuple[str, ...]
-    test_set: str = ""
-    clicks: tuple[int, ...] = ()
-    per_category: bool = True
-    remark: str = ""
-    counterparts: Mapping[str, str] = field(default_factory=dict[str, str])
-    switches: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Keys of the number columns in the published file's spelling: `pixel_ap`, `miou@5`."""
-        if not self.clicks:
-            return self.metrics
-        return tuple(f"{metric}@{count}" for count in self.clicks for metric in self.metrics)
-
-
-LAYOUTS = {
-    1: Layout(
-        "Interactive labelling: all defective images of a category, after 5, 3 and 1 clicks",
-        "clicks",
-        CLICK_METRICS,
-        clicks=(5, 3, 1),
-        remark="Published rows with * were finetuned on simulated defects and normal images of the"
-        " category.",
-        counterparts={"finetuned_lang": "Ours*", "pretrained_lang": "Ours"},
-    ),
-    2: Layout(
-        "Unsupervised anomaly localisation",
-        "maps",
-        PIXEL_METRICS,
-        test_set="unsupervised",
-        counterparts={"unsupervised": "Ours", "unsupervised_sliding": "Ours (with sliding)"},
-    ),
-    3: Layout(
-        "Unsupervised anomaly detection, averaged over categories",
-        "maps",
-        ("image_auroc",),
-        test_set="unsupervised",
-        per_category=False,
-        counterparts={"unsupervised": "Ours", "unsupervised_sliding": "Ours (with sliding)"},
-    ),
-    4: Layout(
-        "Supervised anomaly localisation",
-        "maps",
-        PIXEL_METRICS,
-        test_set="supervised",
-        counterparts={"weak": "Ours(weak)"},
-    ),
-    5: Layout(
-        "Supervised anomaly detection, averaged over categories",
-        "maps",
-        ("image_auroc",),
-        test_set="supervised",
-        per_category=False,
-        counterparts={"weak": "Ours(weak)"},
-    ),
-    6: Layout(
-        "Supervised anomaly localisation and detection on one surface",
-        "maps",
-        (*PIXEL_METRICS, "image_auroc"),
-        test_set="supervised",
-        counterparts={"weak": "Ours (weak)"},
-    ),
-    7: Layout(
-        "Ablation of ADClick, averaged over categories",
-        "clicks",
-        CLICK_METRICS,
-        clicks=(5, 3),
-        per_category=False,
-        switches={"Language": "language", "Finetune": "finetune"},
-    ),
-    8: Layout(
-        "Ablation of ADClick-Seg, averaged over categories",
-        "maps",
-        (*PIXEL_METRICS, "image_auroc"),
-        test_set="supervised",
-        per_category=False,
-        switches={
-            "Pretrain": "pretrain",
-            "IIS": "iis",
-            "Lang.": "language",
-            "Abandon": "abandon",
-        },
-    ),
 }
 
 
@@ -210,7 +107,7 @@ def scale_departures(facts: Mapping[str, str], settings: pd.DataFrame) -> list[s
 
 
 def build_table(
-    number: int,
+    layout: TableLayout,
     records: Sequence[Record],
     published: pd.DataFrame,
     *,
@@ -220,9 +117,9 @@ def build_table(
     setting: str = "",
     departures: Sequence[str] = (),
     switches: Mapping[str, Mapping[str, Any]] | None = None,
-    counterparts: Mapping[str, str] | None = None,
+    textures: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
-    """Table `number` of the paper, with our measurements beside the published ones.
+    """A table of the paper, with our measurements beside the published ones.
 
     `records` are metric records (kinds `clicks` and `maps`) of any run; those of `methods` in the
     categories of `datasets` (data set -> categories) are shown, both in the order given. A block of
@@ -236,24 +133,27 @@ def build_table(
 
     `titles` are printed names of data sets, categories and methods; `setting` (one line on the run)
     and `departures` (from the paper's scale) go below the table. `switches` (Tables 7 and 8) are
-    the settings of each variant, which also find its counterpart; elsewhere `counterparts` (our
-    method -> published row) replaces the usual ones.
+    the settings of each variant, which also find its counterpart. `textures` are the categories of
+    a data set that fill the picture: where the paper has averages of textures and of objects, they
+    say which is which.
 
-    Raises ValueError for an unknown number, two records of one run, or a variant without its
-    switches.
+    Raises ValueError for two records of one run, or a variant without its switches.
     """
-    if number not in LAYOUTS:
-        raise ValueError(f"table {number}: there are tables {min(LAYOUTS)} to {max(LAYOUTS)}")
-    layout = LAYOUTS[number]
     shown = _select(records, layout, datasets, methods)
-    lines = _index_published(str(number), published)
-    later = _index_published(f"later {number}", published)
-    variants = _variants(layout, lines, methods, switches or {}, counterparts)
+    lines = _index_published(str(layout.number), published)
+    later = _index_published(f"later {layout.number}", published)
+    variants = _variants(layout, lines, methods, switches or {})
     index = _index_records(shown)
     rows = [
         row
         for dataset, categories in datasets.items()
-        for block in _blocks(layout, dataset, categories)
+        for block in _blocks(
+            layout,
+            dataset,
+            categories,
+            _published_categories(published, dataset),
+            (textures or {}).get(dataset, ()),
+        )
         for row in _block_rows(block, layout, index, (lines, later), variants, titles or {})
     ]
     compared = any(row.source == PAPER for row in rows)
@@ -265,12 +165,12 @@ def build_table(
         SOURCES,
     ]
     said = (setting.rstrip(". "), tuple(departures))
-    return _assemble(number, layout, rows, titles or {}, said, table_notes)
+    return _assemble(layout, rows, titles or {}, said, table_notes)
 
 
 def _select(
     records: Sequence[Record],
-    layout: Layout,
+    layout: TableLayout,
     datasets: Mapping[str, Sequence[str]],
     methods: Sequence[str],
 ) -> list[Record]:
@@ -319,15 +219,13 @@ def _published_cell(lines: Published, row: str, block: Block, column: str, part:
 
 
 def _variants(
-    layout: Layout,
+    layout: TableLayout,
     lines: Published,
     methods: Sequence[str],
     switches: Mapping[str, Mapping[str, Any]],
-    counterparts: Mapping[str, str] | None,
 ) -> list[Variant]:
     if not layout.switches:
-        usual = layout.counterparts if counterparts is None else counterparts
-        return [Variant(method, (), usual.get(method, "")) for method in methods]
+        return [Variant(method, (), layout.counterparts.get(method, "")) for method in methods]
     by_state = {_row_state(layout, row): row for row, *_ in lines}
     variants: list[Variant] = []
     for method in methods:
@@ -339,27 +237,41 @@ def _variants(
     return variants
 
 
-def _row_state(layout: Layout, row: str) -> tuple[bool, ...]:
+def _row_state(layout: TableLayout, row: str) -> tuple[bool, ...]:
     """Which switches a published ablation row has on: its name lists them, joined by +."""
     return tuple(printed in row.split("+") for printed in layout.switches)
 
 
-def _blocks(layout: Layout, dataset: str, categories: Sequence[str]) -> list[Block]:
-    """Averages first, then categories; a data set of one category is its own average."""
-    if dataset == "mvtec":
-        groups = {
-            "total_average": (*MVTEC_TEXTURES, *MVTEC_OBJECTS),
-            "texture_average": MVTEC_TEXTURES,
-            "object_average": MVTEC_OBJECTS,
-        }
-    elif len(categories) == 1:
-        return [Block(dataset, categories[0], "total_average", tuple(categories))]
-    else:
-        groups = {"total_average": tuple(categories)}
+def _published_categories(published: pd.DataFrame, dataset: str) -> list[str]:
+    """The categories of a data set in the published numbers, averages too, in their order."""
+    lines = published.to_dict("records")
+    return list(dict.fromkeys(one["category"] for one in lines if one["dataset"] == dataset))
+
+
+def _blocks(
+    layout: TableLayout,
+    dataset: str,
+    categories: Sequence[str],
+    published: Sequence[str],
+    textures: Sequence[str],
+) -> list[Block]:
+    """Averages first, then categories; a data set of one category is its own average.
+
+    An average is over the published categories of its kind where there are any, whatever was run.
+    """
+    members = tuple(name for name in published if name not in AVERAGES) or tuple(categories)
+    if len(members) == 1:
+        return [Block(dataset, members[0], "total_average", members)]
+    groups = {
+        "total_average": members,
+        "texture_average": tuple(name for name in members if name in textures),
+        "object_average": tuple(name for name in members if name not in textures),
+    }
     blocks = [
-        Block(dataset, name, name, members)
-        for name, members in groups.items()
-        if name == "total_average" or (layout.per_category and set(members) <= set(categories))
+        Block(dataset, name, name, found)
+        for name, found in groups.items()
+        if name == "total_average"
+        or (layout.per_category and name in published and found and set(found) <= set(categories))
     ]
     if layout.per_category:
         blocks += [Block(dataset, category, category, (category,)) for category in categories]
@@ -368,7 +280,7 @@ def _blocks(layout: Layout, dataset: str, categories: Sequence[str]) -> list[Blo
 
 def _block_rows(
     block: Block,
-    layout: Layout,
+    layout: TableLayout,
     index: Index,
     printed: tuple[Published, Published],
     variants: Sequence[Variant],
@@ -395,7 +307,7 @@ def _block_rows(
 
 
 def _published_rows(
-    block: Block, layout: Layout, lines: Published, source: str, *, ranked: bool
+    block: Block, layout: TableLayout, lines: Published, source: str, *, ranked: bool
 ) -> list[Row]:
     rows: list[Row] = []
     for name in dict.fromkeys(row for row, *_ in lines):
@@ -409,7 +321,7 @@ def _published_rows(
 
 def _our_row(
     block: Block,
-    layout: Layout,
+    layout: TableLayout,
     index: Index,
     variant: Variant,
     present: tuple[str, ...],
@@ -437,14 +349,16 @@ def _difference_row(ours: Row, published: Row) -> Row:
     return Row(ours.block, name, DIFFERENCE, ours.switches, cells, (None,) * len(cells))
 
 
-def _section(record: Record, layout: Layout, column: str) -> tuple[Mapping[str, Any] | None, str]:
+def _section(
+    record: Record, layout: TableLayout, column: str
+) -> tuple[Mapping[str, Any] | None, str]:
     """The part of a record that a column reads (None: not measured), and the metric in it."""
     metric, _, count = column.partition("@")
     part = record["counts"].get(count) if count else record["test_sets"].get(layout.test_set)
     return part, metric
 
 
-def _present(index: Index, layout: Layout, block: Block, method: str) -> tuple[str, ...]:
+def _present(index: Index, layout: TableLayout, block: Block, method: str) -> tuple[str, ...]:
     """The members of a block in which a method was measured."""
     return tuple(
         category
@@ -459,7 +373,7 @@ def _present(index: Index, layout: Layout, block: Block, method: str) -> tuple[s
 
 def _seed_means(
     index: Index,
-    layout: Layout,
+    layout: TableLayout,
     dataset: str,
     method: str,
     categories: Sequence[str],
@@ -524,8 +438,7 @@ def _mark(number: float | None, ranked: Sequence[float]) -> str:
 
 
 def _assemble(
-    number: int,
-    layout: Layout,
+    layout: TableLayout,
     rows: Sequence[Row],
     titles: Mapping[str, str],
     said: tuple[str, tuple[str, ...]],
@@ -550,17 +463,19 @@ def _assemble(
             marks.append([""] * (len(columns) - len(row_marks)) + row_marks)
     frame = pd.DataFrame(texts, columns=list(columns), dtype=str)
     marked = pd.DataFrame(marks, columns=list(columns), dtype=str)
-    return Table(number, layout.title, columns, frame, marked, *said, tuple(notes))
+    return Table(layout.number, layout.title, columns, frame, marked, *said, tuple(notes))
 
 
-def _image_count(record: Record, layout: Layout) -> int | None:
+def _image_count(record: Record, layout: TableLayout) -> int | None:
     part: Record = record
     if layout.kind == "maps":
         part = record["test_sets"].get(layout.test_set) or {}
     return part.get("images")
 
 
-def _run_notes(records: Sequence[Record], layout: Layout, titles: Mapping[str, str]) -> list[str]:
+def _run_notes(
+    records: Sequence[Record], layout: TableLayout, titles: Mapping[str, str]
+) -> list[str]:
     """What the numbers were measured on: images per category, and seeds."""
     images: dict[str, dict[str, set[int]]] = {}
     for record in records:
@@ -582,7 +497,7 @@ def _run_notes(records: Sequence[Record], layout: Layout, titles: Mapping[str, s
     return notes
 
 
-def _row_notes(rows: Sequence[Row], lines: Published, layout: Layout) -> list[str]:
+def _row_notes(rows: Sequence[Row], lines: Published, layout: TableLayout) -> list[str]:
     """What a reader has to know of the rows: partial averages, published remarks."""
     notes = [layout.remark] if layout.remark and any(row.source == PAPER for row in rows) else []
     if any(row.partial for row in rows):
@@ -592,7 +507,7 @@ def _row_notes(rows: Sequence[Row], lines: Published, layout: Layout) -> list[st
     return [*notes, *_published_remarks(rows, lines, layout)]
 
 
-def _published_remarks(rows: Sequence[Row], lines: Published, layout: Layout) -> list[str]:
+def _published_remarks(rows: Sequence[Row], lines: Published, layout: TableLayout) -> list[str]:
     """Remarks of the published file on shown numbers, with the rows and categories when few."""
     found: dict[str, tuple[set[str], set[str]]] = {}
     for row in rows:
@@ -609,7 +524,7 @@ def _published_remarks(rows: Sequence[Row], lines: Published, layout: Layout) ->
     return notes
 
 
-def _later_notes(rows: Sequence[Row], lines: Published, layout: Layout) -> list[str]:
+def _later_notes(rows: Sequence[Row], lines: Published, layout: TableLayout) -> list[str]:
     """Where the numbers of later work are from, and how their protocol differs."""
     said: dict[str, dict[str, None]] = {}
     for row in rows:

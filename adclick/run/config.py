@@ -5,15 +5,16 @@ result, so that editing one section reruns only the stages that read it. The sec
 `adclick.run.settings`, one chapter a file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from adclick.run.errors import InputError
-from adclick.run.settings.clicks import PROTOCOL, PROTOCOL_ROBOT, ClickPeer, Clicks, Robot, Zoom
+from adclick.run.kinds import kinds_of
+from adclick.run.settings.clicks import MAP_THRESHOLD, PEERS, Clicks, Robots, Zoom
 from adclick.run.settings.data import Dataset, Expansion, Simulation, Toy
 from adclick.run.settings.language import Language, Prompts
 from adclick.run.settings.networks import (
@@ -25,63 +26,174 @@ from adclick.run.settings.networks import (
 )
 from adclick.run.settings.residuals import Detection, Features, Foreground, Matching, Retrieval
 from adclick.run.settings.section import Count, Name, Positive, Section, validation_line
-from adclick.run.settings.training import AdclickVariant, SegVariant, Training
+from adclick.run.settings.tables import TABLES
+from adclick.run.settings.training import (
+    AdclickVariant,
+    LabelCosts,
+    SegVariant,
+    SharedTraining,
+    Training,
+)
 
 
 class Config(Section):
-    """The whole configuration; config/README.md explains every key."""
+    """The whole configuration; config/README.md explains every key, in the words written here."""
 
-    run: Name
-    data_root: str
-    compute_threads: Positive
-    seeds: Annotated[list[Count], Field(min_length=1)]
-    scale_note: str
-    size_px: Positive
-    datasets: dict[Name, Dataset]
-    run_datasets: list[Name]
-    pretrain_on: dict[str, list[str]]
-    toy: Toy
-    features: Features
-    retrieval: Retrieval
-    matchings: dict[Name, Matching]
-    matching: Name
-    foreground: Foreground
-    simulation: Simulation
-    expansion: Expansion
-    prompts: Prompts
-    language: Language
-    residual_input: ResidualInput
-    network: Network
-    adclick_seg_network: SegNetwork
-    vision_language: VisionLanguage
-    adclick_training: Training
-    adclick_seg_training: Training
-    adclick_variants: dict[Name, AdclickVariant]
-    adclick_seg_variants: dict[Name, SegVariant]
-    run_adclick: list[Name]
-    run_click_peers: list[ClickPeer]
-    run_adclick_seg: list[Name]
-    run_sliding: list[Name]
-    run_map_peers: list[Name]
-    label_with: Name
-    clicks: Clicks
-    robots: dict[Name, Robot]
-    run_robots: list[Name]
-    robot_methods: list[Name]
-    run_zoom: list[Name]
-    zoom: Zoom
-    detection: Detection
-    sliding: Sliding
-    tables: dict[int, list[Name]]
-    figure_cases: Positive
-    titles: dict[str, str]
+    run: Name = Field(description="Name of the run: results go to `results/<run>/`.")
+    data_root: str = Field(
+        description="Folder that holds the data sets. Moving the data makes nothing stale."
+    )
+    compute_threads: Positive = Field(
+        description="Threads of one job. Results are byte-identical only for equal threads."
+    )
+    seeds: list[Count] = Field(
+        min_length=1,
+        description="Seeds of every training. With several, tables print mean ± standard"
+        " deviation.",
+    )
+    scale_note: str = Field(
+        description="A line on the run, printed below every table. What differs from the paper's"
+        " scale is listed there of itself."
+    )
+    size_px: Positive = Field(
+        description="Side of the square that every picture is resized to, in pixels."
+    )
+    datasets: dict[Name, Dataset] = Field(
+        description="Definitions of data sets by name. Only those in `run_datasets` (and what they"
+        " pretrain on) are read."
+    )
+    run_datasets: list[Name] = Field(description="Names of the data sets that are run.")
+    pretrain_on: dict[str, list[str]] = Field(
+        description="`data set/category: [data set or data set/category, …]`. Not listed: all"
+        " others of its data set. Empty: no pretraining."
+    )
+    toy: Toy = Field(
+        description="How many pictures of the embedded data set are drawn, per category."
+    )
+    features: Features = Field(description="The frozen backbone and its patch features.")
+    retrieval: Retrieval = Field(description="The learning-free global similarity.")
+    matchings: dict[Name, Matching] = Field(
+        description="Definitions of patch matching by name: with which normal patches a patch is"
+        " compared (Eq. 3, 4). `location_aware` is the paper's; `patch_to_patch` and"
+        " `image_to_image` are the extremes that it names (Sec. 3.2). Only those that something"
+        " listed needs are computed."
+    )
+    matching: Name = Field(
+        description="The run's matching: what variants without a `matching`, the peers"
+        " `training_free` and `threshold`, and the figures read."
+    )
+    foreground: Foreground = Field(description="Estimate of where the object is (objects only).")
+    simulation: Simulation = Field(description="Simulated defects on normal images.")
+    expansion: Expansion = Field(description="Variants of the labelled training defects.")
+    prompts: Prompts = Field(description="The phrases that describe a defect type.")
+    language: Language = Field(description="The text encoder.")
+    residual_input: ResidualInput = Field(
+        description="What the networks see of a residual. It is squared once in any case."
+    )
+    network: Network = Field(description="Sizes of trunk, neck and head.")
+    adclick_seg_network: SegNetwork = Field(
+        description="What ADClick-Seg has otherwise than ADClick, or beside it: for short"
+        " trainings, not in the paper."
+    )
+    vision_language: VisionLanguage = Field(description="The Swin of the language-vision branch.")
+    training: SharedTraining = Field(description="Training of both networks.")
+    adclick_training: Training = Field(
+        description="Training of ADClick: its batches, and any key of `training` with another value"
+        " here."
+    )
+    adclick_seg_training: Training = Field(description="Training of ADClick-Seg, likewise.")
+    adclick_variants: dict[Name, AdclickVariant] = Field(
+        description="Rows of tables 1 and 7, by name."
+    )
+    label_costs: LabelCosts = Field(
+        description="What labels buy: every pair of the numbers below is a variant of ADClick-Seg"
+        " that is trained like `weak`, named `weak_3_images_1_click`, `weak_3_images` (with the"
+        " run's clicks) or `weak_1_click` (with all images). They run when `run_adclick_seg` lists"
+        " them."
+    )
+    adclick_seg_variants: dict[Name, SegVariant] = Field(
+        description="Rows of tables 2-6 and 8, by name."
+    )
+    run_adclick: list[Name] = Field(description="ADClick variants that are run.")
+    run_click_peers: list[Name] = Field(
+        description="Peers: `threshold`, the training-free map cut at a threshold set by the"
+        " clicks; `random_walker` and `grabcut`, which see the picture alone."
+    )
+    run_adclick_seg: list[Name] = Field(description="ADClick-Seg variants that are run.")
+    run_sliding: list[Name] = Field(
+        description="Variants, of those that are run, whose maps are also made of sliding windows,"
+        " as `<variant>_sliding`."
+    )
+    run_map_peers: list[Name] = Field(
+        description="Peers: `training_free`, the length of the residual by the run's matching;"
+        " `training_free_<matching>`, by another."
+    )
+    label_with: Name = Field(
+        description="The ADClick variant that labels the training defects. For detectors with"
+        " another matching, the variant that equals it but for `matching` does; it must be defined."
+    )
+    clicks: Clicks = Field(description="Simulated clicks.")
+    robots: Robots = Field(
+        description="Robot users by name, besides that of the protocol, `deepest`, who clicks the"
+        " deepest point of the larger error and is always run."
+    )
+    run_robots: list[Name] = Field(
+        description="Robot users of the table `honest_clicks`, besides `deepest`. Empty: no such"
+        " table."
+    )
+    robot_methods: list[Name] = Field(
+        description="Click methods in that table: those listed that are run."
+    )
+    run_zoom: list[Name] = Field(
+        description="Variants of `run_adclick` that get one more row in table 1, `<variant>_zoom`:"
+        " their answer is looked at a second time, enlarged. No training of its own."
+    )
+    zoom: Zoom = Field(description="The second look.")
+    detection: Detection = Field(description="Anomaly maps without clicks.")
+    sliding: Sliding = Field(
+        description="Sliding windows: residual tokens and language-vision maps of the whole image,"
+        " cropped; probabilities are averaged where windows overlap."
+    )
+    tables: dict[int, list[Name]] = Field(
+        description="Tables of the run: `number: [data set, …]`; an empty list leaves a table out."
+    )
+    figure_cases: Positive = Field(description="Images shown a figure, from the best to the worst.")
+    titles: dict[str, str] = Field(
+        description="Printed names of data sets, categories and methods in tables and figures; one"
+        " that is not listed is printed as it is."
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("each seed once")
+        return seeds
+
+    @field_validator("adclick_training", "adclick_seg_training", mode="wrap")
+    @classmethod
+    def _over_what_both_have(cls, own: Any, validate: Callable[[Any], Any], info: Any) -> Any:
+        shared = info.data.get("training")
+        if shared is None:  # faulty, which is said once, there
+            return own
+        return validate(shared.model_dump() | own if isinstance(own, dict) else own)
+
+    @field_validator("adclick_seg_variants")
+    @classmethod
+    def _with_label_costs(cls, variants: dict[str, SegVariant], info: Any) -> dict[str, SegVariant]:
+        costs, weak = info.data.get("label_costs"), variants.get("weak")
+        if costs is None or not (costs.images or costs.clicks):
+            return variants
+        if weak is None or weak.supervision != "weak":
+            raise ValueError("label_costs needs a variant `weak` with supervision weak")
+        return costs.variants(weak) | variants
 
     @field_validator("tables")
     @classmethod
     def _tables_exist(cls, tables: dict[int, list[str]]) -> dict[int, list[str]]:
-        unknown = sorted(set(tables) - set(range(1, 9)))
+        unknown = sorted(set(tables) - set(TABLES))
         if unknown:
-            raise ValueError(f"no such table: {unknown}; tables are 1 to 8")
+            raise ValueError(f"no such table: {unknown}; tables are {sorted(TABLES)}")
         return tables
 
     @field_validator("titles")
@@ -97,7 +209,8 @@ class Config(Section):
         _require("run_datasets", self.run_datasets, self.datasets)
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
-        _require("run_zoom", self.run_zoom, {name: None for name in self.run_adclick})
+        _require("run_click_peers", self.run_click_peers, [MAP_THRESHOLD, *kinds_of(PEERS)])
+        _require("run_zoom", self.run_zoom, self.run_adclick)
         _require("run_robots", self.run_robots, self.robots)
         _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
         taken = [name for name in self.sliding_methods if name in self.adclick_seg_variants]
@@ -105,7 +218,7 @@ class Config(Section):
             raise ValueError(f"adclick_seg_variants: {taken} are the names of sliding maps")
         _require("label_with", [self.label_with], self.adclick_variants)
         for number, names in self.tables.items():
-            _require(f"tables.{number}", names, {name: None for name in self.run_datasets})
+            _require(f"tables.{number}", names, self.run_datasets)
         listed = [entry for entries in self.pretrain_on.values() for entry in entries]
         for place in [*self.pretrain_on, *(entry for entry in listed if "/" in entry)]:
             dataset, _, category = place.partition("/")
@@ -117,16 +230,6 @@ class Config(Section):
             )
         whole = [entry for entry in listed if "/" not in entry]
         _require("pretrain_on", whole, self.datasets)
-        return self
-
-    @model_validator(mode="after")
-    def _robots_are_others_than_the_protocols(self) -> "Config":
-        known = [name for name, robot in self.robots.items() if robot == PROTOCOL_ROBOT]
-        if known or PROTOCOL in self.robots:
-            raise ValueError(
-                f"robots.{(known or [PROTOCOL])[0]}: the user of the protocol is always run, under"
-                f" the name {PROTOCOL}; define others"
-            )
         return self
 
     @model_validator(mode="after")
@@ -151,18 +254,10 @@ class Config(Section):
                 f"size_px = {self.size_px}: not a multiple of features.stride"
                 f" = {self.features.stride}"
             )
-        if self.network.dim % self.network.heads:
-            raise ValueError("network.dim is not a multiple of network.heads")
-        if len(self.network.neck_channels) != len(self.network.neck_strides):
-            raise ValueError("network.neck_channels and neck_strides must have equal lengths")
         if self.adclick_seg_network.normalise == "group" and self.residual_input.groups is None:
             raise ValueError("adclick_seg_network.normalise: group needs residual_input.groups")
         if (self.residual_input.groups or 0) > self.features.dimension:
             raise ValueError("residual_input.groups exceeds features.dimension")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds = {self.seeds}: each seed once")
-        if self.retrieval.kept_blocks > self.retrieval.blocks**2:
-            raise ValueError("retrieval.kept_blocks exceeds retrieval.blocks squared")
         return self
 
     @property
@@ -195,7 +290,7 @@ def load_config(values: Mapping[str, Any]) -> Config:
         raise InputError(validation_line("config", error)) from None
 
 
-def _require(key: str, names: Sequence[str], known: Mapping[str, Any]) -> None:
+def _require(key: str, names: Sequence[str], known: Collection[str]) -> None:
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(f"{key}: {missing} not defined; known: {sorted(known)}")
@@ -206,9 +301,11 @@ BASE = Path("config/config.yaml")
 
 def read_configuration(overlays: Sequence[Path], *, base: Path = BASE) -> Config:
     """`base` with overlays laid over it, as Snakemake does: mappings merge, lists are replaced."""
-    values: dict[str, Any] = {}
-    for path in (base, *overlays):
-        values = _laid_over(values, _read(path))
+    from snakemake.utils import update_config
+
+    values = _read(base)
+    for path in overlays:
+        update_config(values, _read(path))
     return load_config(values)
 
 
@@ -226,14 +323,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"configuration {path} must be a mapping of keys to values")
     return content
-
-
-def _laid_over(below: Mapping[Any, Any], above: Mapping[Any, Any]) -> dict[Any, Any]:
-    both = dict(below)
-    for key, value in above.items():
-        old = both.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            both[key] = _laid_over(old, value)
-        else:
-            both[key] = value
-    return both

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from adclick.clicks.click import Click
-from adclick.clicks.diffusion import PictureGraph, picture_graph
 from adclick.clicks.sampling import sample_deepest_click, sample_first_clicks, sample_next_click
+from adclick.clicks.spreading import PictureGraph, picture_graph
 from adclick.networks.inputs import ResidualForm, click_maps, network_input
 from adclick.networks.vision_language import normalise_image
 from adclick.training.losses import focal_loss, normalized_focal_loss

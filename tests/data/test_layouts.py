@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 
 from adclick.data.images import write_png
-from adclick.data.layouts import (
-    READERS,
-    Row,
-    read_csv,
-    read_folder,
-    read_ksdd2,
-    read_magnetic_tile,
-    read_mvtec,
-)
+from adclick.data.layouts.csv import read_rows as read_csv
+from adclick.data.layouts.ksdd2 import read_rows as read_ksdd2
+from adclick.data.layouts.magnetic_tile import read_rows as read_magnetic_tile
+from adclick.data.layouts.mvtec import read_rows as read_mvtec
+from adclick.data.reading import Row
 from adclick.run.errors import InputError
+from adclick.run.kinds import load_kind
+from adclick.run.settings.data import LAYOUTS
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -232,57 +230,10 @@ def test_an_empty_category_is_told(tmp_path: Path) -> None:
 def test_a_missing_root_says_where_it_looked_and_what_to_do(
     tmp_path: Path, layout: str, where_to_get_it: str
 ) -> None:
-    message = complaint(READERS[layout], tmp_path / "no where", "bolt")
+    message = complaint(load_kind(LAYOUTS, layout).read_rows, tmp_path / "no where", "bolt")
     assert str(tmp_path / "no where") in message
     assert where_to_get_it in message
     assert "`make demo` needs no data" in message
-
-
-# --- folders by anomalib's key names --------------------------------------------------------------
-
-
-def test_folders_named_by_key_are_read(tmp_path: Path) -> None:
-    draw(tmp_path / "ok/1.png", tmp_path / "ok test/2.png")
-    draw(tmp_path / "bad/scratch/3.png", tmp_path / "bad/dent/3.png", tmp_path / "real/dent/4.png")
-    draw_mask(tmp_path / "m1/3.png", tmp_path / "m2/3_mask.png", tmp_path / "m3/4.png")
-    rows = read_folder(
-        tmp_path,
-        "mine",
-        normal_dir="ok",
-        normal_test_dir=["ok test"],
-        abnormal_dir=["bad/scratch", "bad/dent"],
-        abnormal_train_dir="real/dent",
-        mask_dir=["m3", "m1", "m2"],
-    )
-    assert [(row.image_id, row.mask_path and row.mask_path.as_posix()) for row in rows] == [
-        ("test/dent/3", "m2/3_mask.png"),
-        ("test/good/2", None),
-        ("test/scratch/3", "m1/3.png"),
-        ("train/dent/4", "m3/4.png"),
-        ("train/good/1", None),
-    ]
-
-
-def test_folders_that_are_absent_or_too_few_are_told(tmp_path: Path) -> None:
-    draw(tmp_path / "ok/1.png", tmp_path / "bad/1.png")
-    message = complaint(read_folder, tmp_path, "mine", normal_dir="okay", abnormal_dir="bad")
-    assert "okay is not a folder" in message
-    assert "bad/1.png has no mask" in message
-    message = complaint(
-        read_folder,
-        tmp_path,
-        "mine",
-        normal_dir="ok",
-        abnormal_dir=["bad", "ok", "ok"],
-        mask_dir=["m", "n"],
-    )
-    assert "2 folders for 3" in message
-
-
-def test_only_the_named_extensions_count(tmp_path: Path) -> None:
-    draw(tmp_path / "ok/1.png", tmp_path / "ok/2.bmp")
-    rows = read_folder(tmp_path, "mine", normal_dir="ok", extensions=".bmp")
-    assert [row.image_id for row in rows] == ["train/good/2"]
 
 
 # --- KolektorSDD2 -------------------------------------------------------------------------------

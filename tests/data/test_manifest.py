@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from adclick.data.images import write_png
-from adclick.data.layouts import Row, read_ksdd2, read_magnetic_tile, read_mvtec
+from adclick.data.layouts.ksdd2 import read_rows as read_ksdd2
+from adclick.data.layouts.magnetic_tile import read_rows as read_magnetic_tile
+from adclick.data.layouts.mvtec import read_rows as read_mvtec
 from adclick.data.manifest import (
     COLUMNS,
     Entry,
@@ -18,6 +20,7 @@ from adclick.data.manifest import (
     load_rows,
     read_split,
 )
+from adclick.data.reading import Row
 from adclick.run.errors import InputError
 
 PROJECT = Path(__file__).parents[2]

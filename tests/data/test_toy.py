@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from adclick.data.images import read_image, read_mask
-from adclick.data.layouts import read_mvtec
+from adclick.data.layouts.mvtec import read_rows as read_mvtec
 from adclick.data.toy import CATEGORIES, DEFECT_TYPES, draw_defect, draw_normal, draw_toy
 from adclick.run.errors import InputError
 

@@ -170,7 +170,6 @@ def test_labels_of_another_matching_are_made_by_an_adclick_with_it(project: Proj
     clicked = {"language": True, "pretrain": True, "finetune": True, "inputs": "residual"}
     clicked |= {"matching": "patch_to_patch"}
     detector = {"supervision": "weak", "pretrain": True, "iis": True}
-    detector |= {"labelled_images": None, "label_clicks": None}
     detector |= {"language": True, "abandon": True, "matching": "patch_to_patch"}
     overlay = {
         "adclick_variants": {"clicked": clicked},

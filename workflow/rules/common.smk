@@ -8,6 +8,7 @@ from adclick.run.config import load_config
 from adclick.run.errors import InputError
 from adclick.run.plan import checks, names, stages
 from adclick.run.provenance import fingerprint
+from adclick.run.settings.tables import TABLES as TABLE_NUMBERS
 
 try:
     CONFIG = load_config(config)
@@ -57,7 +58,7 @@ wildcard_constraints:
     labels=LABELS,
     source=rf"real|simulated|expanded_({LABELS})_seed\d+",
     seed=r"\d+",
-    number="[1-8]",
+    number=names.one_of(str(number) for number in TABLE_NUMBERS),
 
 
 def settings(stage):
@@ -109,7 +110,7 @@ def require_inputs():
     if missing:
         refuse(
             f"no data at {', '.join(missing)}: download the data sets (MVTec AD from mvtec.com, KolektorSDD2"
-            " from vicos.si), or put your own pictures there (README, Your own product), and give their folder"
+            " from vicos.si), or put your own pictures there (docs/own_product.md), and give their folder"
             " with --config data_root=...; `make demo` needs no data"
         )
     unlabelled = [place(job.wildcards) for job in jobs if job.rule.name == "collect_labels"]

@@ -65,7 +65,7 @@ rule make_robot_table:
 
 TABLES = plan.tables.tables(CONFIG)
 
-for number in range(1, 9):
+for number in TABLE_NUMBERS:
 
     rule:
         name:

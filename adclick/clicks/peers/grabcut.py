@@ -13,7 +13,7 @@ UNUSED = (0, 0, 0, 0)  # the rectangle: labels are given for every pixel
 SEED = 0  # of the colour models' first clusters
 
 
-def open_grabcut(
+def open_peer(
     image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int
 ) -> Callable[[Sequence[Click], object], Float32[np.ndarray, "height width"]]:
     """A function of clicks (and of a previous answer, which it does not read) to a mask of 0 and 1.

@@ -15,7 +15,7 @@ LEAST_WEIGHT = 1e-6  # the reference's: keeps the graph connected
 LARGEST_SIDE_PX = 128  # an exact solution of 256 x 256 takes six times as long
 
 
-def open_walker(
+def open_peer(
     image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int
 ) -> Callable[[Sequence[Click], object], Float32[np.ndarray, "height width"]]:
     """A function of clicks (and of a previous answer, which it does not read) to the probability

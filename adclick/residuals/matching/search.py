@@ -6,7 +6,7 @@ float32 first, with a proven error bound; whatever the bounds cannot rule out is
 float64 differences. So the answer is that of float64 brute force over the stored values.
 
 On the CPU compiled loops do it, one for a radius (`nearby`) and one for none (`everywhere`); on a
-GPU matrix products (`products`).
+GPU matrix products (`matrix_products`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from adclick.residuals.matching.products import nearest_by_products, within_radius
+from adclick.residuals.matching.matrix_products import nearest_by_products, within_radius
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 

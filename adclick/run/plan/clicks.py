@@ -3,15 +3,15 @@
 import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from adclick.run.config import Config
+from adclick.run.kinds import kinds_of, module_of
 from adclick.run.plan.data import folder_digest
 from adclick.run.plan.language import language_file
 from adclick.run.plan.names import (
     HUMAN,
     INPUT_SUFFIXES,
-    PICTURE_PEERS,
     REAL,
     SIMULATED,
     adclick_pretraining,
@@ -31,7 +31,8 @@ from adclick.run.plan.names import (
 )
 from adclick.run.plan.pick import Stage
 from adclick.run.plan.residuals import residuals_file
-from adclick.run.settings.clicks import PROTOCOL, ClickPeer, Clicks, Robot, Zoom
+from adclick.run.provenance import fingerprint
+from adclick.run.settings.clicks import MAP_THRESHOLD, PEERS, PROTOCOL, Clicks, Robot, Zoom
 from adclick.run.settings.networks import Network, ResidualInput, VisionLanguage
 from adclick.run.settings.residuals import Detection
 from adclick.run.settings.training import Batch, Training
@@ -57,7 +58,7 @@ class TrainAdclick(Stage):
     sources: list[str]
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         place, pretraining = place_of(wildcards), wildcards.get("pretraining")
         if pretraining is None:
             variant = config.adclick_variants[wildcards["variant"]]
@@ -87,11 +88,12 @@ class SimulateClicks(Stage):
     stride: int
     robot: Robot
     zoom: Zoom | None
-    peer: ClickPeer | None
+    peer: str | None
+    peer_code: str | None
     detection: Detection | None
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         peer = wildcards["method"] if wildcards["method"] in config.run_click_peers else None
         robot = wildcards.get("robot", PROTOCOL)
         return cls.pick(
@@ -101,7 +103,8 @@ class SimulateClicks(Stage):
             robot=robot_of(config, robot),
             zoom=config.zoom if wildcards["method"] in zoom_methods(config) else None,
             peer=peer,
-            detection=config.detection if peer == "threshold" else None,
+            peer_code=fingerprint(module_of(PEERS, peer)) if peer in kinds_of(PEERS) else None,
+            detection=config.detection if peer == MAP_THRESHOLD else None,
         )
 
 
@@ -114,7 +117,7 @@ class EvaluateClicks(Stage):
     robot: str
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         robot = wildcards.get("robot", PROTOCOL)
         return cls.pick(config, **named_place(wildcards), method=wildcards["method"], robot=robot)
 
@@ -130,7 +133,7 @@ class LabelDefects(Stage):
     label_clicks: int
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         variant = variant_of_labels(config, wildcards["labels"])
         return cls(
             category=wildcards["category"],
@@ -233,7 +236,7 @@ def click_inputs(config: Config, place: str, method: str, seed: int | str) -> di
     """The network of a click method, if it has one, and the residuals of the real images, if it
     reads them.
     """
-    if method in PICTURE_PEERS:
+    if method in kinds_of(PEERS):
         return {}
     residuals = residuals_file(config, place, click_matching(config, method), REAL)
     if method in config.run_click_peers:

@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from adclick.run.config import Config
+from adclick.run.kinds import module_of
 from adclick.run.plan.names import SORTED_SPLIT, category_folder
 from adclick.run.plan.pick import Stage
-from adclick.run.provenance import digest
-from adclick.run.settings.data import Simulation, Toy
+from adclick.run.provenance import digest, fingerprint
+from adclick.run.settings.data import LAYOUTS, Simulation, Toy
 
 
 class DrawToy(Stage):
@@ -19,17 +20,12 @@ class DrawToy(Stage):
     size_px: int
     toy: Toy
 
-    @classmethod
-    def of(cls, config: Config, _: Mapping[str, str]) -> Self:
-        return cls.pick(
-            config,
-        )
-
 
 class MakeManifest(Stage):
     """Settings of `make_manifest`."""
 
     layout: str
+    layout_code: str
     root: str
     category: str
     size_px: int
@@ -38,11 +34,12 @@ class MakeManifest(Stage):
     empty_masks: Literal["error", "drop", "normal"]
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         dataset = config.datasets[wildcards["dataset"]]
         return cls.pick(
             config,
             layout=dataset.layout,
+            layout_code=fingerprint(module_of(LAYOUTS, dataset.layout)),
             root="" if dataset.layout == "toy" else dataset.root,
             category=wildcards["category"],
             split="sorted" if dataset.split == SORTED_SPLIT else "file",

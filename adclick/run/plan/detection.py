@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Self
 
 from adclick.run.config import Config
 from adclick.run.plan.clicks import (
@@ -44,7 +43,7 @@ class ExpandDefects(Stage):
     radius_px: float
 
     @classmethod
-    def of(cls, config: Config, _: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, _: Mapping[str, str]) -> Stage:
         return cls.pick(config, radius_px=config.clicks.radius_px)
 
 
@@ -68,7 +67,7 @@ class TrainAdclickSeg(Stage):
     sources: list[str]
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         place, pretraining = place_of(wildcards), wildcards.get("pretraining")
         if pretraining is None:
             defined = config.adclick_seg_variants[wildcards["variant"]]
@@ -107,7 +106,7 @@ class PredictMaps(Stage):
     sliding: Sliding | None
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         method = wildcards["method"]
         return cls.pick(
             config,
@@ -127,7 +126,7 @@ class EvaluateMaps(Stage):
     supervised: bool
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         variant = config.adclick_seg_variants.get(trained_variant(config, wildcards["method"]))
         supervised = variant is not None and variant.supervision != "unsupervised"
         return cls.pick(

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from adclick.run.config import Config
 from adclick.run.plan.clicks import adclick_weights, initial_weights
@@ -23,7 +23,7 @@ from adclick.run.plan.names import (
     places,
 )
 from adclick.run.plan.pick import Stage
-from adclick.run.plan.tables import table_methods
+from adclick.run.plan.tables import map_rows
 from adclick.run.settings.clicks import Clicks
 from adclick.run.settings.section import Section
 from adclick.run.settings.training import SegVariant
@@ -59,7 +59,7 @@ class MakeClickFigures(Stage):
     titles: dict[str, str]
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         return cls.pick(
             config,
             **named_place(wildcards),
@@ -82,7 +82,7 @@ class MakeMapFigures(Stage):
     titles: dict[str, str]
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         return cls.pick(
             config,
             **named_place(wildcards),
@@ -101,7 +101,7 @@ class MakeLabelCosts(Stage):
     titles: dict[str, str]
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         named = named_place(wildcards)
         return cls.pick(config, **named, costs=label_costs(config, named["dataset"]))
 
@@ -115,7 +115,7 @@ class MakeTrainingFigure(Stage):
     titles: dict[str, str]
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         place = place_of(wildcards)
         order = {file: number for number, file in enumerate(training_records(config, place))}
         files = [
@@ -187,7 +187,7 @@ def shown_click_method(config: Config) -> str:
 def compared_map_methods(config: Config) -> list[str]:
     """The detection methods that stand side by side: those of tables 2 to 6, not the ablation's."""
     drawn = drawn_maps(config)
-    named = [*table_methods(config, 2), *table_methods(config, 4)]
+    named = [*map_rows(config, supervised=False), *map_rows(config, supervised=True)]
     return [name for name in dict.fromkeys(named) if name in drawn] or list(drawn)
 
 

@@ -1,7 +1,6 @@
 """Prompts and their encoding."""
 
 from collections.abc import Mapping
-from typing import Self
 
 from adclick.run.config import Config
 from adclick.run.plan.pick import Stage
@@ -15,7 +14,7 @@ class GeneratePrompts(Stage):
     categories: list[str]
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         return cls.pick(config, categories=config.datasets[wildcards["dataset"]].categories)
 
 

@@ -13,7 +13,6 @@ HUMAN = "human"  # the labels that a person made
 SORTED_SPLIT = "sorted"
 NOTHING = "none"  # the method that a figure shows when the run has none
 NETWORK_TITLES = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
-PICTURE_PEERS = ("random_walker", "grabcut")
 INPUT_SUFFIXES = {"residual": "", "image": "_image", "both": "_both"}
 
 

@@ -1,7 +1,7 @@
 """A stage's settings, picked from the configuration by their names."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from adclick.run.config import Config
 from adclick.run.settings.section import Section
@@ -16,12 +16,12 @@ class Stage(Section):
     """
 
     @classmethod
-    def of(cls, config: Config, _: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, _: Mapping[str, str], /) -> "Stage":
         """The settings of the job with these wildcards."""
         return cls.pick(config)
 
     @classmethod
-    def pick(cls, config: Config, **values: Any) -> Self:
+    def pick(cls, config: Config, **values: Any) -> "Stage":
         """The settings with `values`, and the sections of `config` for all other fields."""
         taken = {name: getattr(config, name) for name in cls.model_fields if name not in values}
         return cls(**taken, **values)

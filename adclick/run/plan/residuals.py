@@ -1,7 +1,6 @@
 """Features, retrieval, foreground, matching: the stages up to the residuals."""
 
 from collections.abc import Mapping
-from typing import Self
 
 from adclick.run.config import Config
 from adclick.run.plan.names import REAL, SIMULATED, category_folder, network_matchings
@@ -29,7 +28,7 @@ class FitForeground(Stage):
     estimate: bool
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         textures = config.datasets[wildcards["dataset"]].textures
         return cls.pick(config, estimate=wildcards["category"] not in textures)
 
@@ -51,7 +50,7 @@ class ComputeResiduals(Stage):
     lengths_only: bool
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         name = wildcards["matching"]
         unread = name not in network_matchings(config)
         return cls.pick(config, matching=config.matchings[name], lengths_only=unread)

@@ -1,7 +1,7 @@
 """Which tables a run makes, and of what."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any
 
 from adclick.run.config import Config
 from adclick.run.plan.clicks import click_scores
@@ -16,18 +16,18 @@ from adclick.run.plan.names import (
 )
 from adclick.run.plan.pick import Stage
 from adclick.run.settings.clicks import Robot
-from adclick.run.settings.section import Section
+from adclick.run.settings.tables import TABLES, TableLayout
 from adclick.run.settings.training import AdclickVariant, SegVariant
 
 ROBOT_TABLE, ROBOT_TABLE_LIKE = "honest_clicks", 1  # its data sets are those of table 1
-CLICK_TABLES, UNSUPERVISED_TABLES, ABLATIONS = (1, 7), (2, 3), (7, 8)
 
 
 class MakeTable(Stage):
     """Settings of `make_table`."""
 
-    number: int
+    table: TableLayout
     datasets: dict[str, list[str]]
+    textures: dict[str, list[str]]
     methods: list[str]
     switches: dict[str, dict[str, Any]]
     scale_note: str
@@ -35,19 +35,18 @@ class MakeTable(Stage):
     titles: dict[str, str]
 
     @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Self:
-        number = int(wildcards["number"])
-        variants: Mapping[str, Section] = {
-            7: config.adclick_variants,
-            8: config.adclick_seg_variants,
-        }.get(number, {})
-        methods = table_methods(config, number)
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
+        table = TABLES[int(wildcards["number"])]
+        defined, methods = _variants(config, table), table_methods(config, table.number)
+        named = {name: config.datasets[name] for name in config.tables[table.number]}
+        switches = {name: defined[name].model_dump() for name in methods if name in defined}
         return cls.pick(
             config,
-            number=number,
-            datasets={name: config.datasets[name].categories for name in config.tables[number]},
+            table=table,
+            datasets={name: one.categories for name, one in named.items()},
+            textures={name: one.textures for name, one in named.items()},
             methods=methods,
-            switches={name: variants[name].model_dump() for name in methods if name in variants},
+            switches=switches if table.switches else {},
             scale=scale_facts(config),
         )
 
@@ -63,7 +62,7 @@ class MakeRobotTable(Stage):
     titles: dict[str, str]
 
     @classmethod
-    def of(cls, config: Config, _: Mapping[str, str]) -> Self:
+    def of(cls, config: Config, _: Mapping[str, str]) -> Stage:
         names = config.tables.get(ROBOT_TABLE_LIKE, [])
         return cls.pick(
             config,
@@ -75,23 +74,27 @@ class MakeRobotTable(Stage):
 
 
 def table_methods(config: Config, number: int) -> list[str]:
-    """The methods that a table shows, peers first; an ablation (7, 8) those of the run's matching,
-    also those not run.
+    """The methods that a table shows, peers first; an ablation those of the run's matching, also
+    those not run.
     """
-    if number == 1:
+    table = TABLES[number]
+    if table.switches:
+        return _ablation(config, table)
+    if table.kind == "clicks":
         return list(click_methods(config))
-    if number in ABLATIONS:
-        return _ablation(config, number)
+    return map_rows(config, supervised=table.test_set == "supervised")
+
+
+def map_rows(config: Config, *, supervised: bool) -> list[str]:
+    """The detection methods that stand side by side: peers, and variants with labels or without."""
     variants = {name: config.adclick_seg_variants[name] for name in config.run_adclick_seg}
-    free = [name for name, variant in variants.items() if variant.supervision == "unsupervised"]
-    if number in UNSUPERVISED_TABLES:
-        return [*config.run_map_peers, *_with_sliding(config, free)]
-    supervised = [
+    shown = [
         name
         for name, variant in variants.items()
-        if name not in free and variant.abandon and not costs_differ(variant)
+        if (variant.supervision != "unsupervised") == supervised
+        and (not supervised or (variant.abandon and not costs_differ(variant)))
     ]
-    return [*config.run_map_peers, *_with_sliding(config, supervised)]
+    return [*config.run_map_peers, *_with_sliding(config, shown)]
 
 
 def _with_sliding(config: Config, names: Iterable[str]) -> list[str]:
@@ -100,18 +103,22 @@ def _with_sliding(config: Config, names: Iterable[str]) -> list[str]:
     return [method for name in names for method in (name, slid.get(name)) if method is not None]
 
 
-def _ablation(config: Config, number: int) -> list[str]:
-    click, detection = config.adclick_variants, config.adclick_seg_variants
-    shown = {
-        7: [name for name, one in click.items() if one.inputs == "residual" and one.pretrain],
-        8: [
-            name
-            for name, variant in detection.items()
-            if variant.supervision == "weak" and not costs_differ(variant)
-        ],
-    }[number]
-    defined: Mapping[str, AdclickVariant | SegVariant] = {7: click, 8: detection}[number]
-    return [name for name in shown if matching_of(config, defined[name]) == config.matching]
+def _variants(config: Config, table: TableLayout) -> Mapping[str, AdclickVariant | SegVariant]:
+    return config.adclick_variants if table.kind == "clicks" else config.adclick_seg_variants
+
+
+def _ablation(config: Config, table: TableLayout) -> list[str]:
+    return [
+        name
+        for name, variant in _variants(config, table).items()
+        if matching_of(config, variant) == config.matching and _is_ablated(variant)
+    ]
+
+
+def _is_ablated(variant: AdclickVariant | SegVariant) -> bool:
+    if isinstance(variant, AdclickVariant):
+        return variant.inputs == "residual" and variant.pretrain
+    return variant.supervision == "weak" and not costs_differ(variant)
 
 
 def robot_table(config: Config) -> list[str]:
@@ -135,21 +142,21 @@ def robot_metrics(config: Config) -> list[str]:
 
 def table_metrics(config: Config, number: int | str) -> list[str]:
     """The metric files that a table is made of."""
-    number = int(number)
-    clicks = number in CLICK_TABLES
+    table = TABLES[int(number)]
+    clicks = table.kind == "clicks"
     seeds = click_methods(config) if clicks else map_methods(config)
     stage = "evaluate_clicks" if clicks else "evaluate_maps"
     return [
         f"results/{config.run}/{dataset}/{category}/{stage}/{method}/seed{seed}/metrics.json"
-        for dataset in config.tables.get(number, [])
+        for dataset in config.tables.get(table.number, [])
         for category in config.datasets[dataset].categories
-        for method in table_methods(config, number)
+        for method in table_methods(config, table.number)
         for seed in seeds.get(method, [])
     ]
 
 
 def table_file(config: Config, number: int) -> str:
-    """One of the paper's eight tables."""
+    """A table by its number."""
     return f"results/{config.run}/tables/table{number}.csv"
 
 

@@ -2,20 +2,25 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from adclick.run.settings.section import NonNegative, Positive, Section, Share
+from adclick.run.settings.section import Name, NonNegative, Positive, Section, Share
 
-ClickPeer = Literal["threshold", "random_walker", "grabcut"]
+PEERS = "clicks/peers"  # the folder of the peers that read the picture alone, a file each
+MAP_THRESHOLD = "threshold"  # the peer that reads the training-free map
 
 
 class Clicks(Section):
     """Simulated clicks: after how many the mask is scored, its threshold, and the disks' radius."""
 
-    counts: Annotated[list[Positive], Field(min_length=1)]
-    threshold: Share
-    radius_px: NonNegative
-    label_clicks: Positive
+    counts: list[Positive] = Field(
+        min_length=1, description="After how many clicks the mask is scored."
+    )
+    threshold: Share = Field(description="Probability above which a pixel belongs to the mask.")
+    radius_px: NonNegative = Field(
+        description="Radius of click disks and of the discs of Eq. 8, in network pixels."
+    )
+    label_clicks: Positive = Field(description="Clicks a training defect when labels are made.")
 
 
 class Robot(Section):
@@ -23,9 +28,14 @@ class Robot(Section):
     each image is clicked anew.
     """
 
-    place: Literal["deepest", "inside"]
-    wrong: Share
-    draws: Positive
+    place: Literal["deepest", "inside"] = Field(
+        description="`deepest`, or `inside`: uniform over the pixels of more than half the largest"
+        " depth, drawn from a seed made of draw and image."
+    )
+    wrong: Share = Field(description="Share of clicks with the wrong sign.")
+    draws: Positive = Field(
+        description="How often every image is clicked anew; the spread over draws is reported."
+    )
 
     @model_validator(mode="after")
     def _draws_differ(self) -> "Robot":
@@ -37,9 +47,26 @@ class Robot(Section):
 class Zoom(Section):
     """A second look at the part of a picture that the answer is about."""
 
-    margin: Annotated[float, Field(ge=1)]
-    least_side: Share
+    margin: float = Field(
+        ge=1,
+        description="Side of the square that is looked at, as a multiple of the extent of mask and"
+        " positive clicks.",
+    )
+    least_side: Share = Field(description="Its least side, as a share of the picture's.")
 
 
 PROTOCOL = "deepest"
 PROTOCOL_ROBOT = Robot(place="deepest", wrong=0, draws=1)
+
+
+def _others_than_the_protocols(robots: dict[str, Robot]) -> dict[str, Robot]:
+    known = [name for name, robot in robots.items() if robot == PROTOCOL_ROBOT]
+    if known or PROTOCOL in robots:
+        raise ValueError(
+            f"{(known or [PROTOCOL])[0]}: the user of the protocol is always run, under the name"
+            f" {PROTOCOL}; define others"
+        )
+    return robots
+
+
+Robots = Annotated[dict[Name, Robot], AfterValidator(_others_than_the_protocols)]

@@ -1,6 +1,6 @@
 """Sizes of the networks."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -12,10 +12,19 @@ class ResidualInput(Section):
     images (per channel, or per group of channels), averaged in groups, log1p.
     """
 
-    normalise: Literal["channel", "group"] | None
-    clamp: NonNegative | None
-    groups: Positive | None
-    log: bool
+    normalise: Literal["channel", "group"] | None = Field(
+        None,
+        description="Divide by the mean square of normal images: `channel`, each channel before"
+        " groups are averaged; `group`, each group after, so that channels which hardly vary on"
+        " normal images do not drown the others. Without it: not divided.",
+    )
+    clamp: NonNegative | None = Field(
+        None, description="Largest value after that; without it there is none."
+    )
+    groups: Positive | None = Field(
+        None, description="Average channels down to this many groups; without it all channels stay."
+    )
+    log: bool = Field(description="Take log(1 + value).")
 
     @model_validator(mode="after")
     def _groups_are_given(self) -> "ResidualInput":
@@ -27,38 +36,84 @@ class ResidualInput(Section):
 class Network(Section):
     """Sizes of the residual trunk, neck and head."""
 
-    dim: Positive
-    depth: Positive
-    heads: Positive
-    window: Positive
-    drop_path: Share
-    click_init: Literal["default", "visible"]
-    language_init: Literal["default", "silent"]
-    click_cells: Positive | None
-    image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)]
-    neck_channels: list[Positive]
-    neck_strides: list[Positive]
-    head_hidden: Positive
+    dim: Positive = Field(description="Width of the Swin trunk.")
+    depth: Positive = Field(description="Its blocks.")
+    heads: Positive = Field(description="Its attention heads.")
+    window: Positive = Field(description="Its window, in patches.")
+    drop_path: Share = Field(description="Stochastic depth.")
+    click_init: Literal["default", "visible"] = Field(
+        description="`default`, or `visible`: first weights with which one click disk can be seen."
+    )
+    language_init: Literal["default", "silent"] = Field(
+        description="`default`, or `silent`: what enters from the language branch starts at zero,"
+        " so that an untrained branch is no noise; short trainings need it."
+    )
+    click_cells: Positive | None = Field(
+        None,
+        description="Clicks are also shown diffused over the picture, as a random walker with this"
+        " many cells a side would spread them; without it the paper's disks alone. 64 at 256 px: a"
+        " click fills its region up to the picture's edges, which short trainings need.",
+    )
+    image_channels: list[Positive] = Field(
+        min_length=3,
+        max_length=3,
+        description="Widths of the image stem at strides 2, 4 and 8; read by variants whose"
+        " `inputs` are not `residual`.",
+    )
+    neck_channels: list[Positive] = Field(description="Channels of the pyramid's levels.")
+    neck_strides: list[Positive] = Field(description="Their strides in pixels.")
+    head_hidden: Positive = Field(description="Hidden width of the head.")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "Network":
+        if self.dim % self.heads:
+            raise ValueError("dim is not a multiple of heads")
+        if len(self.neck_channels) != len(self.neck_strides):
+            raise ValueError("neck_channels and neck_strides must have equal lengths")
+        return self
 
 
 class SegNetwork(Section):
-    """What ADClick-Seg has otherwise than ADClick, or beside it: null where it is the same."""
+    """What ADClick-Seg has otherwise than ADClick, or beside it; None where it is the same."""
 
-    window: Positive | None
-    normalise: Literal["channel", "group"] | None
-    shortcut: Literal["none", "unsupervised", "all"]
-    image_channels: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None
+    window: Positive | None = Field(
+        None, description="Window of its trunk, in patches; without it `network.window`."
+    )
+    normalise: Literal["channel", "group"] | None = Field(
+        None, description="As `residual_input.normalise`; without it that."
+    )
+    shortcut: Literal["none", "unsupervised", "all"] = Field(
+        description="Which detectors have it, `none`, `unsupervised` (those without labels, which"
+        " then cannot be pretrained) or `all`: a weighted sum of the residual's channels is added"
+        " to the logits past the trunk, so that training begins at the order of the training-free"
+        " map."
+    )
+    image_channels: list[Positive] | None = Field(
+        None,
+        min_length=3,
+        max_length=3,
+        description="Widths of the three levels of a stem that sees the picture beside the"
+        " residual; without it the picture is seen through words alone.",
+    )
 
 
 class VisionLanguage(Section):
     """The Swin of the language-vision branch, its weights, and what of it is trained."""
 
-    embed_dim: Positive
-    depths: list[Positive]
-    heads: list[Positive]
-    window: Positive
-    trainable: Literal["pwam", "language", "all"]
-    weights: str | None
+    embed_dim: Positive = Field(description="Width of its first stage.")
+    depths: list[Positive] = Field(description="Blocks of its four stages.")
+    heads: list[Positive] = Field(description="Heads of its four stages.")
+    window: Positive = Field(description="Its window.")
+    trainable: Literal["pwam", "language", "all"] = Field(
+        description="`pwam`: all but the pixel-word attentions is frozen (needs LAVT's `weights`);"
+        " `language`: the Swin is frozen (needs `weights`, a Swin's alone will do); `all`:"
+        " everything is trained."
+    )
+    weights: str | None = Field(
+        None,
+        description="A safetensors file of the branch's weights, as `adclick convert-weights`"
+        " writes it; without it they start at random.",
+    )
 
 
 class Sliding(Section):
@@ -67,5 +122,7 @@ class Sliding(Section):
     Model folders keep it: a change needs a new `FORMAT` there.
     """
 
-    window: Annotated[float, Field(gt=0, le=1)]
-    step: Annotated[float, Field(gt=0, le=1)]
+    window: float = Field(gt=0, le=1, description="Side of a window, as a share of the grid's.")
+    step: float = Field(
+        gt=0, le=1, description="Distance of windows, as a share of a window's side."
+    )

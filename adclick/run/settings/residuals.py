@@ -1,6 +1,6 @@
 """Settings of features, retrieval, matching, foreground and the maps made of residuals."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -10,14 +10,32 @@ from adclick.run.settings.section import Count, NonNegative, Positive, Section, 
 class Features(Section):
     """The frozen backbone and the 3x3 patch features made of it (Sec. 3.2)."""
 
-    backbone: str
-    weights: Weights
-    input_px: Positive | None
-    layers: Annotated[list[Count], Field(min_length=1)]
-    layer_dimensions: list[Positive]
-    dimension: Positive
-    stride: Literal[8]
-    batch_size: Positive
+    backbone: str = Field(
+        description="A timm model name: a convolutional network, or a vision transformer (ViT,"
+        " DINOv2, DINOv3)."
+    )
+    weights: Weights = Field(description="Where the backbone's weights come from.")
+    input_px: Positive | None = Field(
+        None,
+        description="Side that pictures are resized to for the backbone alone; without it"
+        " `size_px`, for a transformer rounded up to whole patches. See above.",
+    )
+    layers: list[Count] = Field(
+        min_length=1,
+        description="timm's feature indices, ascending: a ResNet's layer1 is 1 (0 is its stem), a"
+        " transformer's first block is 0. The first is used for the global similarity and the"
+        " foreground.",
+    )
+    layer_dimensions: list[Positive] = Field(
+        description="Dimensions that each layer's 3x3 neighbourhood is averaged down to; never more"
+        " than it has."
+    )
+    dimension: Positive = Field(description="Dimensions of the joined feature (d_f).")
+    stride: Literal[8] = Field(
+        description="Pixels a patch: the grid is `size_px / stride` wide. The networks are built"
+        " for 8."
+    )
+    batch_size: Positive = Field(description="Pictures at once in the backbone, at most 32.")
 
     @model_validator(mode="after")
     def _one_dimension_a_layer(self) -> "Features":
@@ -35,32 +53,54 @@ class Features(Section):
 class Retrieval(Section):
     """The learning-free global similarity and the number of neighbours K (Sec. 3.5)."""
 
-    words: Positive
-    blocks: Positive
-    kept_blocks: Positive
-    sample_pixels: Positive
-    neighbours: Positive
+    words: Positive = Field(description="Words of the codebook.")
+    blocks: Positive = Field(description="Blocks along one side of the image.")
+    kept_blocks: Positive = Field(description="How many blocks, the most alike ones, count.")
+    sample_pixels: Positive = Field(description="Pixels that the codebook is fitted on.")
+    neighbours: Positive = Field(
+        description="K: normal images retrieved for every image (fewer where there are fewer)."
+    )
+
+    @model_validator(mode="after")
+    def _kept_blocks_are_there(self) -> "Retrieval":
+        if self.kept_blocks > self.blocks**2:
+            raise ValueError("kept_blocks exceeds blocks squared")
+        return self
 
 
 class Matching(Section):
     """Which normal patches a patch may be matched with (Eq. 3): how far away in grid units, and of
-    how many of the K retrieved images; null = everywhere, all.
+    how many of the K retrieved images; None = everywhere, all.
     """
 
-    radius: NonNegative | None
-    neighbours: Positive | None
+    radius: NonNegative | None = Field(
+        None,
+        description="Radius in patches: sigma of Eq. 3, 3.2 on a 64 x 64 grid (Sec. 3.5); 0 = same"
+        " position. Without it: everywhere.",
+    )
+    neighbours: Positive | None = Field(
+        None,
+        description="Of how many of the K retrieved images, the most alike first. Without it: all"
+        " (Eq. 3).",
+    )
 
 
 class Foreground(Section):
     """The object's mask estimated from normal images (objects only)."""
 
-    sample_pixels: Positive
-    samples_per_class: Positive
-    neighbours: Count
+    sample_pixels: Positive = Field(description="Pixels of the first clustering.")
+    samples_per_class: Positive = Field(description="Pixels a class of the linear classifier.")
+    neighbours: Count = Field(
+        description="Neighbours whose foreground is joined with the image's own."
+    )
 
 
 class Detection(Section):
     """Zero-click maps: smoothing and foreground weighting."""
 
-    smoothing_px: NonNegative
-    foreground_exponent: NonNegative
+    smoothing_px: NonNegative = Field(
+        description="Standard deviation of the Gaussian, in network pixels; 0 = none."
+    )
+    foreground_exponent: NonNegative = Field(
+        description="Exponent of the foreground that weights the map."
+    )

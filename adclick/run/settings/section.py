@@ -13,7 +13,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$")]
 
 
 class Section(BaseModel):
-    """A part of the configuration or of a `model.json`: immutable, no unknown keys."""
+    """A part of the configuration or of a `model.json`: immutable, no unknown keys.
+
+    A key that may be absent is None by default. Other keys have no defaults here: their values
+    stand in config/config.yaml. The descriptions are the table in config/README.md.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,10 +27,21 @@ class Weights(Section):
     untrained.
     """
 
-    source: Literal["hub", "file", "seeded"]
-    file: str | None
-    sha256: str | None
-    seed: int
+    source: Literal["hub", "file", "seeded"] = Field(
+        description="`hub` (download, or what was downloaded before), `file` (below), or `seeded`"
+        " (untrained, for the demo)."
+    )
+    file: str | None = Field(
+        None,
+        description="When source is `file`: a safetensors file in timm's names for the backbone, a"
+        " local folder for the text encoder.",
+    )
+    sha256: str | None = Field(
+        None,
+        description="Checksum of the backbone's file, or of the encoder's `model.safetensors`;"
+        " without it nothing is checked.",
+    )
+    seed: int = Field(description="Seed of untrained weights.")
 
     @model_validator(mode="after")
     def _file_is_named(self) -> "Weights":

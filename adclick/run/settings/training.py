@@ -1,6 +1,7 @@
 """Settings of the trainings, and the variants that are trained."""
 
-from typing import Annotated, Literal
+import itertools
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -10,30 +11,53 @@ from adclick.run.settings.section import Count, Name, NonNegative, Positive, Sec
 class Batch(Section):
     """How many samples of each kind a training batch holds."""
 
-    normal: Count
-    simulated: Count
-    real: Count
+    normal: Count = Field(description="Normal images.")
+    simulated: Count = Field(description="Simulated defects.")
+    real: Count = Field(
+        description="Real defects: while pretraining those of other categories with true masks,"
+        " then the category's labelled ones, expanded (none in ADClick; unsupervised ADClick-Seg"
+        " has simulated ones instead)."
+    )
 
 
-class Training(Section):
-    """One training loop: length, batches, optimiser, averaging, clicks."""
+class SharedTraining(Section):
+    """What the trainings of both networks have in common: length, optimiser, averaging, clicks."""
 
-    pretrain_steps: Count
-    steps: Count
-    pretrain_batch: Batch
-    batch: Batch
-    learning_rate: Annotated[float, Field(gt=0)]
-    fusion_learning_rate: Annotated[float, Field(gt=0)]
-    pretrain_rate: Annotated[float, Field(gt=0)]
-    weight_decay: NonNegative
-    warmup_steps: Count
-    clip_norm: Annotated[float, Field(gt=0)]
-    ema_decay: Share
-    click_rounds: Count
-    uncorrected_steps: Share
-    deepest_first_click: Share
-    augment: bool
-    gain: NonNegative
+    pretrain_steps: Count = Field(description="Steps of pretraining on other categories.")
+    steps: Count = Field(description="Steps on the category itself.")
+    learning_rate: float = Field(gt=0, description="Peak rate of AdamW.")
+    fusion_learning_rate: float = Field(gt=0, description="Peak rate of the pixel-word attentions.")
+    pretrain_rate: float = Field(
+        gt=0,
+        description="Both rates while pretraining, as a multiple of the two above. Below 1,"
+        " pretraining moves the weights less, so that a short training has less to undo.",
+    )
+    weight_decay: NonNegative = Field(description="Decay of matrices (not of biases and norms).")
+    warmup_steps: Count = Field(description="Steps of linear warm-up; the rate is constant after.")
+    clip_norm: float = Field(gt=0, description="Largest norm of the gradient.")
+    ema_decay: Share = Field(description="Decay of the moving average that is kept.")
+    click_rounds: Count = Field(
+        description="Up to this many corrective clicks, as many as drawn for a step: after the"
+        " first ones in ADClick; ADClick-Seg has no others."
+    )
+    uncorrected_steps: Share = Field(
+        description="Share of steps without corrective clicks, whatever was drawn; in pretraining"
+        " too. In ADClick-Seg these have no click at all, as it is used: with 3 rounds and 0 here a"
+        " fourth of the steps trains it for that, which is little in a short training. Variants"
+        " with `iis: false` never click."
+    )
+    deepest_first_click: Share = Field(
+        description="Share of samples whose first click falls where a robot user's would."
+    )
+    augment: bool = Field(description="Joint flips and quarter turns.")
+    gain: NonNegative = Field(description="The residual is scaled by exp(U(-gain/2, gain/2)).")
+
+
+class Training(SharedTraining):
+    """One training loop: what both have in common, and its batches."""
+
+    pretrain_batch: Batch = Field(description="Samples of a pretraining batch.")
+    batch: Batch = Field(description="Samples of a batch.")
 
 
 class AdclickVariant(Section):
@@ -41,11 +65,22 @@ class AdclickVariant(Section):
     `pretrain: false` trains on the category's simulated defects from nothing.
     """
 
-    language: bool
-    pretrain: bool
-    finetune: bool
-    inputs: Literal["residual", "image", "both"]
-    matching: Name | None
+    language: bool = Field(description="With the language branch.")
+    pretrain: bool = Field(
+        description="Start from pretraining on other categories; else from nothing."
+    )
+    finetune: bool = Field(
+        description="Finetuned on the category's simulated defects; else as pretrained."
+    )
+    inputs: Literal["residual", "image", "both"] = Field(
+        description="What the trunk reads: `residual` (the paper's), `image` (the picture through"
+        " an image stem, in its place), or `both` (the sum of their tokens)."
+    )
+    matching: Name | None = Field(
+        None,
+        description="The matching whose residuals it reads, also of the categories that it is"
+        " pretrained on; without it the run's.",
+    )
 
     @model_validator(mode="after")
     def _is_trained(self) -> "AdclickVariant":
@@ -57,11 +92,19 @@ class AdclickVariant(Section):
 class SegTraining(Section):
     """How an ADClick-Seg variant is trained, whatever residuals it reads."""
 
-    supervision: Literal["unsupervised", "weak", "full", "box", "human"]
-    pretrain: bool
-    iis: bool
-    language: bool
-    abandon: bool
+    supervision: Literal["unsupervised", "weak", "full", "box", "human"] = Field(
+        description="`unsupervised` (simulated defects), `weak` (ADClick's labels), `full` (true"
+        " masks of the same images), `box` (their bounding boxes, every pixel inside counted as"
+        " defective), `human` (the finished labels that a person made of training defects with"
+        " `adclick annotate`, of as many images as there are; see `datasets.labels`)."
+    )
+    pretrain: bool = Field(description="Start from pretraining on other categories.")
+    iis: bool = Field(
+        description="Train with simulated clicks and the normalized focal loss; else without"
+        " clicks, focal loss."
+    )
+    language: bool = Field(description="With the language branch.")
+    abandon: bool = Field(description="Label abandon (Eq. 9).")
 
 
 class SegVariant(SegTraining):
@@ -69,9 +112,21 @@ class SegVariant(SegTraining):
     a point of the figure of what labels buy.
     """
 
-    matching: Name | None
-    labelled_images: Positive | None
-    label_clicks: Positive | None
+    matching: Name | None = Field(
+        None,
+        description="The matching whose residuals it reads, also of the categories that it is"
+        " pretrained on; without it the run's. With `weak` its labels come from ADClick with the"
+        " same matching.",
+    )
+    labelled_images: Positive | None = Field(
+        None,
+        description="How many of the training defects are labelled, types in turn; without it all."
+        " Variants with a number here or below are in the figure of what labels buy"
+        " (`figures/<data set>/<category>/labels.png`, `.csv`) and in no table.",
+    )
+    label_clicks: Positive | None = Field(
+        None, description="Clicks a label (`weak`); without it `clicks.label_clicks`."
+    )
 
     @model_validator(mode="after")
     def _labels_are_read(self) -> "SegVariant":
@@ -82,3 +137,31 @@ class SegVariant(SegTraining):
         if self.labelled_images is not None and self.supervision == "human":
             raise ValueError("labelled_images: supervision human reads all that a person finished")
         return self
+
+
+class LabelCosts(Section):
+    """Numbers of labelled images and of clicks, every pair of which is a variant like `weak`."""
+
+    images: list[Positive] = Field(description="Numbers of labelled images, besides all.")
+    clicks: list[Positive] = Field(
+        description="Numbers of clicks a label, besides `clicks.label_clicks`."
+    )
+
+    def variants(self, weak: SegVariant) -> dict[str, SegVariant]:
+        """Every pair but that of all images and the run's clicks, as `weak_3_images_1_click`,
+        `weak_3_images`, `weak_1_click`.
+        """
+        pairs = itertools.product([*self.images, None], [*self.clicks, None])
+        return {
+            f"weak{_counted(images, 'image')}{_counted(clicks, 'click')}": weak.model_copy(
+                update={"labelled_images": images, "label_clicks": clicks}
+            )
+            for images, clicks in pairs
+            if (images, clicks) != (None, None)
+        }
+
+
+def _counted(count: int | None, thing: str) -> str:
+    if count is None:
+        return ""
+    return f"_{count}_{thing}" if count == 1 else f"_{count}_{thing}s"

@@ -1,0 +1,97 @@
+"""A sample sheet that names pictures and masks wherever they lie."""
+
+import csv
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+from adclick.data.images import read_bytes
+from adclick.data.reading import GOOD, UNLABELLED_GO, Row, checked, require_folder
+from adclick.run.errors import InputError
+
+LABELS = {"normal": True, "normal_test": True, "good": True, "abnormal": False}
+
+
+def read_rows(root: Path, category: str, *, training_normals: Collection[str] = ()) -> list[Row]:
+    """Rows of a sample sheet `<root>/<category>.csv` with anomalib's column names.
+
+    `image_path` (relative to `root`, or absolute); `label` (`normal`, `normal_test`, `abnormal`)
+    or `label_index` (0, 1); `split` (`train`, `test`; when empty, `normal` is for training and all
+    else for testing); `mask_path`; and ours, `defect_type` (default `defect`). Unlike anomalib's,
+    the training split may hold defects, also without a mask. Other columns are ignored.
+    """
+    sheet = root / f"{category}.csv"
+    require_folder(root, f"make a sample sheet {category}.csv there, with a column image_path")
+    rows: list[Row] = []
+    problems: list[str] = []
+    for number, cells in enumerate(_sheet_rows(sheet), start=2):
+        try:
+            row = _sheet_row(cells)
+        except InputError as error:
+            problems.append(f"{sheet.name} line {number}: {error}")
+            continue
+        if row.mask_path is None and not row.is_normal and row.split == "test":
+            problems.append(
+                f"{sheet.name} line {number}: {row.path} has no mask_path; {UNLABELLED_GO}"
+            )
+        rows.append(row)
+    return checked(root, category, _distinct(rows), problems)
+
+
+def _sheet_rows(sheet: Path) -> list[dict[str, str]]:
+    try:
+        text = read_bytes(sheet).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{sheet}: not UTF-8 text; save it as CSV in UTF-8") from None
+    reader = csv.DictReader(StringIO(text, newline=""), restval="")
+    columns = set(reader.fieldnames or ())
+    if "image_path" not in columns or not columns & {"label", "label_index"}:
+        raise InputError(f"{sheet}: needs the columns image_path and label (or label_index)")
+    return [{key: cell.strip() for key, cell in line.items() if key} for line in reader]
+
+
+def _sheet_row(cells: Mapping[str, str]) -> Row:
+    """The row of a sheet's line; InputError (without the place) when a cell is not understood."""
+    if not cells["image_path"]:
+        raise InputError("image_path is empty")
+    is_normal = _is_normal(cells.get("label", ""), cells.get("label_index", ""))
+    train_by_default = is_normal and cells.get("label") != "normal_test"
+    split = cells.get("split") or ("train" if train_by_default else "test")
+    if split not in ("train", "test"):
+        raise InputError(f"split is {split!r}, not train or test")
+    path, mask = Path(cells["image_path"]), cells.get("mask_path")
+    defect_type = GOOD if is_normal else cells.get("defect_type") or "defect"
+    return Row(
+        image_id=f"{split}/{defect_type}/{path.stem}",
+        path=path,
+        split=split,
+        defect_type=defect_type,
+        mask_path=Path(mask) if mask and not is_normal else None,
+    )
+
+
+def _is_normal(label: str, label_index: str) -> bool:
+    if label:
+        if label not in LABELS:
+            raise InputError(f"label is {label!r}, not one of {', '.join(LABELS)}")
+        return LABELS[label]
+    if label_index not in ("0", "1"):
+        raise InputError(f"label_index is {label_index!r}, not 0 (normal) or 1 (abnormal)")
+    return label_index == "0"
+
+
+def _distinct(rows: Sequence[Row]) -> list[Row]:
+    """The rows; where two would have one id, the whole path stands in for the stem."""
+    counts = Counter(row.image_id for row in rows)
+    return [
+        row
+        if counts[row.image_id] == 1
+        else replace(row, image_id=f"{row.split}/{row.defect_type}/{_flat(row.path)}")
+        for row in rows
+    ]
+
+
+def _flat(path: Path) -> str:
+    return "-".join(part for part in path.with_suffix("").parts if part != path.anchor)
