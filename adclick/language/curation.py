@@ -14,11 +14,12 @@ import yaml
 from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from adclick.language.bank import plain, read_yaml
+from adclick.language.bank import plain
 from adclick.language.llm import MAX_WORDS, spaced
 from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
 from adclick.run.settings.section import validation_line
+from adclick.run.yaml_files import read_yaml
 
 NEAR_DUPLICATE = 0.75  # shared words of two phrases, as a part of all their words
 ARTICLES = {"a", "an", "the"}

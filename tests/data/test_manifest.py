@@ -237,7 +237,7 @@ def test_a_split_file_is_read(tmp_path: Path) -> None:
         ("nut: {train_defects: abc}", "must hold image ids"),
         ("nut: {train_defects: [a, b, a]}", "listed twice"),
         ("- nut", "must map categories"),
-        ("nut: [", "not YAML"),
+        ("nut: [", "not valid YAML"),
     ],
 )
 def test_a_split_file_that_makes_no_sense_is_refused(
@@ -252,7 +252,7 @@ def test_a_split_file_that_makes_no_sense_is_refused(
 
 
 def test_a_missing_split_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
+    with pytest.raises(InputError, match=r"none\.yaml cannot be read"):
         read_split(tmp_path / "none.yaml", "nut")
 
 

@@ -14,11 +14,12 @@ from safetensors.torch import save_file
 
 from adclick.annotate.worker import Server
 from adclick.clicks.click import Click
-from adclick.models.export import exceeded_by, export_model, is_current
+from adclick.models.export import export_model, is_current
 from adclick.models.folder import OpenedModel, detect, encode, open_model, open_session
 from adclick.models.opening import open_network
 from adclick.models.run_sources import trained_variants
 from adclick.residuals.backbone import load_backbone
+from adclick.residuals.maps import exceeded_by
 from adclick.run.artifacts import image_ids, open_arrays, read_csv
 from adclick.run.device import compute_device
 from adclick.run.errors import InputError
