@@ -11,7 +11,6 @@ from adclick.run.config import Config, load_config
 from adclick.run.plan.clicks import (
     click_inputs,
     click_scores,
-    clicked_file,
     finetuning_inputs,
     labelling_inputs,
     training_inputs,
@@ -335,7 +334,10 @@ def _robot_steps(
     place, method = "toy/cloth", "random_walker"
     found: dict[str, Step] = {}
     for robot in robot_names(config):
-        maps = clicked_file(config, place, method, robot, SEED)
+        metrics = click_scores(config, place, method, robot, SEED)
+        maps = metrics.replace("evaluate_clicks", "simulate_clicks").replace(
+            "metrics.json", "maps.h5"
+        )
         wildcards = PLACE | {"method": method, "robot": robot}
         found[f"simulate_clicks {method} {robot}"] = Step(
             "simulate_clicks",
@@ -349,7 +351,7 @@ def _robot_steps(
             "evaluate_clicks",
             wildcards,
             {**masks, "maps": maps},
-            {"metrics": click_scores(config, place, method, robot, SEED)},
+            {"metrics": metrics},
             ["--seed", SEED],
         )
     return found

@@ -43,11 +43,12 @@ def encodings(monkeypatch):
 
 
 def settle(encodings):
-    for _ in range(100):
-        time.sleep(0.02)
-        if encodings.encoding is None:
-            break
-    time.sleep(0.1)
+    """Wait until the thread has nothing left to encode, however long that takes."""
+    while True:
+        with encodings._changed:
+            if encodings.encoding is None and not encodings._is_waited_for():
+                return
+        time.sleep(0.01)
 
 
 def test_what_comes_first_is_kept_and_encoding_ahead_stops_when_full(encodings) -> None:

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from adclick.data.toy import DEFECT_TYPES
-from adclick.language.curation import WORD_PIECES, most_pieces, suspicions, type_likeness
+from adclick.language.curation import suspicions, type_likeness
+from adclick.language.llm import MAX_WORDS
 
 FOLDER = Path(__file__).parents[2] / "config" / "prompts"
 MVTEC_TYPES = {
@@ -110,8 +111,8 @@ def test_every_phrase_names_its_object(types: Category, category: str) -> None:
 
 
 @pytest.mark.parametrize(("dataset", "category"), CATEGORIES)
-def test_no_phrase_is_longer_than_the_encoder_reads(types: Category) -> None:
-    long = [phrase for phrase in all_phrases(types) if most_pieces(phrase) > WORD_PIECES]
+def test_no_phrase_is_longer_than_a_model_is_asked_for(types: Category) -> None:
+    long = [phrase for phrase in all_phrases(types) if len(phrase.split()) > MAX_WORDS]
     assert long == []
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adclick.metrics.curves import Steps, average_precision, map_curves
+from adclick.metrics.curves import Steps, map_curves
 from adclick.metrics.pixels import pixel_metrics
 
 
@@ -60,15 +60,6 @@ def test_more_slices_than_defective_pixels_are_one_a_pixel() -> None:
     maps = np.array([[[3.0, 2.0, 1.0]]])
     found = map_curves(maps, np.array([[[True, False, True]]]), slices=50)
     assert found.precision.means == pytest.approx([1.0, 2 / 3])
-
-
-def test_the_average_precision_of_one_map() -> None:
-    maps, masks = data(1, levels=3)
-    assert average_precision(maps[0], masks[0]) == pytest.approx(
-        pixel_metrics(maps[:1], masks[:1]).ap
-    )
-    with pytest.raises(ValueError, match="empty or full"):
-        average_precision(maps[4], masks[4])
 
 
 @pytest.mark.parametrize(("value", "name"), [(True, "normal"), (False, "defective")])

@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import find_objects, label
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from adclick.metrics.clicks import iou, mean_iou, number_of_clicks
+from adclick.metrics.clicks import iou, number_of_clicks
 from adclick.metrics.pixels import component_results, image_results, pixel_metrics
 from adclick.metrics.streaming import StreamingMetrics
 from tests.metrics.reference import region_overlap
@@ -155,15 +155,10 @@ def test_image_auroc_is_none_without_good_images():
     assert pixel_metrics(maps[2:], masks[2:]).image_auroc is None
 
 
-def test_tied_images_count_half_and_given_scores_replace_the_maxima():
+def test_tied_images_count_half():
     mask, good = np.eye(3, dtype=bool), np.zeros((3, 3), dtype=bool)
     maps, masks = [np.ones((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], [mask, good, good]
     assert pixel_metrics(maps, masks).image_auroc == 0.75
-    assert pixel_metrics(maps, masks, image_scores=[0.1, 0.2, 0.3]).image_auroc == 0.0
-    with pytest.raises(ValueError, match="image_scores"):
-        pixel_metrics(maps, masks, image_scores=[0.1, 0.2])
-    with pytest.raises(ValueError, match=r"image_scores\[1\]"):
-        pixel_metrics(maps, masks, image_scores=[0.1, float("nan"), 0.0])
 
 
 def test_what_cannot_be_scored_is_refused_by_its_index():
@@ -337,16 +332,6 @@ def test_two_empty_masks_agree():
     empty = np.zeros((2, 2), dtype=bool)
     assert iou(empty, empty) == 1.0
     assert iou(~empty, empty) == 0.0
-
-
-def test_mean_iou_is_over_images():
-    truth = np.array([[True, True, False, False]])
-    half = np.array([[True, False, False, False]])
-    assert mean_iou([truth, half], [truth, truth]) == 0.75
-    with pytest.raises(ValueError, match="2 predictions and 1 truths"):
-        mean_iou([truth, half], [truth])
-    with pytest.raises(ValueError, match="0 predictions"):
-        mean_iou([], [])
 
 
 def test_number_of_clicks_is_that_of_the_first_success():

@@ -14,11 +14,12 @@ from safetensors.torch import save_file
 
 from adclick.annotate.worker import Server
 from adclick.clicks.click import Click
-from adclick.models.export import exceeded_by, export_model, is_current
+from adclick.models.export import export_model, is_current
 from adclick.models.folder import OpenedModel, detect, encode, open_model, open_session
 from adclick.models.opening import open_network
 from adclick.models.run_sources import trained_variants
 from adclick.residuals.backbone import load_backbone
+from adclick.residuals.maps import exceeded_by
 from adclick.run.artifacts import image_ids, open_arrays, read_csv
 from adclick.run.device import compute_device
 from adclick.run.errors import InputError
@@ -368,3 +369,18 @@ def test_a_failed_export_leaves_nothing(run: Path, tmp_path: Path, monkeypatch) 
     with pytest.raises(OSError, match="disk full"):
         export_model(run / CATEGORY, "weak", seed=0, output=tmp_path / "model")
     assert not any(tmp_path.iterdir())
+
+
+def test_the_readmes_snippet_answers_a_click(
+    folders: dict[str, Path], run: Path, project: Path, tmp_path: Path, monkeypatch
+) -> None:
+    text = (project / "README.md").read_text(encoding="utf-8")
+    (snippet,) = (part.split("```")[0] for part in text.split("```python\n") if "predict(" in part)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/capsule").symlink_to(folders["adclick"])
+    cv2.imwrite(str(tmp_path / "photo.png"), pictures(run)["test/stain/000"])
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(snippet.replace('"dent"', '"stain"'), "README.md", "exec"), names)
+    assert names["probability"].shape == (64, 64)
+    assert 0 <= names["probability"].min() < names["probability"].max() <= 1

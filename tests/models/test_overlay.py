@@ -1,10 +1,7 @@
 """What a sheet shows: the picture, its heat, an outline at the threshold."""
 
-from io import BytesIO
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from adclick.models.overlay import (
     FOOT_PX,
@@ -14,7 +11,6 @@ from adclick.models.overlay import (
     OUTLINE,
     PANEL_PX,
     draw_overlay,
-    png_bytes,
 )
 
 GREY = 128
@@ -87,8 +83,3 @@ def test_the_foot_tells_score_and_area() -> None:
     low, high = (sheet_of(square(score), 0.5)[0][-FOOT_PX:] for score in (0.6, 0.9))
     assert (low != high).any()
     assert (low == sheet_of(square(0.6), 0.5)[0][-FOOT_PX:]).all()
-
-
-def test_png_bytes_are_the_picture() -> None:
-    sheet, _, _ = sheet_of(square(0.6))
-    assert np.array_equal(np.asarray(Image.open(BytesIO(png_bytes(sheet)))), sheet)

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from safetensors import safe_open
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from adclick.cli import app
 from adclick.commands import encode_prompts
 from adclick.language.encoder import encode_phrases, load_text_encoder
-from adclick.networks.converting import convert_weights
 from adclick.run.artifacts import input_digest
 from adclick.run.errors import InputError
 from adclick.run.plan.stages import settings_json
@@ -26,9 +25,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bent", "rim", "hole", "i
 
 def convert(*arguments: object) -> str:
     """What the command says; its InputError comes through."""
-    app = typer.Typer()
-    app.command()(convert_weights)
-    done = CliRunner().invoke(app, [str(one) for one in arguments])
+    done = CliRunner().invoke(app, ["convert-weights", *(str(one) for one in arguments)])
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == 0, done.output

@@ -110,7 +110,7 @@ def require_inputs():
     if missing:
         refuse(
             f"no data at {', '.join(missing)}: download the data sets (MVTec AD from mvtec.com, KolektorSDD2"
-            " from vicos.si), or put your own pictures there (README, Your own product), and give their folder"
+            " from vicos.si), or put your own pictures there (docs/own_product.md), and give their folder"
             " with --config data_root=...; `make demo` needs no data"
         )
     unlabelled = [place(job.wildcards) for job in jobs if job.rule.name == "collect_labels"]

@@ -1,4 +1,3 @@
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from adclick.residuals.matching import nearby, products, search
+from adclick.residuals.matching import matrix_products, nearby, search
 from adclick.residuals.matching.search import Matches, match_in_bank, match_patches
 from adclick.residuals.residual import residual
 from tests.residuals.matching.reference import nearest_patches
@@ -20,9 +19,9 @@ FIELDS = ("squared_distance", "neighbour", "row", "column")
 
 @pytest.fixture(params=["compiled", "products"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways of matching: the compiled loop, and the matrix products that do without numba."""
+    """Both ways of matching: the compiled loop of the CPU, and the matrix products of a GPU."""
     if request.param == "products":
-        monkeypatch.setattr(search, "_compiled", lambda: None)
+        monkeypatch.setattr(search, "_suits_kernel", lambda features: False)
 
 
 both_ways = pytest.mark.usefixtures("way")
@@ -86,10 +85,10 @@ def assert_equal(found: Matches, expected: tuple[np.ndarray, ...], message: str 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles, products and shortlists so small that small grids need several."""
-    monkeypatch.setattr(products, "TILE", 2)
-    monkeypatch.setattr(products, "PRODUCT_CHANNELS", 2)
-    monkeypatch.setattr(products, "SHORTLIST", 3)
-    monkeypatch.setattr(products, "BLOCK_VALUES", 20)
+    monkeypatch.setattr(matrix_products, "TILE", 2)
+    monkeypatch.setattr(matrix_products, "PRODUCT_CHANNELS", 2)
+    monkeypatch.setattr(matrix_products, "SHORTLIST", 3)
+    monkeypatch.setattr(matrix_products, "BLOCK_VALUES", 20)
 
 
 @both_ways
@@ -108,12 +107,12 @@ def test_the_nearest_patch_within_the_radius_is_found_by_hand() -> None:
 def test_matches_equal_float64_brute_force(
     small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled = search._compiled
+    suits = search._suits_kernel
     for number in range(200):
         query, references, radius = case(number)
         expected = nearest_patches(query, references, radius)
-        for way in (compiled, lambda: None):
-            monkeypatch.setattr(search, "_compiled", way)
+        for way in (suits, lambda features: False):
+            monkeypatch.setattr(search, "_suits_kernel", way)
             assert_equal(match_patches(query, references, radius), expected, f"case {number}")
 
 
@@ -259,19 +258,6 @@ def test_the_compiled_loop_is_used_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -
         assert match_patches(query, references.astype(kept), 1).row.shape == (3, 4)
 
 
-def test_without_numba_matrix_products_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    query, references = drawn((3, 4), 2, 2, seed=16)
-    expected = match_patches(query, references, 1)
-    monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "adclick.residuals.matching.nearby")
-    search._compiled.cache_clear()
-    try:
-        assert search._compiled() is None
-        assert_same(match_patches(query, references, 1), expected)
-    finally:
-        search._compiled.cache_clear()
-
-
 def test_a_loop_that_cannot_be_kept_is_compiled_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -321,8 +307,8 @@ def test_a_gpu_finds_the_same_as_the_cpu(radius: float | None) -> None:
 
 
 def test_ordinary_features_need_no_comparison_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_compiled", lambda: None)
-    monkeypatch.delattr(products, "_nearest_of_all")
+    monkeypatch.setattr(search, "_suits_kernel", lambda features: False)
+    monkeypatch.delattr(matrix_products, "_nearest_of_all")
     random = np.random.default_rng(6)
     query = 50 + random.normal(size=(16, 16, 64)).astype(np.float32)
     references = 50 + random.normal(size=(10, 16, 16, 64)).astype(np.float32)
@@ -342,11 +328,11 @@ def test_error_bounds_of_products_hold() -> None:
     generator = torch.Generator().manual_seed(8)
     query = 30 + torch.randn(3, 20, 700, generator=generator)
     references = list(30 + torch.randn(4, 3, 20, 700, generator=generator))
-    tiling = products._tiling(query, 3.2)
+    tiling = matrix_products._tiling(query, 3.2)
     patches = torch.zeros(24 + 6, 4, 700)
-    centre = products._read_row(references, 1, patches[3:23])
+    centre = matrix_products._read_row(references, 1, patches[3:23])
     queries = torch.nn.functional.pad(query, (0, 0, 0, 4)) - centre
-    distances, error = products._distance_bounds(queries, patches, tiling, -1)
+    distances, error = matrix_products._distance_bounds(queries, patches, tiling, -1)
     candidates = torch.stack([patches[8 * tile : 8 * tile + 14].flatten(0, 1) for tile in range(3)])
     own = queries.unflatten(1, (3, 8)).transpose(0, 1)
     exact = (own[..., None, :].double() - candidates[:, None, None].double()).square().sum(dim=-1)
