@@ -1,4 +1,6 @@
+import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,9 +38,19 @@ def project() -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished micro run, to be read only; also of a variant pretrained alone."""
+    """The folder of a finished micro run, to be read only; also of a variant pretrained alone.
+
+    The first test process that asks makes it; another that asks meanwhile waits.
+    """
     from tests.chain import finish
 
-    target = tmp_path_factory.mktemp("finished")
-    finish(target)
+    root = tmp_path_factory.getbasetemp()
+    shared = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    target, whole = shared / "finished", shared / "finished.whole"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(target, ignore_errors=True)
+            finish(target)
+            whole.touch()
     return target

@@ -116,6 +116,16 @@ def block_histograms(
     return (counts / counts.sum(axis=2, keepdims=True)).astype(np.float32)
 
 
+def histogram(
+    layer1: Float[Any, "height width channel"],
+    codebook: Float[np.ndarray, "word channel"],
+    blocks: int,
+) -> Float32[np.ndarray, "block word"]:
+    """The words of a picture's blocks: what it is retrieved by."""
+    words = assign_words(np.asarray(layer1)[None], codebook)
+    return block_histograms(words, words=len(codebook), blocks=blocks)[0]
+
+
 def histogram_distances(
     queries: Float[np.ndarray, "query block word"],
     references: Float[np.ndarray, "reference block word"],

@@ -31,12 +31,9 @@ def config() -> Config:
     return micro_config()
 
 
-@pytest.fixture(scope="module")
-def folder(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("chain")
-    for step in steps(config).values():
-        step.run(config, target)
-    return target
+@pytest.fixture
+def folder(finished_run: Path) -> Path:
+    return finished_run
 
 
 def noise(name: str, scale: float = 3.0) -> Callable[[Path], None]:
