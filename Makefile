@@ -52,11 +52,12 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/python -m tests.lint_workflow
+	$(BIN)/python -m tools.lint_workflow
 
 bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json
 
 soak: setup
-	$(BIN)/python -m tests.browser.soak --minutes $(or $(MINUTES),30)
+	$(BIN)/python -m tools.browser.soak --minutes $(or $(MINUTES),30)

@@ -6,11 +6,10 @@ quick.
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from adclick.networks.converting import convert_weights
 from adclick.run.errors import InputError
 from adclick.run.job import run
 
@@ -350,7 +349,41 @@ def curate(
 
 
 app.add_typer(prompts, name="prompts")
-app.command()(convert_weights)
+
+
+@app.command()
+def convert_weights(
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="a .pth or .safetensors file, or a timm model")
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="FILE.safetensors; a folder for lavt-bert")
+    ],
+    *,
+    kind: Annotated[
+        Literal["lavt-swin", "lavt-bert", "swin"],
+        typer.Option(help="what INPUT holds and what is wanted of it"),
+    ],
+    vocabulary: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="lavt-bert: vocab.txt of its BERT")
+    ] = None,
+) -> None:
+    """Turn published weights into what the configuration takes; no code in INPUT is ever run.
+
+    lavt-swin: the language-vision Swin of a LAVT checkpoint, for `vision_language.weights`.
+    lavt-bert: the text encoder of the same checkpoint, a folder for `language.weights.file`.
+    swin: a Swin without language, in timm's names or the original ones, for
+    `vision_language.weights` with `vision_language.trainable: language`.
+
+    \b
+    Examples:
+      adclick convert-weights refcoco.pth lavt.safetensors --kind lavt-swin
+      adclick convert-weights refcoco.pth lavt-bert --kind lavt-bert --vocabulary vocab.txt
+      adclick convert-weights swin_base_patch4_window12_384.ms_in22k swin.safetensors --kind swin
+    """
+    from adclick.networks.converting import convert
+
+    convert(source, output, kind=kind, vocabulary=vocabulary)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from adclick.residuals.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
+from adclick.data.images import IMAGENET_MEAN, IMAGENET_STD
+from adclick.residuals.backbone import Backbone, load_backbone
 from adclick.residuals.patches import extract
 from benchmarks.measure import Check, Results, Task, Variant
 

@@ -9,9 +9,16 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-# Every array shape that a signature promises is checked while the tests run.
-HOOK = install_import_hook("adclick", "beartype.beartype")
-SHARED = Path(__file__).parents[1].parent / "shared"
+PACKAGE = Path(__file__).parents[1] / "adclick"
+SHARED = PACKAGE.parent.parent / "shared"
+# Every array shape that a signature promises is checked while tests run. The plan promises none,
+# and its methods return `Self`, which can be checked on whole classes alone.
+CHECKED = [
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py" and path.parent.name != "plan"
+]
+HOOK = install_import_hook(CHECKED, "beartype.beartype")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,3 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def project() -> Path:
     return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished micro run, to be read only; also of a variant pretrained alone."""
+    from tests.chain import finish
+
+    target = tmp_path_factory.mktemp("finished")
+    finish(target)
+    return target

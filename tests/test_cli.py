@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from adclick.cli import app
-from tests.commands.typed import type_command
+from tests.typed import type_command
 
 HEAVY = {"torch", "pandas", "sklearn", "cv2", "rich", "scipy", "matplotlib", "numba"}
 

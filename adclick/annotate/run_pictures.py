@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from adclick.annotate.store import Picture, picture_files, picture_of
-from adclick.data.images import write_png
+from adclick.annotate.store import Picture, picture_of
+from adclick.data.images import picture_files, write_png
 from adclick.run.artifacts import image_ids, open_arrays, read_csv, read_stamp, write_text
 from adclick.run.errors import InputError
 from adclick.run.provenance import canonical_json

@@ -17,11 +17,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool
 
-from adclick.data.images import picture_shape, read_mask, write_png
+from adclick.data.images import picture_files, picture_shape, read_mask, write_png
 from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 JOURNAL = ".journal"
 MOST_PIXELS = 100_000_000
 
@@ -41,28 +40,6 @@ class Picture:
 def find_pictures(folder: Path) -> list[Picture]:
     """The pictures below a folder, as `picture_files` has them, opened for their sizes."""
     return [picture_of(key, path) for key, path in picture_files(folder).items()]
-
-
-def picture_files(folder: Path) -> dict[str, Path]:
-    """The picture files below a folder by their keys, in order; dot files are passed over.
-
-    InputError when there is none, or two files have one key.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder of the images to label")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder)
-        if path.suffix.lower() not in IMAGE_SUFFIXES or any(p.startswith(".") for p in inner.parts):
-            continue
-        key = inner.with_suffix("").as_posix()
-        if key in files:
-            raise InputError(f"{path}: {files[key].name} has the same name; rename one of them")
-        files[key] = path
-    if not files:
-        known = ", ".join(IMAGE_SUFFIXES)
-        raise InputError(f"{folder}: no picture in it ({known}); give the images to label")
-    return files
 
 
 def picture_of(key: str, path: Path) -> Picture:

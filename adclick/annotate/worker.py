@@ -26,8 +26,6 @@ MOST_SESSIONS = 8  # opened images in the clicking process, an image and a type 
 LATENCIES = 500
 NICE = 5  # encoding ahead gives way to clicks
 
-Call = tuple[str, tuple[Any, ...]]
-
 
 @dataclass(frozen=True)
 class ModelFacts:

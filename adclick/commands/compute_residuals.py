@@ -1,14 +1,10 @@
 """The residual of every image of a source against its neighbours' nearest patches (Eq. 3-4)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
-from adclick.residuals.foreground import Foreground, joined_map
-from adclick.residuals.matching.search import match_in_bank
-from adclick.residuals.residual import residual, residual_length
+from adclick.residuals.comparison import Bank, compare
 from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_features
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
 from adclick.run.job import parse_job, run
@@ -36,13 +32,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     with (
         open_arrays(job.inputs["images"]) as images,
         open_arrays(job.inputs["neighbours"]) as neighbours,
-        open_arrays(job.inputs["features"]) as bank,
+        open_arrays(job.inputs["features"]) as features,
         open_arrays(job.inputs["foreground"]) as foreground,
         open_backbone(settings.features) as backbone,
     ):
-        bank_ids = set(image_ids(bank))
+        bank_ids = set(image_ids(features))
+        bank = Bank(
+            features["patches"], foreground["maps"], foreground["weight"], foreground["numbers"]
+        )
         ids, target = image_ids(images), job.outputs["residuals"]
-        device, channels = next(backbone.buffers()).device, bank["patches"].shape[3]
+        device, channels = next(backbone.buffers()).device, bank.patches.shape[3]
         specs = _specs(settings, channels)
         squared = {"mean_square": ArraySpec((channels,), "float64")}
 
@@ -52,9 +51,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             queries = stream_features(backbone, images["images"], rows, settings.features)
             for row, query in zip(rows, queries, strict=True):
                 found = neighbours["neighbours"][row]
-                yield _compare(
-                    query, found, bank=bank, foreground=foreground, settings=settings, device=device
-                )
+                yield compare(
+                    **query,
+                    bank=bank,
+                    matched=found[: settings.matching.neighbours],
+                    joined=found[: settings.foreground.neighbours],
+                    radius=settings.matching.radius,
+                    device=device,
+                )._asdict()
 
         with (
             made_in_parts(
@@ -86,48 +90,6 @@ def _specs(settings: ComputeResiduals, channels: int) -> dict[str, ArraySpec]:
     if settings.lengths_only:
         return specs
     return specs | {"residuals": ArraySpec((grid, grid, channels), "float16")}
-
-
-def _compare(
-    query: Mapping[str, np.ndarray],
-    found: np.ndarray,
-    *,
-    bank: Any,
-    foreground: Any,
-    settings: ComputeResiduals,
-    device: torch.device,
-) -> dict[str, np.ndarray]:
-    """The arrays of one image: its features against those of its neighbours `found`."""
-    signed = _residual(
-        torch.from_numpy(query["patches"]).to(device),
-        _read_rows(bank["patches"], found[: settings.matching.neighbours]).to(device),
-        settings.matching.radius,
-    )
-    nearest = found[: settings.foreground.neighbours]
-    return {
-        "residuals": signed,
-        "lengths": residual_length(signed),
-        "foreground": _foreground(query["layer1"], foreground, nearest, signed.shape[0]),
-        "mean_square": np.square(signed.astype(np.float64)).mean(axis=(0, 1)),
-    }
-
-
-def _residual(query: torch.Tensor, references: torch.Tensor, radius: float | None) -> np.ndarray:
-    ranks = range(len(references))
-    matches = match_in_bank(query, references, ranks, radius)
-    return residual(query, references, matches, ranks).cpu().numpy()
-
-
-def _read_rows(array: Any, rows: np.ndarray) -> torch.Tensor:
-    # One by one: h5py's reading of listed rows at once is ten times slower.
-    return torch.from_numpy(np.stack([array[row] for row in rows]))
-
-
-def _foreground(layer1: np.ndarray, fitted: Any, found: np.ndarray, grid: int) -> np.ndarray:
-    """The larger of the image's own and its neighbours' foreground at every patch."""
-    bias, minimum, maximum = fitted["numbers"][:]
-    classifier = Foreground(fitted["weight"][:], float(bias), float(minimum), float(maximum))
-    return joined_map(layer1, classifier, [fitted["maps"][row] for row in found], grid)
 
 
 if __name__ == "__main__":

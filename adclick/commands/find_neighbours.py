@@ -6,12 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from adclick.residuals.retrieval import (
-    assign_words,
-    block_histograms,
-    histogram_distances,
-    nearest_images,
-)
+from adclick.residuals.comparison import histogram, neighbours
 from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_first_maps
 from adclick.run.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
 from adclick.run.job import parse_job, run
@@ -38,19 +33,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_arrays(job.inputs["images"]) as images,
     ):
         bank_ids, ids = image_ids(retrieval), image_ids(images)
-        codebook, references = retrieval["codebook"][:], retrieval["histograms"][:]
+        codebook = retrieval["codebook"][:]
         sources = [value.decode() for value in images["source_ids"][:]]
         target, features = job.outputs["neighbours"], job.settings.features
-        counts = {"histograms": ArraySpec(references.shape[1:], "float32")}
+        counts = {"histograms": ArraySpec(retrieval["histograms"].shape[1:], "float32")}
         with open_backbone(features, first_only=True) as backbone:
 
             def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
                 for layer1 in stream_first_maps(
                     backbone, images["images"], range(start, stop), features
                 ):
-                    words = assign_words(layer1[None], codebook)
-                    found = block_histograms(words, words=settings.words, blocks=settings.blocks)
-                    yield {"histograms": found[0]}
+                    yield {"histograms": histogram(layer1, codebook, settings.blocks)}
 
             with made_in_parts(
                 target,
@@ -60,9 +53,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                 compute=compute,
             ) as computed:
                 histograms = [arrays["histograms"] for arrays in computed]
-        distances = histogram_distances(np.stack(histograms), references, settings.kept_blocks)
-        found = nearest_images(
-            distances, count=settings.neighbours, query_sources=sources, reference_ids=bank_ids
+        found = neighbours(
+            np.stack(histograms),
+            retrieval,
+            kept_blocks=settings.kept_blocks,
+            count=settings.neighbours,
+            sources=sources,
+            bank_ids=bank_ids,
         )
         specs = {"neighbours": ArraySpec(found.shape[1:], "int32")}
         with create_arrays(target, image_ids=ids, specs=specs, stamp=job.stamp) as file:

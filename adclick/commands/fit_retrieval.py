@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from adclick.residuals.retrieval import assign_words, block_histograms, fit_codebook, sample_pixels
+from adclick.residuals.comparison import histogram
+from adclick.residuals.retrieval import fit_codebook, sample_pixels
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
 from adclick.run.job import parse_job, run
 from adclick.run.plan.residuals import FitRetrieval
@@ -28,10 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ) as file:
             create_array(file, "codebook", codebook.shape, "float32")[:] = codebook
             for index in range(len(ids)):
-                words = assign_words(layer1[index : index + 1].astype("float32"), codebook)
-                file["histograms"][index] = block_histograms(
-                    words, words=settings.words, blocks=settings.blocks
-                )[0]
+                file["histograms"][index] = histogram(layer1[index], codebook, settings.blocks)
 
 
 if __name__ == "__main__":

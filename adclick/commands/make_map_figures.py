@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from adclick.data.rows import defect_rows, read_masks
-from adclick.metrics.curves import average_precision
+from adclick.metrics.pixels import image_results
 from adclick.reporting.case_sheets import MapCase, choose_cases, map_sheet
 from adclick.reporting.line_figures import detection_curves
 from adclick.reporting.style import place_title, save
@@ -51,7 +51,7 @@ def _cases(job: Job[MakeMapFigures]) -> list[MapCase]:
     ids = list(truths)
     paths = dict(zip(settings.columns, job.lists["maps"], strict=True))
     shown = _read_rows(paths[settings.shown], "maps", ids)
-    scores = [average_precision(shown[image_id], truths[image_id]) for image_id in ids]
+    scores = [_average_precision(shown[image_id], truths[image_id]) for image_id in ids]
     ranked = choose_cases(scores, settings.figure_cases)
     chosen = {ids[place]: name for place, name in ranked.items()}
     printed = {method: settings.titles.get(method, method) for method in settings.columns}
@@ -61,11 +61,17 @@ def _cases(job: Job[MakeMapFigures]) -> list[MapCase]:
     for image_id, name in chosen.items():
         own = {printed[method]: found[image_id] for method, found in maps.items()}
         truth = truths[image_id]
-        aps = {method: average_precision(found, truth) for method, found in own.items()}
+        aps = {method: _average_precision(found, truth) for method, found in own.items()}
         main = printed[settings.shown]
         title = f"{name}, AP {100 * aps[main]:.1f} % of {main}: {image_id}"
         cases.append(MapCase(pictures[image_id], truth, own, title, aps))
     return cases
+
+
+def _average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+    found = image_results([scores], [truth])[0].ap
+    assert found is not None  # neither empty nor full
+    return found
 
 
 def _test_defects(job: Job[MakeMapFigures]) -> dict[str, np.ndarray]:

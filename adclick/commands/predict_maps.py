@@ -7,13 +7,15 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from adclick.data.rows import defect_rows
-from adclick.residuals.maps import training_free_map
+from adclick.data.rows import defect_rows, train_normal_rows
+from adclick.residuals.maps import exceeded_by, training_free_map
 from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.detection import PredictMaps
+from adclick.run.provenance import canonical_json
 
 COMMAND = "adclick.commands.predict_maps"
+NORMAL_SHARE = 0.001  # of normal pixels: what a detector's own threshold lets through
 SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
 
 
@@ -21,7 +23,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write `maps` [image height width] float32, finished: foreground, smoothing.
 
     All test images and the defects that were chosen for training are predicted; which of them count
-    is decided where maps are scored. Without weights the map is the length of the residual.
+    is decided where maps are scored. Without weights the map is the length of the residual. The
+    attribute `detection` says how maps are made, and the threshold that `NORMAL_SHARE` of the
+    pixels of the normal training images exceed. The residual of each of these is to the others; a
+    network was trained with all of them.
     """
     job = parse_job(
         COMMAND,
@@ -42,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         for index, (row, _, _) in enumerate(rows):
             file["maps"][index] = map_of(row)
+        normal = train_normal_rows(job.inputs["manifest"])
+        threshold = exceeded_by(NORMAL_SHARE, map(map_of, normal), count=len(normal))
+        how = {**settings.model_dump(include={"sliding"}), **settings.detection.model_dump()}
+        file.attrs["detection"] = canonical_json({**how, "threshold": threshold})
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from adclick.data.defects import drawing_generator, simulate_defect
+from adclick.data.images import IMAGE_SUFFIXES
 from adclick.data.rows import SIMULATED_TYPE, train_normal_rows
 from adclick.run.artifacts import (
     ArrayFile,
@@ -25,7 +26,6 @@ from adclick.run.plan.detection import ExpandDefects
 from adclick.run.settings.data import Simulation
 
 COMMAND = "adclick.commands.simulate_defects"
-TEXTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -98,7 +98,7 @@ def open_textures(folder: str | None) -> list[Path] | None:
     if folder is None:
         return None
     found = sorted(
-        path for path in Path(folder).rglob("*") if path.suffix.lower() in TEXTURE_SUFFIXES
+        path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
     )
     if not found:
         raise InputError(

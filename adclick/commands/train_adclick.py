@@ -40,10 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         **trunk_sizes(
             network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels
         ),
-        "click_cells": network.click_cells,
-        "neck_channels": network.neck_channels,
-        "neck_strides": network.neck_strides,
-        "head_hidden": network.head_hidden,
+        **network.model_dump(
+            include={"click_cells", "neck_channels", "neck_strides", "head_hidden"}
+        ),
         "inputs": settings.inputs,
         "image_channels": [] if settings.inputs == "residual" else network.image_channels,
         "language": language_sizes(settings.vision_language, text_channels=settings.text_channels)

@@ -15,6 +15,10 @@ from PIL import ExifTags, Image, ImageOps
 from adclick.run.artifacts import replacing
 from adclick.run.errors import InputError
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm")
+# What networks that were trained on ImageNet take pictures to be.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 LOSSLESS_FORMATS = frozenset({"BMP", "GIF", "PNG", "PPM", "TIFF"})
 # No other decoder of Pillow sees a file: PostScript, say, would be run by Ghostscript.
 FORMATS = tuple(sorted(LOSSLESS_FORMATS | {"JPEG", "WEBP"}))
@@ -28,6 +32,33 @@ _UNDECODABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+
+
+def picture_files(folder: Path, *, apart_from: Path | None = None) -> dict[str, Path]:
+    """The picture files below a folder, in order, by their paths there without suffix.
+
+    What starts with a dot, and what lies below `apart_from`, is passed over. InputError when there
+    is none, or two have one name.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give a folder of pictures")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder)
+        if (
+            path.suffix.lower() not in IMAGE_SUFFIXES
+            or not path.is_file()
+            or any(part.startswith(".") for part in inner.parts)
+            or (apart_from is not None and apart_from.resolve() in path.resolve().parents)
+        ):
+            continue
+        key = inner.with_suffix("").as_posix()
+        if key in files:
+            raise InputError(f"{path}: {files[key].name} has the same name; rename one of them")
+        files[key] = path
+    if not files:
+        raise InputError(f"{folder}: no picture in it ({', '.join(IMAGE_SUFFIXES)})")
+    return files
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:

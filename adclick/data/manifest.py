@@ -3,16 +3,16 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-import yaml
 from jaxtyping import Bool, UInt8
 
 from adclick.data.images import resize_image, resize_mask
 from adclick.data.reading import GOOD, Pixels, Row, decode_row, problems_error
 from adclick.run.errors import InputError
+from adclick.run.yaml_files import read_yaml
 
 COLUMNS = (
     "image_id",
@@ -25,14 +25,6 @@ COLUMNS = (
     "height",
     "sha256",
     "mask_sha256",
-)
-ROLES = (
-    "train_normal",
-    "train_defect",
-    "test_normal",
-    "test_defect",
-    "spare_normal",
-    "spare_defect",
 )
 EmptyMasks = Literal["error", "drop", "normal"]
 
@@ -200,7 +192,9 @@ def read_split(path: Path, category: str) -> Split:
     `train_normals` may be left out. InputError when the file or the category is missing, or the
     lists are not lists of ids, each once.
     """
-    content = _read_yaml(path)
+    content = read_yaml(path, "split")
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must map categories to lists")
     if category not in content:
         raise InputError(f"{path}: no category {category}; it has {', '.join(map(str, content))}")
     lists = content[category]
@@ -214,18 +208,6 @@ def read_split(path: Path, category: str) -> Split:
         _ids(path, category, lists["train_defects"]),
         None if normals is None else _ids(path, category, normals),
     )
-
-
-def _read_yaml(path: Path) -> dict[Any, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); name a split file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must map categories to lists")
-    return content
 
 
 def _ids(path: Path, category: str, values: object) -> tuple[str, ...]:

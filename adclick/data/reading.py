@@ -14,21 +14,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from adclick.data.images import decode_image, decode_mask, read_bytes
+from adclick.data.images import IMAGE_SUFFIXES, decode_image, decode_mask, read_bytes
 from adclick.run.errors import InputError
 
 GOOD = "good"
-
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm")
-
-
 NAMED_PROBLEMS = 20
-
-
 UNLABELLED_GO = "defects that are still to be labelled belong to the split train"
-
-
 Array = TypeVar("Array")
 
 

@@ -5,32 +5,15 @@ defect types, `good` for normal images and `contamination` for every simulated d
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from adclick.run.errors import InputError
+from adclick.run.yaml_files import read_yaml
 
 Bank = dict[str, dict[str, tuple[str, ...]]]
 
 PROBLEMS_SHOWN = 5
-
-
-class StrictLoader(yaml.SafeLoader):
-    """YAML in which a key that is there twice is an error: its first value would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, after a look at its keys."""
-        names = sorted((key.value for key, _ in node.value), key=str)
-        for key, following in pairwise(names):
-            if key == following:
-                problem = f"the key '{key}' is there twice"
-                raise yaml.constructor.ConstructorError(
-                    problem=problem, problem_mark=node.start_mark
-                )
-        return super().construct_mapping(node, deep)
 
 
 def read_bank(path: Path) -> Bank:
@@ -50,24 +33,6 @@ def read_bank(path: Path) -> Bank:
         category: {kind: tuple(phrases) for kind, phrases in types.items()}
         for category, types in content.items()
     }
-
-
-def read_yaml(path: Path, what: str) -> Any:
-    """The content of a YAML file; an `InputError` calls the file `what` and says what is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"{what} {path} cannot be read ({reason}): check the path") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{what} {path} is not UTF-8 text: save it as UTF-8") from error
-    try:
-        return yaml.load(text, Loader=StrictLoader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = one_line(getattr(error, "problem", None) or str(error))
-        raise InputError(f"{what} {path}{where}: not valid YAML: {problem}") from error
 
 
 def _bank_problems(content: Any) -> Iterator[str]:
@@ -138,9 +103,3 @@ def select_phrases(
 def plain(phrase: str) -> str:
     """A phrase as it is compared: letter case and spaces do not count."""
     return " ".join(phrase.lower().split())
-
-
-def one_line(text: str, limit: int = 200) -> str:
-    """A text without line breaks, cut where it is longer than `limit` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[:limit]}…"

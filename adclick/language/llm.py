@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from adclick.language.bank import one_line
 from adclick.run.errors import InputError
+from adclick.run.yaml_files import one_line
 
 MAX_WORDS = 12  # not stated; keeps nearly every phrase within the 20 tokens that the encoder reads
 NOT_A_CHAT_SERVER = (

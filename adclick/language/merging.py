@@ -6,9 +6,10 @@ from typing import Any
 
 import yaml
 
-from adclick.language.bank import Bank, StrictLoader, plain, read_bank
+from adclick.language.bank import Bank, plain, read_bank
 from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
+from adclick.run.yaml_files import StrictLoader
 
 Addition = tuple[str, str]  # a phrase, and where it comes from
 

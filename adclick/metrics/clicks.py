@@ -3,8 +3,6 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from adclick.metrics.ranks import Masks
-
 
 def iou(
     prediction: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]
@@ -14,13 +12,6 @@ def iou(
         raise ValueError(f"the prediction is {prediction.shape}, the truth {truth.shape}")
     union = np.count_nonzero(prediction | truth)
     return float(np.count_nonzero(prediction & truth) / union) if union else 1.0
-
-
-def mean_iou(predictions: Masks, truths: Masks) -> float:
-    """Mean over images of `iou` (mIoU of interactive segmentation: over images, not classes)."""
-    if len(predictions) != len(truths) or len(truths) == 0:
-        raise ValueError(f"there are {len(predictions)} predictions and {len(truths)} truths")
-    return float(np.mean([iou(*pair) for pair in zip(predictions, truths, strict=True)]))
 
 
 def number_of_clicks(

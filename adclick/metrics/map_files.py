@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from adclick.data.images import decode_mask, open_picture, picture_shape, read_bytes
-from adclick.data.reading import GOOD, IMAGE_SUFFIXES, folders, pictures
+from adclick.data.images import IMAGE_SUFFIXES, decode_mask, open_picture, picture_shape, read_bytes
+from adclick.data.reading import GOOD, folders, pictures
 from adclick.run.errors import InputError
 
 MAP_SUFFIXES = (".npy", ".tif", ".tiff", ".png")

@@ -5,11 +5,9 @@ only the normal scores are sorted, in one buffer of 4 bytes a pixel, and nothing
 with them; or, where memory must not grow, counted in bins (`adclick.metrics.streaming`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
 from adclick.metrics.ranks import (
     ComponentResult,
@@ -33,7 +31,7 @@ from adclick.metrics.ranks import (
 
 
 @dataclass(frozen=True)
-class _Pixels:
+class Pixels:
     """All pixels of a data set: normal scores sorted, defective ones with 1 / component size."""
 
     normal: np.ndarray
@@ -44,22 +42,16 @@ class _Pixels:
     is_defective: np.ndarray
 
 
-def pixel_metrics(
-    maps: Maps,
-    masks: Masks,
-    *,
-    pro_limit: float | int = 0.3,
-    image_scores: Sequence[float] | Float[np.ndarray, " image"] | None = None,
-) -> PixelMetrics:
+def pixel_metrics(maps: Maps, masks: Masks, *, pro_limit: float | int = 0.3) -> PixelMetrics:
     """Pixel AP, AUROC and PRO over all pixels of all images together, and the images' AUROC.
 
     Higher scores are more anomalous, in any range; infinite ones are the highest and the lowest.
     Masks are true at defects. Images may differ in shape. Every distinct score is a threshold, ties
     included: AP and AUROC are those of scikit-learn. PRO averages the coverage of the 8-connected
     defects (each of equal weight) over the false positive rates from 0 to `pro_limit`, linear
-    between thresholds: the MVTec AD evaluation. An image's score is its map's maximum, unless
-    `image_scores` gives another; tied images count half. `image_auroc` is None where every image is
-    defective. Scores are compared in float64 when any map is float64, else in float32.
+    between thresholds: the MVTec AD evaluation. An image's score is its map's maximum;
+    tied images count half. `image_auroc` is None where every image is defective. Scores are
+    compared in float64 when any map is float64, else in float32.
 
     Raises ValueError for no image, a NaN, a map and a mask of different shape (naming the image's
     index), and a data set without a defective or without a normal pixel.
@@ -67,16 +59,14 @@ def pixel_metrics(
     Source: paper Sec. 4.1; Bergmann et al., IJCV 2021 (PRO).
     """
     check_limit(pro_limit)
-    _check_pairs(maps, masks)
-    pixels = _gather(maps, masks)
+    pixels = gather(maps, masks)
     ranks, place = rank_scores(pixels.defective, pixels.normal)
-    scores = pixels.maxima if image_scores is None else _image_scores(image_scores, len(maps))
     shares = np.bincount(place, weights=pixels.shares)
     return PixelMetrics(
         ap=average_precision_of_ranks(ranks),
         auroc=auroc_of_ranks(ranks),
         pro=region_overlap(ranks, shares / pixels.components, pro_limit),
-        image_auroc=auroc_of_images(scores, pixels.is_defective),
+        image_auroc=auroc_of_images(pixels.maxima, pixels.is_defective),
     )
 
 
@@ -102,8 +92,7 @@ def component_results(
     all `coverage` is its PRO.
     """
     check_limit(pro_limit)
-    _check_pairs(maps, masks)
-    pixels = _gather(maps, masks)
+    pixels = gather(maps, masks)
     ranks, place = rank_scores(pixels.defective, pixels.normal)
     coverage = coverage_of_regions(ranks, pro_limit)[place]
     ends = np.cumsum([np.count_nonzero(mask) for mask in masks])
@@ -122,8 +111,12 @@ def _check_pairs(maps: Maps, masks: Masks) -> None:
         check_mask(mask, index)
 
 
-def _gather(maps: Maps, masks: Masks) -> _Pixels:
-    """One pass over the images: normal scores into one buffer, defective ones with weights."""
+def gather(maps: Maps, masks: Masks) -> Pixels:
+    """One pass over the images: normal scores into one buffer, defective ones with weights.
+
+    Images and errors as in `pixel_metrics`.
+    """
+    _check_pairs(maps, masks)
     normal = _empty_buffer(maps, sum(np.count_nonzero(~mask) for mask in masks))
     defective, shares, maxima = [], [], []
     filled = components = 0
@@ -138,7 +131,7 @@ def _gather(maps: Maps, masks: Masks) -> _Pixels:
         components += areas.size
     normal.sort()
     check_classes(components, normal.size)
-    return _Pixels(
+    return Pixels(
         normal=normal,
         defective=np.concatenate(defective),
         shares=np.concatenate(shares),
@@ -159,12 +152,3 @@ def _image_result(scores: np.ndarray, mask: np.ndarray, maximum: float) -> Image
         return ImageResult(None, None, maximum, defective)
     ranks, _ = rank_scores(scores[mask], np.sort(scores[~mask]))
     return ImageResult(average_precision_of_ranks(ranks), auroc_of_ranks(ranks), maximum, defective)
-
-
-def _image_scores(scores: Sequence[float] | np.ndarray, images: int) -> np.ndarray:
-    array = np.asarray(scores, dtype=np.float64)
-    if array.shape != (images,):
-        raise ValueError(f"image_scores is {array.shape}, but there are {images} maps")
-    if np.isnan(array).any():
-        raise ValueError(f"image_scores[{int(np.isnan(array).argmax())}] is a NaN")
-    return array

@@ -147,14 +147,18 @@ def auroc_of_ranks(ranks: Ranks) -> float:
 
 def average_precision_of_ranks(ranks: Ranks) -> float:
     """Precision at each positive's own score, averaged over positives."""
-    precision = _precision(_true_positives(ranks), ranks.above + ranks.equal)
-    return float(np.sum(ranks.positives * precision) / ranks.positives.sum())
+    return float(np.sum(ranks.positives * precision_of_ranks(ranks)) / ranks.positives.sum())
+
+
+def precision_of_ranks(ranks: Ranks) -> np.ndarray:
+    """Precision at each distinct positive score."""
+    return _precision(_true_positives(ranks), ranks.above + ranks.equal)
 
 
 def average_precision_error(ranks: Ranks) -> float:
     """How far AP may move when the scores within each rank are told apart."""
     found = _true_positives(ranks)
-    tied = _precision(found, ranks.above + ranks.equal)
+    tied = precision_of_ranks(ranks)
     highest = _precision(found, ranks.above)
     lowest = _precision(found - ranks.positives + 1, ranks.above + ranks.equal)
     error = np.maximum(highest - tied, tied - lowest)

@@ -17,7 +17,7 @@ from adclick.run.artifacts import json_text, write_text
 from adclick.run.errors import InputError
 from adclick.run.provenance import digest, fingerprint, installed_version, make_stamp
 
-COMMAND = "adclick.commands.evaluate"
+COMMAND = "adclick.metrics.scoring"
 NAMED_SIZES = 3
 
 

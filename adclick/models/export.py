@@ -1,13 +1,13 @@
 """A finished run's network and what it needs of its category, collected as one model folder."""
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adclick.data.rows import NORMAL_TYPE, train_normal_rows
+from adclick.data.rows import NORMAL_TYPE
 from adclick.language.encoder import average_features
 from adclick.language.words import Text, defect_types, read_texts
 from adclick.models.description import (
@@ -21,12 +21,10 @@ from adclick.models.description import (
     ClickUse,
     Comparison,
     Description,
-    MapUse,
     description_json,
     read_description,
 )
-from adclick.models.detecting import open_detector
-from adclick.models.run_sources import LANGUAGE, NETWORKS, Source, find, stamp_of
+from adclick.models.run_sources import NETWORKS, Source, find, stamp_of
 from adclick.networks.checkpoints import save_tensors
 from adclick.residuals.backbone import LayerMaps
 from adclick.run.artifacts import (
@@ -42,10 +40,6 @@ from adclick.run.artifacts import (
 )
 from adclick.run.errors import InputError
 from adclick.run.provenance import file_sha256
-from adclick.run.settings.networks import Sliding
-from adclick.run.settings.residuals import Detection
-
-NORMAL_SHARE = 0.001  # of normal pixels: what a detector's own threshold lets through
 
 
 def export_model(category: Path, variant: str, *, seed: int, output: Path) -> None:
@@ -65,8 +59,7 @@ def export_model(category: Path, variant: str, *, seed: int, output: Path) -> No
             _write_words(folder / WORDS, source, words)
         _write_bank(folder / BANK, source)
         backbone = _write_backbone(folder / BACKBONE, source)
-        detection = None if source.detection is None else _map_use(source, source.detection)
-        described = _describe(source, folder, types, backbone, detection)
+        described = _describe(source, folder, types, backbone)
         write_json(folder / DESCRIPTION, description_json(described), stamp=source.stamp)
 
 
@@ -184,46 +177,11 @@ def _hub_network(name: str, layers: Sequence[int]) -> Any:
     return LayerMaps(network, layers).network
 
 
-def _map_use(source: Source, detection: Mapping[str, Any]) -> MapUse:
-    """How maps are made, and the threshold that `NORMAL_SHARE` of the pixels of the normal training
-    images exceed. The residual of each is to the others; the network was trained with all of them.
-    """
-    sliding, manifest = detection["sliding"], source.part("make_manifest/manifest.csv")
-    finishing = {name: value for name, value in detection.items() if name != "sliding"}
-    rows = train_normal_rows(manifest)
-    with open_detector(
-        source.weights,
-        manifest=manifest,
-        images=source.part("make_manifest/images.h5"),
-        residuals=source.residuals,
-        language=source.category.parent / LANGUAGE,
-        category=source.category.name,
-        sliding=None if sliding is None else Sliding(**sliding),
-        stride=source.settings["features"]["stride"],
-        detection=Detection(**finishing),
-    ) as map_of:
-        threshold = exceeded_by(NORMAL_SHARE, map(map_of, rows), count=len(rows))
-    return MapUse(**detection, threshold=threshold)
-
-
-def exceeded_by(share: float, maps: Iterable[np.ndarray], *, count: int) -> float:
-    """The value, to four digits, that a share of all pixels of `count` maps of one size exceed; no
-    more than those pixels and one map are kept in memory.
-    """
-    highest = np.empty(0, np.float32)
-    for one in maps:
-        kept = int(share * count * one.size) + 1
-        highest = np.append(highest, one)
-        highest = highest if highest.size <= kept else np.partition(highest, -kept)[-kept:]
-    return float(f"{highest.min():.4g}")
-
-
 def _describe(
     source: Source,
     folder: Path,
     types: Sequence[str],
     backbone: BackboneUse,
-    detection: MapUse | None,
 ) -> Description:
     settings, retrieval = source.settings, source.retrieval
     trained = source.metadata.extra["settings"]
@@ -255,7 +213,7 @@ def _describe(
             foreground_neighbours=settings["foreground"]["neighbours"],
         ),
         clicks=ClickUse(radius_px=trained["radius_px"], threshold=trained["threshold"]),
-        detection=detection,
+        detection=source.detection,
         normal_images=normal_images,
         parameters=_parameters(source.weights),
         files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},

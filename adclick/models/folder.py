@@ -32,17 +32,9 @@ from adclick.networks.adclick_seg import ADClickSeg
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.loading import load_model
 from adclick.residuals.backbone import Backbone, load_backbone
-from adclick.residuals.foreground import Foreground, joined_map
+from adclick.residuals.comparison import Bank, Compared, compare, histogram, neighbours
 from adclick.residuals.maps import finish_map, training_free_map
-from adclick.residuals.matching.search import match_in_bank
 from adclick.residuals.patches import extract
-from adclick.residuals.residual import residual, residual_length
-from adclick.residuals.retrieval import (
-    assign_words,
-    block_histograms,
-    histogram_distances,
-    nearest_images,
-)
 from adclick.run.artifacts import image_ids, open_arrays
 from adclick.run.errors import InputError
 from adclick.run.provenance import file_sha256
@@ -148,18 +140,18 @@ def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> En
     """
     seen = _compare(model, image)
     free = training_free_map(
-        seen.lengths,
-        seen.foreground,
+        seen.compared.lengths,
+        seen.compared.foreground,
         size_px=model.size_px,
         smoothing_px=0.0,
         foreground_exponent=1.0,
     )
     shown = free / _shown_length(model)
-    opened = _open(model, seen, *_any_words(model.words))
+    opened = _open(model, seen.image, seen.compared.residuals, *_any_words(model.words))
     detected = None if model.description.detection is None else _detect(model, seen)
     return Encoding(
         image=seen.image,
-        residual=seen.residual,
+        residual=seen.compared.residuals,
         residual_map=np.clip(shown, 0, 1),
         neighbour=model.bank["images"][seen.neighbours[0]],
         neighbour_id=model.bank_ids[seen.neighbours[0]],
@@ -204,7 +196,7 @@ def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None
         )
     index = model.types.index(defect_type)
     texts, masks = model.words.texts[[index]], model.words.masks[[index]]
-    return _open(model, encoding, texts, masks)
+    return _open(model, encoding.image, encoding.residual, texts, masks)
 
 
 def _read_words(path: Path) -> Words:
@@ -224,68 +216,45 @@ class _Seen:
     """A picture at the network's size, compared with the normal images."""
 
     image: UInt8[np.ndarray, "size size 3"]
-    residual: Float16[np.ndarray, "grid grid channel"]
-    lengths: Float32[np.ndarray, "grid grid"]
-    foreground: Float16[np.ndarray, "grid grid"]
     neighbours: Int[np.ndarray, " neighbour"]
+    compared: Compared
 
 
 def _compare(model: OpenedModel, image: np.ndarray) -> _Seen:
-    """Features, neighbours, residual and foreground, rounded as the workflow stores them."""
-    compared, use = model.description.comparison, model.description.backbone
+    """Features, neighbours, residual and foreground, as the workflow makes them."""
+    how, use = model.description.comparison, model.description.backbone
     picture = resize_image(image, model.size_px)
-    grid = model.size_px // use.stride
     patches, layer1 = extract(
         model.backbone,
         picture[None],
-        grid=grid,
+        grid=model.size_px // use.stride,
         layer_dimensions=use.layer_dimensions,
         dimension=use.dimension,
     )
-    found = _nearest(model, layer1)
-    signed = _signed_residual(model, patches[0], found[: compared.matched_neighbours])
-    return _Seen(
-        image=picture,
-        residual=signed.astype(np.float16),
-        lengths=residual_length(signed),
-        foreground=_foreground(model, layer1[0], found[: compared.foreground_neighbours], grid),
-        neighbours=found,
-    )
-
-
-def _nearest(model: OpenedModel, layer1: np.ndarray) -> np.ndarray:
-    """Rows of the bank, most similar first: K of them, or all when the bank has fewer."""
-    compared = model.description.comparison
-    words = assign_words(layer1, model.bank["codebook"][:])
-    histograms = block_histograms(words, words=compared.words, blocks=compared.blocks)
-    distances = histogram_distances(histograms, model.bank["histograms"][:], compared.kept_blocks)
-    return nearest_images(
-        distances,
-        count=compared.neighbours,
-        query_sources=[""],
-        reference_ids=model.bank_ids,
+    bank = model.bank
+    found = neighbours(
+        histogram(layer1[0], bank["codebook"][:], how.blocks)[None],
+        bank,
+        kept_blocks=how.kept_blocks,
+        count=how.neighbours,
+        sources=[""],
+        bank_ids=model.bank_ids,
     )[0]
-
-
-def _signed_residual(model: OpenedModel, patches: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Nearest normal patch minus patch (Eq. 3-4), float32."""
-    device = torch.device(model.device)
-    query = torch.from_numpy(patches).to(device)
-    references = torch.from_numpy(np.stack([model.bank["patches"][row] for row in rows])).to(device)
-    ranks = range(len(references))
-    matches = match_in_bank(query, references, ranks, model.description.comparison.radius)
-    return residual(query, references, matches, ranks).cpu().numpy()
-
-
-def _foreground(
-    model: OpenedModel, layer1: np.ndarray, rows: np.ndarray, grid: int
-) -> Float16[np.ndarray, "grid grid"]:
-    bias, minimum, maximum = model.bank["foreground_numbers"][:]
-    fitted = Foreground(
-        model.bank["foreground_weight"][:], float(bias), float(minimum), float(maximum)
+    compared = compare(
+        patches[0],
+        layer1[0],
+        Bank(
+            bank["patches"],
+            bank["foreground"],
+            bank["foreground_weight"],
+            bank["foreground_numbers"],
+        ),
+        matched=found[: how.matched_neighbours],
+        joined=found[: how.foreground_neighbours],
+        radius=how.radius,
+        device=torch.device(model.device),
     )
-    maps = [model.bank["foreground"][row] for row in rows]
-    return joined_map(layer1, fitted, maps, grid).astype(np.float16)
+    return _Seen(picture, found, compared)
 
 
 def _shown_length(model: OpenedModel) -> np.float32:
@@ -295,13 +264,17 @@ def _shown_length(model: OpenedModel) -> np.float32:
 
 
 def _open(
-    model: OpenedModel, seen: _Seen | Encoding, texts: np.ndarray, masks: np.ndarray
+    model: OpenedModel,
+    image: np.ndarray,
+    residual: np.ndarray,
+    texts: np.ndarray,
+    masks: np.ndarray,
 ) -> Session:
     return open_image(
         model.network,
-        residual=seen.residual,
+        residual=residual,
         scale=model.bank["normal_mean_square"][:],
-        image=seen.image,
+        image=image,
         texts=texts,
         text_masks=masks,
         form=model.form,
@@ -314,10 +287,11 @@ def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]
     use, words = model.description.detection, model.words
     assert use is not None
     texts, masks = _any_words(None) if words is None else (words.texts, words.masks)
+    opened = _open(model, seen.image, seen.compared.residuals, texts, masks)
     stride = model.description.backbone.stride
     return finish_map(
-        zero_click_map(_open(model, seen, texts, masks), sliding=use.sliding, stride=stride),
-        seen.foreground,
+        zero_click_map(opened, sliding=use.sliding, stride=stride),
+        seen.compared.foreground,
         smoothing_px=use.smoothing_px,
         foreground_exponent=use.foreground_exponent,
     )

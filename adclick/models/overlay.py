@@ -1,7 +1,5 @@
 """A picture with its anomaly map drawn over it, for people: one image file that explains itself."""
 
-from io import BytesIO
-
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -44,13 +42,6 @@ def draw_overlay(
     area = float((scores > threshold).mean())
     _write_foot(sheet, height + MARGIN_PX, title, float(scores.max()), area, threshold)
     return np.asarray(sheet)
-
-
-def png_bytes(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    """The picture as the content of a PNG file."""
-    content = BytesIO()
-    Image.fromarray(picture).save(content, format="PNG")
-    return content.getvalue()
 
 
 def _resized(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

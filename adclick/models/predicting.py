@@ -2,7 +2,6 @@
 
 import csv
 import sys
-from collections import Counter
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +9,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from adclick.data.images import read_image
-from adclick.data.reading import IMAGE_SUFFIXES
+from adclick.data.images import picture_files, read_image, write_png
 from adclick.metrics.map_files import resize_map
 from adclick.models.description import read_description
 from adclick.models.folder import OpenedModel, detect, open_model
-from adclick.models.overlay import draw_overlay, png_bytes
+from adclick.models.overlay import draw_overlay
 from adclick.run.artifacts import replacing, write_text
 from adclick.run.device import compute_device
 from adclick.run.errors import InputError
@@ -54,16 +52,17 @@ def predict(
     level = described.detection.threshold if threshold is None else threshold
     if not 0 <= level <= 1:
         raise InputError(f"--threshold {level}: must be from 0 to 1")
-    names = find_pictures(images, output)
+    pictures = picture_files(images, apart_from=output)
     if (output / SCORES).exists():
         raise InputError(f"{output / SCORES} is there already: give another --output")
     found: list[Prediction] = []
     broken: list[str] = []
     with compute_device() as device:
         model = open_model(model_folder, device=device)
-        for name in names:
+        for path in pictures.values():
+            name = path.relative_to(images)
             try:
-                picture = read_image(images / name)
+                picture = read_image(path)
             except InputError as error:
                 broken.append(str(error))
                 print(f"{name}: skipped", flush=True)
@@ -76,33 +75,6 @@ def predict(
     if broken:
         print(f"error: {len(broken)} skipped: {'; '.join(broken)}", file=sys.stderr)
         raise SystemExit(FAILED)
-
-
-def find_pictures(images: Path, output: Path) -> list[Path]:
-    """All pictures below a folder, as relative paths in order; not what lies in `output`.
-
-    Files and folders that start with a dot are left out.
-    """
-    if not images.is_dir():
-        raise InputError(f"--images {images}: no such folder")
-    own = output.resolve()
-    names = sorted(
-        path.relative_to(images)
-        for path in images.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(images).parts)
-        and own not in path.resolve().parents
-    )
-    if not names:
-        raise InputError(f"--images {images}: no picture ({', '.join(IMAGE_SUFFIXES)})")
-    counted = Counter(name.with_suffix("") for name in names)
-    double = [str(name) for name in names if counted[name.with_suffix("")] > 1]
-    if double:
-        raise InputError(
-            f"--images {images}: pictures of one name would get one map: {', '.join(double[:4])}"
-        )
-    return names
 
 
 def _predict_one(
@@ -118,8 +90,7 @@ def _predict_one(
     _write_tiff(output / MAPS / name.with_suffix(".tiff"), scores)
     if overlays:
         sheet = draw_overlay(picture, scores, threshold=threshold, title=name.as_posix())
-        with replacing(output / OVERLAYS / name.with_suffix(".png")) as temporary:
-            temporary.write_bytes(png_bytes(sheet))
+        write_png(output / OVERLAYS / name.with_suffix(".png"), sheet)
     area = int((scores > threshold).sum())
     return Prediction(name.as_posix(), float(scores.max()), threshold, area, area / scores.size)
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adclick.models.description import MapUse
 from adclick.networks.checkpoints import ModelMetadata, read_metadata
-from adclick.run.artifacts import input_digest, read_stamp
+from adclick.run.artifacts import input_digest, open_arrays, read_stamp
 from adclick.run.errors import InputError
 from adclick.run.provenance import make_stamp
 
-COMMAND = "adclick.commands.export_model"
+COMMAND = "adclick.models.export"
 NETWORKS = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
 MADE_WITH_WEIGHTS = ("simulate_clicks", "predict_maps")
 LANGUAGE = "encode_prompts/language.h5"
@@ -29,7 +30,7 @@ class Source:
     language: Path | None
     settings: dict[str, Any]
     retrieval: dict[str, Any]
-    detection: dict[str, Any] | None
+    detection: MapUse | None
     stamp: dict[str, Any]
 
     def part(self, name: str) -> Path:
@@ -80,15 +81,17 @@ def find(category: Path, variant: str, seed: int) -> Source:
     )
     _require_same(neighbours, retrieval, retrieval=category / "fit_retrieval/retrieval.h5")
     language = _language(category, metadata, trained)
-    detection = None
-    if metadata.kind == "adclick_seg":
-        maps = category / f"predict_maps/{variant}/seed{seed}/maps.h5"
-        made = stamp_of(maps)["settings"]
-        detection = {"sliding": made["sliding"], **made["detection"]}
     used = {"weights": weights, "residuals": residuals}
     used |= {"manifest": category / "make_manifest/manifest.csv", "neighbours": neighbours}
     used |= {"language": language} if language else {}
-    settings = {"variant": variant, "place": _place(category), "detection": detection}
+    detection = None
+    if metadata.kind == "adclick_seg":
+        maps = category / f"predict_maps/{variant}/seed{seed}/maps.h5"
+        _require_same(maps, stamp_of(maps), weights=weights, residuals=residuals)
+        with open_arrays(maps) as file:
+            detection = MapUse.model_validate_json(str(file.attrs["detection"]))
+        used["maps"] = maps
+    settings = {"variant": variant, "place": _place(category)}
     inputs = {name: input_digest(path) for name, path in used.items()}
     return Source(
         category,

@@ -11,7 +11,7 @@ from adclick.models.session import Session
 from adclick.networks.click_stem import DISK_CHANNELS
 from adclick.run.settings.networks import Sliding
 
-Window = tuple[int, int]  # the first place along an axis of the grid, and one past the last
+Span = tuple[int, int]  # the first place along an axis of the grid, and one past the last
 
 
 def window_starts(length: int, *, window: int, step: int) -> list[int]:
@@ -72,13 +72,13 @@ def _places(share: float, length: int) -> int:
     return max(1, round(share * length))
 
 
-def _windows(length: int, side: int, step: float) -> Iterator[Window]:
+def _windows(length: int, side: int, step: float) -> Iterator[Span]:
     for start in window_starts(length, window=side, step=_places(step, side)):
         yield start, start + side
 
 
 def _in_window(
-    session: Session, rows: Window, columns: Window, stride: int
+    session: Session, rows: Span, columns: Span, stride: int
 ) -> Float[Tensor, "text height width"]:
     """The probabilities of one window, in pixels, for each text."""
     grid = session.tokens.shape[-2:]
@@ -89,7 +89,7 @@ def _in_window(
     return torch.sigmoid(session.model.decode(tokens, clicks, maps)[:, 0])
 
 
-def _crop(array: Tensor, grid: torch.Size, rows: Window, columns: Window) -> Tensor:
+def _crop(array: Tensor, grid: torch.Size, rows: Span, columns: Span) -> Tensor:
     """The window of a map whose sides are a multiple, or a fraction, of the grid's."""
     height, width = array.shape[-2:]
     top, bottom = (place * height // grid[0] for place in rows)

@@ -4,9 +4,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import typer
+from typing import TYPE_CHECKING, Any, Literal
 
 from adclick.run.errors import InputError
 
@@ -16,32 +14,8 @@ if TYPE_CHECKING:
 Kind = Literal["lavt-swin", "lavt-bert", "swin"]
 
 
-def convert_weights(
-    source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="a .pth or .safetensors file, or a timm model")
-    ],
-    output: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="FILE.safetensors; a folder for lavt-bert")
-    ],
-    *,
-    kind: Annotated[Kind, typer.Option(help="what INPUT holds and what is wanted of it")],
-    vocabulary: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="lavt-bert: vocab.txt of its BERT")
-    ] = None,
-) -> None:
-    """Turn published weights into what the configuration takes; no code in INPUT is ever run.
-
-    lavt-swin: the language-vision Swin of a LAVT checkpoint, for `vision_language.weights`.
-    lavt-bert: the text encoder of the same checkpoint, a folder for `language.weights.file`.
-    swin: a Swin without language, in timm's names or the original ones, for
-    `vision_language.weights` with `vision_language.trainable: language`.
-
-    \b
-    Examples:
-      adclick convert-weights refcoco.pth lavt.safetensors --kind lavt-swin
-      adclick convert-weights refcoco.pth lavt-bert --kind lavt-bert --vocabulary vocab.txt
-      adclick convert-weights swin_base_patch4_window12_384.ms_in22k swin.safetensors --kind swin
-    """
+def convert(source: str, output: Path, *, kind: Kind, vocabulary: Path | None) -> None:
+    """Write what the configuration takes, whole or not at all; no code in `source` is ever run."""
     if output.exists():
         raise InputError(f"{output} is there already: delete it, or give another name")
     if kind == "lavt-bert":

@@ -10,6 +10,7 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adclick.data.images import IMAGENET_MEAN, IMAGENET_STD
 from adclick.networks.trunk import rising_rates, swin_blocks
 
 Trainable = Literal["pwam", "language", "all"]
@@ -17,8 +18,6 @@ Trainable = Literal["pwam", "language", "all"]
 IMAGE_PATCH = 4
 PADDING_LOGIT = 1e4
 LANGUAGE_PART = r"stages\.\d+\.(fusion|gate|norm)\..+"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class LanguageSizes(TypedDict):

@@ -18,11 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from adclick.data.images import IMAGENET_MEAN, IMAGENET_STD
 from adclick.residuals.folding import fold_batch_norms
 from adclick.run.errors import InputError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Backbone(nn.Module):

@@ -1,4 +1,6 @@
-"""Anomaly maps without clicks: how a raw one is finished, and the training-free one."""
+"""Anomaly maps without clicks: the training-free one, how a raw one is finished, thresholds."""
+
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -46,3 +48,15 @@ def finish_map(
     if smoothing_px > 0:
         pixels = cv2.GaussianBlur(pixels, (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT)
     return pixels
+
+
+def exceeded_by(share: float, maps: Iterable[np.ndarray], *, count: int) -> float:
+    """The value, to four digits, that a share of all pixels of `count` maps of one size exceed; no
+    more than those pixels and one map are kept in memory.
+    """
+    highest = np.empty(0, np.float32)
+    for one in maps:
+        kept = int(share * count * one.size) + 1
+        highest = np.append(highest, one)
+        highest = highest if highest.size <= kept else np.partition(highest, -kept)[-kept:]
+    return float(f"{highest.min():.4g}")

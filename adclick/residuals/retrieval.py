@@ -9,8 +9,6 @@ Source: CPR (arXiv 2308.06748), cited by the paper in Sec. 3.2.
 
 import warnings
 from collections.abc import Sequence
-from functools import cache
-from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -23,9 +21,7 @@ BLOCKS = 5
 CODEBOOK_SEED = 66
 CODEBOOK_STARTS = 10
 EPSILON = 1e-8  # added to both histograms of a divergence, which are not normalised again
-TILE = 128  # queries, and references, compared at once: their block divergences stay in the cache
-
-Exchange = tuple[int, int]  # two places; the smaller value goes to the first
+TILE = 32  # queries compared at once: their block divergences stay in the cache
 
 
 def sample_pixels(
@@ -135,14 +131,11 @@ def histogram_distances(
     if not 1 <= kept_blocks <= blocks:
         raise ValueError(f"kept_blocks {kept_blocks} must be 1 … {blocks}")
     shares, logs = _divergence_factors(queries, references)
-    exchanges, least = _selection(blocks, kept_blocks)
     distances = np.empty((len(queries), len(references)), np.float32)
-    room = np.empty(blocks * min(TILE, len(queries)) * min(TILE, len(references)), np.float32)
-    for top, left in product(range(0, len(queries), TILE), range(0, len(references), TILE)):
-        tile = distances[top : top + TILE, left : left + TILE]
-        divergences = room[: blocks * tile.size].reshape(blocks, *tile.shape)
-        np.matmul(shares[:, top : top + TILE], logs[:, :, left : left + TILE], out=divergences)
-        tile[:] = _sum_of_least(divergences, exchanges, least)
+    for top in range(0, len(queries), TILE):
+        divergences = shares[:, top : top + TILE] @ logs
+        divergences.sort(axis=0)  # whole, so that the sum's order does not depend on the machine
+        divergences[:kept_blocks].sum(axis=0, out=distances[top : top + TILE])
     return distances
 
 
@@ -194,68 +187,3 @@ def _divergence_factors(
     right = np.ones((logs.shape[0], logs.shape[1] + 1, logs.shape[2]), np.float32)
     np.subtract(logs, middle[:, :, None], out=right[:, 1:], casting="same_kind")
     return np.concatenate([own[:, :, None], -shares], axis=2, dtype=np.float32), right
-
-
-def _sum_of_least(
-    values: Float[np.ndarray, "block query reference"],
-    exchanges: Sequence[Exchange],
-    least: Sequence[int],
-) -> Float[np.ndarray, "query reference"]:
-    """The sum over the blocks that hold the least values after the exchanges; `values` is lost."""
-    rows = list(values)
-    spare = np.empty_like(rows[0])
-    for lower, upper in exchanges:
-        np.minimum(rows[lower], rows[upper], out=spare)
-        np.maximum(rows[lower], rows[upper], out=rows[upper])
-        rows[lower], spare = spare, rows[lower]
-    total = rows[least[0]]
-    for index in least[1:]:
-        total += rows[index]
-    return total
-
-
-@cache
-def _selection(count: int, least: int) -> tuple[list[Exchange], list[int]]:
-    """Exchanges that bring the `least` smallest of `count` values together, and where.
-
-    An exchange (a, b) leaves the smaller of two values at place a and the larger at b. Where only a
-    sum is asked for, sorting does too much: whichever are fewer, the smallest or the others, are
-    picked by merging lists of at most that many, and exchanges that change no pick are left out.
-    """
-    fewer = min(least, count - least)
-    exchanges: list[Exchange] = []
-    picked = _largest(range(count), fewer, exchanges) if fewer else []
-    if fewer == least:
-        exchanges = [(upper, lower) for lower, upper in exchanges]
-    needed: list[Exchange] = []
-    undecided: set[int] = set()
-    for pair in reversed(exchanges):
-        if not undecided.isdisjoint(pair) or (pair[0] in picked) != (pair[1] in picked):
-            needed.append(pair)
-            undecided.update(pair)
-    kept = picked if fewer == least else set(range(count)).difference(picked)
-    return needed[::-1], sorted(kept)
-
-
-def _largest(places: Sequence[int], count: int, exchanges: list[Exchange]) -> list[int]:
-    """Where the `count` largest values are, ascending, once the exchanges added here are done."""
-    if len(places) == 1:
-        return list(places)
-    middle = len(places) // 2
-    one = _largest(places[:middle], count, exchanges)
-    other = _largest(places[middle:], count, exchanges)
-    return _merged(one, other, exchanges)[-count:]
-
-
-def _merged(one: list[int], other: list[int], exchanges: list[Exchange]) -> list[int]:
-    """Places of two ascending lists' values in ascending order (Batcher's odd-even merge)."""
-    if not one or not other:
-        return one + other
-    if len(one) == len(other) == 1:
-        exchanges.append((one[0], other[0]))
-        return one + other
-    first, *evens = _merged(one[::2], other[::2], exchanges)
-    odds = _merged(one[1::2], other[1::2], exchanges)
-    pairs = list(zip(odds, evens, strict=False))
-    exchanges += pairs
-    return [first, *chain.from_iterable(pairs), *odds[len(pairs) :], *evens[len(pairs) :]]

@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,13 @@ LISTS = (
     "languages",
     "masks",
 )
+TRUNK = {"dim", "depth", "heads", "window", "drop_path", "click_init", "language_init"}
 EXPANDED = ("expanded_images", "expanded_residuals")
 
 
 def language_sizes(settings: VisionLanguage, *, text_channels: int) -> dict[str, Any]:
     """The sizes of the language-vision branch."""
-    return {
-        "embed_dim": settings.embed_dim,
-        "depths": settings.depths,
-        "heads": settings.heads,
-        "window": settings.window,
-        "text_channels": text_channels,
-        "trainable": settings.trainable,
-    }
+    return {**settings.model_dump(exclude={"weights"}), "text_channels": text_channels}
 
 
 def trunk_sizes(
@@ -57,13 +52,7 @@ def trunk_sizes(
         "grid": size_px // stride,
         "image_px": size_px,
         "residual_channels": residual_channels,
-        "dim": network.dim,
-        "depth": network.depth,
-        "heads": network.heads,
-        "window": network.window,
-        "drop_path": network.drop_path,
-        "click_init": network.click_init,
-        "language_init": network.language_init,
+        **network.model_dump(include=TRUNK),
     }
 
 
@@ -72,20 +61,12 @@ def make_plan(training: Training, *, pretrain: bool, form: ResidualForm, **flags
     `training`.
     """
     share = training.pretrain_rate if pretrain else 1.0
-    return Plan(
-        steps=training.pretrain_steps if pretrain else training.steps,
-        learning_rate=share * training.learning_rate,
-        fusion_learning_rate=share * training.fusion_learning_rate,
-        weight_decay=training.weight_decay,
-        warmup_steps=training.warmup_steps,
-        clip_norm=training.clip_norm,
-        ema_decay=training.ema_decay,
-        click_rounds=training.click_rounds,
-        uncorrected_steps=training.uncorrected_steps,
-        deepest_first_click=training.deepest_first_click,
-        residual=form,
-        **flags,
-    )
+    values = training.model_dump(include={field.name for field in fields(Plan)}) | {
+        "steps": training.pretrain_steps if pretrain else training.steps,
+        "learning_rate": share * training.learning_rate,
+        "fusion_learning_rate": share * training.fusion_learning_rate,
+    }
+    return Plan(**values, residual=form, **flags)
 
 
 def collect_pools(job: TrainJob, counts: Mapping[str, int]) -> dict[str, list[Pool]]:

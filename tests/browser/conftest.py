@@ -1,13 +1,12 @@
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.browsing import CHROMIUM, Annotator, launch
-from tests.browser.serving import Served
-from tests.browser.toy import write_images
+from tools.browser.browsing import CHROMIUM, Annotator, launch
+from tools.browser.serving import Served, free_port
+from tools.browser.toy import write_images
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,12 +26,6 @@ def browser() -> Iterator[Any]:
         opened = launch(playwright)
         yield opened
         opened.close()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.browsing import Annotator
-from tests.browser.serving import Served
-from tests.browser.toy import draw, write_mask
+from tools.browser.browsing import Annotator
+from tools.browser.serving import Served
+from tools.browser.toy import draw, write_mask
 
 Open = Callable[..., Annotator]
 

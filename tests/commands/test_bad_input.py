@@ -24,7 +24,7 @@ from adclick.data.toy import draw_toy
 from adclick.run.artifacts import ArraySpec, create_arrays
 from adclick.run.job import BAD_INPUT, run
 from adclick.run.plan.stages import settings_json
-from tests.commands.chain import PLACE, micro_config
+from tests.chain import PLACE, micro_config
 
 OUTPUTS = ("manifest.csv", "images.h5", "masks.h5")
 

@@ -13,7 +13,7 @@ from adclick.residuals import streaming as backbone
 from adclick.run import parts
 from adclick.run.artifacts import image_ids, open_arrays
 from adclick.run.config import Config
-from tests.commands.chain import Step, micro_config, steps
+from tests.chain import Step, micro_config, steps
 
 NEEDED = ("draw_toy", "make_manifest", "extract_features", "fit_retrieval", "fit_foreground")
 # The long stages, and the function of the backbone that each calls for every image.

@@ -13,7 +13,7 @@ from adclick.data.images import write_png
 from adclick.run.artifacts import image_ids, open_arrays, read_csv
 from adclick.run.errors import InputError
 from adclick.run.plan.stages import settings_json
-from tests.commands.chain import PLACE, micro_config
+from tests.chain import PLACE, micro_config
 
 GENERATOR = np.random.default_rng(0)
 

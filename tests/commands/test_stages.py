@@ -21,9 +21,9 @@ from adclick.networks.foreign import plain_swin
 from adclick.run.artifacts import image_ids, input_digest, open_arrays, read_stamp
 from adclick.run.config import Config
 from adclick.run.errors import InputError
-from adclick.run.plan import stages as plan
+from adclick.run.plan.residuals import residuals_file
 from adclick.run.settings.networks import Sliding
-from tests.commands.chain import Step, micro_config, steps
+from tests.chain import Step, micro_config, steps
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +290,7 @@ def test_more_normal_patches_to_choose_from_give_shorter_residuals(
 ) -> None:
     lengths: list[np.ndarray] = []
     for matching in ("patch_to_patch", "location_aware", "image_to_image"):
-        place = folder / plan.residuals_file(config, "toy/cloth", matching, "real")
+        place = folder / residuals_file(config, "toy/cloth", matching, "real")
         with open_arrays(place) as file:
             lengths.append(file["lengths"][:])
     for shorter, longer in itertools.pairwise(lengths):
@@ -301,8 +301,8 @@ def test_more_normal_patches_to_choose_from_give_shorter_residuals(
 def test_residuals_that_no_network_reads_are_kept_as_lengths_alone(
     config: Config, folder: Path
 ) -> None:
-    read = folder / plan.residuals_file(config, "toy/cloth", "location_aware", "real")
-    unread = folder / plan.residuals_file(config, "toy/cloth", "patch_to_patch", "real")
+    read = folder / residuals_file(config, "toy/cloth", "location_aware", "real")
+    unread = folder / residuals_file(config, "toy/cloth", "patch_to_patch", "real")
     with open_arrays(read) as file, open_arrays(unread) as other:
         assert "residuals" not in other
         expected = np.linalg.norm(file["residuals"][:].astype(np.float64), axis=3)

@@ -39,7 +39,7 @@ def test_a_good_phrase_is_not_suspicious() -> None:
     [
         ("round hole", "does not name the cloth"),
         ("example phrase of a cloth hole", "filler (example, phrase)"),
-        ("inextricably entangled multidirectional perforation cloth", "longer than 18 tokens"),
+        ("a dark round hole with many loose ends near the lower edge of cloth", "longer than 12"),
         ("a dark hole through the cloth", "nearly repeats 'dark hole through the cloth'"),
         ("wet oil stain on the cloth", "nearly repeats 'wet oil stain on cloth' of stain"),
         ("brown oil stain, wet on the cloth", "reads like stain"),

@@ -14,7 +14,7 @@ from adclick.language.encoder import TextEncoder, encode_phrases, load_text_enco
 from adclick.language.kept import encode_or_find, phrase_keys, read_kept
 from adclick.run.plan.stages import settings_json
 from adclick.run.provenance import fingerprint
-from tests.commands.chain import micro_config, steps
+from tests.chain import micro_config, steps
 
 PHRASES = ["a small hole in cloth", "bent", "long thin scratch on the washer", "small stain"]
 

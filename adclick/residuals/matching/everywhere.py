@@ -4,7 +4,7 @@ A patch becomes a point: its coordinates along the directions in which features 
 length of what remains. Points are never farther apart than their patches, so only candidates whose
 points are near enough are compared in full. The answer does not depend on the directions; the time
 does. Where too many candidates are left, all are compared, as those within a radius are
-(`matching_kernel`).
+(`nearby`).
 """
 
 import math
@@ -43,7 +43,7 @@ CHUNK = 1024  # … to so many candidates
 def nearest_patches_everywhere(
     query: Float[Tensor, "height width channel"], references: Sequence[Tensor]
 ) -> tuple[Float[Tensor, " position"], Int[Tensor, " position"]]:
-    """What `matching_kernel.nearest_patches` finds where every position is a candidate."""
+    """What `nearby.nearest_patches` finds where every position is a candidate."""
     height, width, _ = query.shape
     search = start_search(query, torch.full((height + 1,), width - 1))
     images = [bits_of(image) for image in references]

@@ -9,11 +9,10 @@ On the CPU compiled loops do it, one for a radius (`nearby`) and one for none (`
 GPU matrix products (`matrix_products`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -62,10 +61,10 @@ def match_in_bank(
     same position, None is everywhere. Ties go to the smallest rank in `image_ids`, then to the
     first position in raster order. The bank may be an array, a tensor on any device or an HDF5
     dataset, of half or single precision. It is read in place, except an HDF5 dataset, whose K
-    images are held in memory; beyond the K images nothing grows with K but, without the compiled
-    loop, a strip of one grid row. The work is done on the query's device, on the CPU in as many
-    threads as torch has. Where very many candidates are equal within rounding (constant features),
-    it is slow but exact.
+    images are held in memory; beyond the K images nothing grows with K but, on a GPU, a strip of
+    one grid row. The work is done on the query's device, on the CPU in as many threads as torch
+    has. Where very many candidates are equal within rounding (constant features), it is slow but
+    exact.
 
     Raises ValueError for shapes that do not agree, ids that the bank lacks, a negative radius, and
     features that are not finite.
@@ -127,13 +126,16 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 def _match(query: Tensor, references: list[Tensor], radius: int | float | None) -> Matches:
     height, width, _ = query.shape
-    compiled = _compiled() if all(map(_suits_kernel, (query, *references))) else None
-    if compiled is None:
+    if not all(map(_suits_kernel, (query, *references))):
         distance, key = nearest_by_products(query, references, radius)
     elif radius is None:
-        distance, key = compiled.everywhere(query, references)
+        from adclick.residuals.matching.everywhere import nearest_patches_everywhere
+
+        distance, key = nearest_patches_everywhere(query, references)
     else:
-        distance, key = compiled.nearby(query, references, _half_widths(height, width, radius))
+        from adclick.residuals.matching.nearby import nearest_patches
+
+        distance, key = nearest_patches(query, references, _half_widths(height, width, radius))
     grid = (height, width)
     place = key % (height * width)
     return Matches(
@@ -142,24 +144,6 @@ def _match(query: Tensor, references: list[Tensor], radius: int | float | None) 
         (place // width).reshape(grid),
         (place % width).reshape(grid),
     )
-
-
-class _Compiled(NamedTuple):
-    """The compiled searches: within a radius, and everywhere."""
-
-    nearby: Callable[..., tuple[Tensor, Tensor]]
-    everywhere: Callable[..., tuple[Tensor, Tensor]]
-
-
-@cache
-def _compiled() -> _Compiled | None:
-    """None where numba cannot be imported."""
-    try:
-        from adclick.residuals.matching.everywhere import nearest_patches_everywhere
-        from adclick.residuals.matching.nearby import nearest_patches
-    except ImportError:
-        return None
-    return _Compiled(nearest_patches, nearest_patches_everywhere)
 
 
 def _suits_kernel(features: Tensor) -> bool:

@@ -297,22 +297,11 @@ def missing_labels(config: Config, unread: Iterable[str]) -> str | None:
     return None
 
 
-def clicked_file(config: Config, place: str, method: str, robot: str, seed: int | str) -> str:
-    """The answers of a click method to a robot user."""
-    return _clicked(config, place, method, robot, seed, "simulate_clicks/maps.h5")
-
-
-def _clicked(
-    config: Config, place: str, method: str, robot: str, seed: int | str, result: str
-) -> str:
-    stage, name = result.split("/")
-    own = "" if robot == PROTOCOL else f"{robot}/"
-    return f"{category_folder(config, place)}/{stage}/{method}/{own}seed{seed}/{name}"
-
-
 def click_scores(config: Config, place: str, method: str, robot: str, seed: int | str) -> str:
     """The scores of a click method with a robot user."""
-    return _clicked(config, place, method, robot, seed, "evaluate_clicks/metrics.json")
+    own = "" if robot == PROTOCOL else f"{robot}/"
+    folder = f"{category_folder(config, place)}/evaluate_clicks"
+    return f"{folder}/{method}/{own}seed{seed}/metrics.json"
 
 
 def settings_of_phase(training: Training, pretraining: str | None) -> Training:

@@ -16,7 +16,7 @@ class Stage(Section):
     """
 
     @classmethod
-    def of(cls, config: Config, _: Mapping[str, str]) -> "Stage":
+    def of(cls, config: Config, _: Mapping[str, str], /) -> "Stage":
         """The settings of the job with these wildcards."""
         return cls.pick(config)
 

@@ -1,0 +1,101 @@
+"""One picture against the bank: the normal images most like it, and its residual against these.
+
+The workflow compares all pictures of a source, a model folder one: both do it here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16, Float32, Float64, Int
+
+from adclick.residuals.foreground import Foreground, joined_map
+from adclick.residuals.matching.search import match_in_bank
+from adclick.residuals.residual import residual, residual_length
+from adclick.residuals.retrieval import (
+    assign_words,
+    block_histograms,
+    histogram_distances,
+    nearest_images,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Patch features and foreground maps of the normal images, as arrays or HDF5 datasets, which
+    are read an image at a time; and what the maps were made with, as it is stored.
+    """
+
+    patches: Float[Any, "image grid grid channel"]
+    foreground: Float[Any, "image height width"]
+    weight: Float[Any, " layer1_channel"]
+    numbers: Float[Any, " number"]
+
+
+class Compared(NamedTuple):
+    """A picture's signed residual, its lengths and the foreground, rounded as they are stored; and
+    the mean square of the residual before it was rounded.
+    """
+
+    residuals: Float16[np.ndarray, "grid grid channel"]
+    lengths: Float32[np.ndarray, "grid grid"]
+    foreground: Float16[np.ndarray, "grid grid"]
+    mean_square: Float64[np.ndarray, " channel"]
+
+
+def histogram(
+    layer1: Float[Any, "height width channel"],
+    codebook: Float[np.ndarray, "word channel"],
+    blocks: int,
+) -> Float32[np.ndarray, "block word"]:
+    """The words of a picture's blocks: what it is retrieved by."""
+    words = assign_words(np.asarray(layer1)[None], codebook)
+    return block_histograms(words, words=len(codebook), blocks=blocks)[0]
+
+
+def neighbours(
+    histograms: Float[np.ndarray, "query block word"],
+    retrieval: Any,
+    *,
+    kept_blocks: int,
+    count: int,
+    sources: Sequence[str],
+    bank_ids: Sequence[str],
+) -> Int[np.ndarray, "query neighbour"]:
+    """Rows of the bank, most similar first, of pictures with these sources (see `nearest_images`).
+
+    `retrieval` holds the `histograms` of the bank.
+    """
+    distances = histogram_distances(histograms, retrieval["histograms"][:], kept_blocks)
+    return nearest_images(distances, count=count, query_sources=sources, reference_ids=bank_ids)
+
+
+def compare(
+    patches: Float32[np.ndarray, "grid grid channel"],
+    layer1: Float32[np.ndarray, "height width layer1_channel"],
+    bank: Bank,
+    *,
+    matched: Int[np.ndarray, " matched"],
+    joined: Int[np.ndarray, " joined"],
+    radius: float | None,
+    device: torch.device,
+) -> Compared:
+    """The residual against the nearest patches of the `matched` rows of the bank (Eq. 3-4), and the
+    larger of the picture's own foreground and that of the `joined` rows.
+    """
+    query = torch.from_numpy(patches).to(device)
+    # One by one: h5py's reading of listed rows at once is ten times slower.
+    references = torch.from_numpy(np.stack([bank.patches[row] for row in matched])).to(device)
+    ranks = range(len(references))
+    found = match_in_bank(query, references, ranks, radius)
+    signed = residual(query, references, found, ranks).cpu().numpy()
+    classifier = Foreground(bank.weight[:], *(float(number) for number in bank.numbers[:]))
+    maps = [bank.foreground[row] for row in joined]
+    return Compared(
+        signed.astype(np.float16),
+        residual_length(signed),
+        joined_map(layer1, classifier, maps, len(signed)).astype(np.float16),
+        np.square(signed.astype(np.float64)).mean(axis=(0, 1)),
+    )

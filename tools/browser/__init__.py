@@ -1,0 +1,1 @@
+"""The labelling page driven in a browser: filming, timing and soaking it."""
