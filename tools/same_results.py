@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 PASSED_OVER = {"logs", "benchmarks", "report.html"}
-MADE_HOW = {"stamp", "complete", "seconds", "memory", "host", "device", "started"}
+MADE_HOW = {
+    *("stamp", "complete", "seconds", "memory", "peak_memory_mb", "host", "device", "started"),
+}
 
 
 def main() -> None:
