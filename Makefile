@@ -7,14 +7,12 @@ CORES ?= all
 CATEGORY ?= toy/capsule
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --configfile config/$(RUN).yaml --cores $(CORES)
 
-# The newest Python that works: the pinned packages are made for it, and it can make an environment (Debian packages
-# that apart; a pyenv shim may stand for a version that is not active). PYTHON=... takes another.
-PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
-WORKS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
-FIND = for one in $(or $(PYTHON),$(PYTHONS)); do "$$one" -c "$(WORKS)" && echo "$$one" && break; done 2>/dev/null
-NONE = $(or $(PYTHON),python3) is not Python 3.11, 3.12, 3.13 or 3.14 with venv; to have one: sudo apt install \
-python3-venv (Debian 12, Ubuntu 24.04), sudo dnf install python3 (Fedora), or anywhere conda create -n adclick \
-python=3.13 && conda activate adclick
+# The newest Python that works, or PYTHON=...; 3.14 comes last, because one package is compiled there.
+PYTHONS := python3.13 python3.12 python3.11 python3.14 python3
+FIND = for one in $(or $(PYTHON),$(PYTHONS)); do "$$one" tools/usable_python.py && echo "$$one" && break; done 2>/dev/null
+NONE = $(or $(PYTHON),python3) is not Python 3.11, 3.12, 3.13, or 3.14 beside a C compiler, with venv; to have one: \
+sudo apt install python3-venv python3-dev gcc (Debian 12, Ubuntu 24.04 or newer), sudo dnf install python3.13 (Fedora), \
+or anywhere conda create -n adclick python=3.13 && conda activate adclick
 CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 
 .PHONY: demo report annotate test check bench soak setup python

@@ -162,3 +162,10 @@ def test_the_snippet_that_scores_runs(
     exec(compile(snippet, "README.md", "exec"), {})
     printed = [float(value) for value in capsys.readouterr().out.split()]
     assert printed == pytest.approx([1, 1, 1, 1])
+
+
+def test_the_architecture_names_every_room() -> None:
+    table = (ROOT / "docs/architecture.md").read_text("utf-8").split("## The rooms")[1]
+    named_rooms = re.findall(r"^\| `adclick/([\w.]+)` \|", table, re.MULTILINE)
+    entries = [path.name for path in (ROOT / "adclick").iterdir() if path.suffix in {"", ".py"}]
+    assert sorted(named_rooms) == sorted(set(entries) - {"__init__.py", "__pycache__"})

@@ -13,11 +13,17 @@ MAKE = shutil.which("make")
 pytestmark = pytest.mark.skipif(MAKE is None, reason="no make")
 
 
-def put_python(folder: Path, name: str, version: tuple[int, int], lacking: str = "") -> None:
+def put_python(
+    folder: Path, name: str, version: tuple[int, int], *, lacking: str = "", compiles: bool = False
+) -> None:
     """A `name` on the PATH that says it is of this version, without one of its modules."""
-    without = f"sys.modules[{lacking!r}] = None; " if lacking else ""
-    pretends = f"import sys; sys.version_info = (*{version}, 0); {without}exec(sys.argv[1])"
-    script = f'#!/bin/sh\nexec {sys.executable} -c "{pretends}" "$2"\n'
+    pretends = (
+        f"import os, shutil, sys; sys.version_info = (*{version}, 0);"
+        f" shutil.which = os.path.exists = lambda path: {compiles};"
+        + (f" sys.modules[{lacking!r}] = None;" if lacking else "")
+        + " exec(open(sys.argv[1]).read())"
+    )
+    script = f'#!/bin/sh\nexec {sys.executable} -c "{pretends}" "$1"\n'
     (folder / name).write_text(script, encoding="utf-8")
     (folder / name).chmod(0o755)
 
@@ -43,15 +49,22 @@ def test_the_newest_is_taken(project: Path, path: Path) -> None:
     for minor in (11, 13, 12):
         put_python(path, f"python3.{minor}", (3, minor))
     assert choose(project, path).stdout == "python3.13\n"
+
+
+def test_the_one_that_must_compile_a_package_comes_last(project: Path, path: Path) -> None:
     put_python(path, "python3.14", (3, 14))
+    assert choose(project, path).returncode == 2
+    put_python(path, "python3.14", (3, 14), compiles=True)
     assert choose(project, path).stdout == "python3.14\n"
+    put_python(path, "python3.11", (3, 11), compiles=True)
+    assert choose(project, path).stdout == "python3.11\n"
 
 
 @pytest.mark.parametrize("lacking", ["venv", "ensurepip"])
 def test_one_that_cannot_make_an_environment_is_passed_over(
     project: Path, path: Path, lacking: str
 ) -> None:
-    put_python(path, "python3.13", (3, 13), lacking)
+    put_python(path, "python3.13", (3, 13), lacking=lacking)
     put_python(path, "python3.12", (3, 12))
     assert choose(project, path).stdout == "python3.12\n"
 
@@ -68,7 +81,7 @@ def test_a_shim_of_a_version_that_is_not_active_is_passed_over(project: Path, pa
 def test_a_plain_python3_is_taken_when_packages_are_made_for_it(
     project: Path, path: Path, minor: int, works: bool
 ) -> None:
-    put_python(path, "python3", (3, minor))
+    put_python(path, "python3", (3, minor), compiles=True)
     done = choose(project, path)
     assert done.stdout == ("python3\n" if works else "")
     assert (done.returncode == 0) == works
@@ -87,7 +100,7 @@ def test_without_one_a_line_says_what_to_install(project: Path, path: Path, name
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
-    assert "Python 3.11, 3.12, 3.13 or 3.14" in done.stderr
+    assert "Python 3.11, 3.12, 3.13, or 3.14" in done.stderr
     assert "apt install python3-venv" in done.stderr
     assert "conda" in done.stderr
 

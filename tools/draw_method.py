@@ -25,18 +25,18 @@ from adclick.clicks.click import Click
 from adclick.data.rows import defect_rows, read_masks
 from adclick.metrics.clicks import iou
 from adclick.metrics.curves import average_precision
-from adclick.reporting.style import BLUE, VERMILLION, YELLOW
+from adclick.reporting.style import BLUE, SKY_BLUE, YELLOW
 from adclick.run.artifacts import image_ids, open_arrays
 
 CLICKED_BY, DETECTED_BY = "finetuned_lang", "weak"
 DRAWN_PX = 640  # side to which pictures are enlarged, so that they are soft and not of squares
 HEAT = "inferno"
 INK, FAINT = "#1f2328", "#59636e"
-RESOLUTION_DPI = 180
+RESOLUTION_DPI = 150
 # Lengths on the page, in inches.
 PANEL, MARGIN, HEAD, LABEL, ROW_GAP = 1.95, 0.16, 0.40, 0.34, 0.34
 GAPS = (0.42, 0.42, 1.62)  # between the four columns
-BOX = (1.08, 0.34)  # a network's width and height
+BOX = (1.16, 0.34)  # a network's width and height
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a finished run, such as results/demo")
     parser.add_argument("--output", type=Path, required=True, help="the PNG to write")
-    parser.add_argument("--category", default="toy/capsule")
+    parser.add_argument("--category", default="toy/washer")
     parser.add_argument("--clicks", type=int, default=3, help="how many clicks are shown")
     parser.add_argument("--clicked", help="id of the picture with clicks, such as test/crack/003")
     parser.add_argument("--detected", help="id of the picture without clicks")
@@ -124,7 +124,7 @@ def draw(clicked: Case, detected: Case) -> Figure:
         _mark_clicks(panels[0], case)
         show = _show_mask if case.clicks else _show_map
         show(panels[3], case)
-    page.labels(0, "a defect, and three clicks", "the good photo most like it")
+    page.labels(0, _clicks_label(clicked.clicks), "the good photo most like it")
     page.labels(1, "a new photo", "the good photo most like it")
     page.arrows()
     return page.figure
@@ -227,7 +227,7 @@ class _Page:
             self.arrow((middle + BOX[0] / 2, y), (self.left(3) - 0.05, y), FAINT)
             self.box(middle, y, network)
         into = PANEL / 2 - BOX[1] / 2
-        self.text(middle, self.top(0) - 0.14, "the clicks", ha="center")
+        self.text(middle, self.top(0) - 0.14, "your clicks", ha="center")
         self.arrow((middle, self.top(0) - 0.06), (middle, self.top(0) + into), BLUE)
         x, under = self.left(3) + PANEL / 2, self.top(0) + PANEL + LABEL
         self.line([(x, under - 0.04), (x, under + 0.08), (middle, under + 0.08)], BLUE)
@@ -251,7 +251,7 @@ def _mark_clicks(axes: Axes, case: Case) -> None:
             x,
             y,
             marker="o" if click.positive else "s",
-            markersize=12,
+            markersize=11,
             markerfacecolor=BLUE if click.positive else YELLOW,
             markeredgecolor="white" if click.positive else "black",
             markeredgewidth=1.4,
@@ -262,6 +262,14 @@ def _mark_clicks(axes: Axes, case: Case) -> None:
             x, y, str(number), fontsize=8, fontweight="bold", color=colour, ha="center",
             va="center_baseline",
         )  # fmt: skip
+
+
+def _clicks_label(clicks: Sequence[Click]) -> str:
+    """What discs and squares mean, as far as there are any."""
+    counted = {True: "on it", False: "beside it"}
+    numbers = {sign: sum(click.positive == sign for click in clicks) for sign in counted}
+    told = [f"{number} {counted[sign]}" for sign, number in numbers.items() if number]
+    return "clicks: " + ", ".join(told)
 
 
 def _paled(image: np.ndarray) -> np.ndarray:
@@ -275,10 +283,10 @@ def _show_mask(axes: Axes, case: Case) -> None:
         case.answer.astype(np.float32), (DRAWN_PX, DRAWN_PX), interpolation=cv2.INTER_CUBIC
     )
     mask = cv2.GaussianBlur(soft, (0, 0), _scaled(case) / 2) > 0.5
-    colour = [int(VERMILLION[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    colour = [int(SKY_BLUE[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     axes.imshow(np.dstack([*(np.full(mask.shape, part) for part in colour), 0.75 * mask]))
-    drawn = axes.contour(mask, levels=[0.5], colors=[VERMILLION], linewidths=1.4)
-    drawn.set_path_effects([withStroke(linewidth=2.6, foreground="white", alpha=0.7)])
+    drawn = axes.contour(mask, levels=[0.5], colors=[BLUE], linewidths=1.6)
+    drawn.set_path_effects([withStroke(linewidth=3.2, foreground="white", alpha=0.8)])
 
 
 def _show_map(axes: Axes, case: Case) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from adclick.residuals.comparison import histogram, neighbours
+from adclick.residuals.comparison import neighbours
+from adclick.residuals.retrieval import histogram
 from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_first_maps
 from adclick.run.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
 from adclick.run.job import parse_job, run

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from adclick.residuals.comparison import histogram
-from adclick.residuals.retrieval import fit_codebook, sample_pixels
+from adclick.residuals.retrieval import fit_codebook, histogram, sample_pixels
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
 from adclick.run.job import parse_job, run
 from adclick.run.plan.residuals import FitRetrieval

@@ -32,9 +32,10 @@ from adclick.networks.adclick_seg import ADClickSeg
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.loading import load_model
 from adclick.residuals.backbone import Backbone, load_backbone
-from adclick.residuals.comparison import Bank, Compared, compare, histogram, neighbours
+from adclick.residuals.comparison import Bank, Compared, compare, neighbours
 from adclick.residuals.maps import finish_map, training_free_map
 from adclick.residuals.patches import extract
+from adclick.residuals.retrieval import histogram
 from adclick.run.artifacts import image_ids, open_arrays
 from adclick.run.errors import InputError
 from adclick.run.provenance import file_sha256

@@ -15,8 +15,6 @@ from adclick.residuals.foreground import Foreground, joined_map
 from adclick.residuals.matching.search import match_in_bank
 from adclick.residuals.residual import residual, residual_length
 from adclick.residuals.retrieval import (
-    assign_words,
-    block_histograms,
     histogram_distances,
     nearest_images,
 )
@@ -43,16 +41,6 @@ class Compared(NamedTuple):
     lengths: Float32[np.ndarray, "grid grid"]
     foreground: Float16[np.ndarray, "grid grid"]
     mean_square: Float64[np.ndarray, " channel"]
-
-
-def histogram(
-    layer1: Float[Any, "height width channel"],
-    codebook: Float[np.ndarray, "word channel"],
-    blocks: int,
-) -> Float32[np.ndarray, "block word"]:
-    """The words of a picture's blocks: what it is retrieved by."""
-    words = assign_words(np.asarray(layer1)[None], codebook)
-    return block_histograms(words, words=len(codebook), blocks=blocks)[0]
 
 
 def neighbours(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from adclick.run.errors import InputError
 
@@ -114,6 +114,16 @@ def block_histograms(
     counts = np.bincount((block * words + word_maps).ravel(), minlength=images * blocks**2 * words)
     counts = counts.reshape(images, blocks**2, words)
     return (counts / counts.sum(axis=2, keepdims=True)).astype(np.float32)
+
+
+def histogram(
+    layer1: Float[Any, "height width channel"],
+    codebook: Float[np.ndarray, "word channel"],
+    blocks: int,
+) -> Float32[np.ndarray, "block word"]:
+    """The words of a picture's blocks: what it is retrieved by."""
+    words = assign_words(np.asarray(layer1)[None], codebook)
+    return block_histograms(words, words=len(codebook), blocks=blocks)[0]
 
 
 def histogram_distances(

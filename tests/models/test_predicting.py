@@ -150,7 +150,7 @@ def test_mistakes_are_one_line(photos: Path, typed, tmp_path: Path) -> None:
     cases = [
         (typed(tmp_path / "nowhere"), "no such folder"),
         (typed(tmp_path / "empty"), "no picture"),
-        (typed(photos), "hole/000.jpg, hole/000.png"),
+        (typed(photos), "hole/000.png: 000.jpg has the same name"),
         (typed(photos / "good", "--threshold", "49"), "from 0 to 1"),
     ]
     for said, words in cases:
