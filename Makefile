@@ -1,6 +1,6 @@
 # demo: two commands' worth of everything; annotate: label a category of it in the browser; test, check:
-# what CI runs; bench: the measured claims (PARTS="matching metrics": some of them); soak: half an hour of
-# labelling by two browsers, with kills.
+# what CI runs; test-fast: the tests that need neither Snakemake nor a browser; bench: the measured claims
+# (PARTS="matching metrics": some of them); soak: half an hour of labelling by two browsers, with kills.
 BIN := .venv/bin
 RUN ?= demo
 CORES ?= all
@@ -15,7 +15,7 @@ sudo apt install python3-venv python3-dev gcc (Debian 12, Ubuntu 24.04 or newer)
 or anywhere conda create -n adclick python=3.13 && conda activate adclick
 CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 
-.PHONY: demo report annotate test check bench soak setup python
+.PHONY: demo report annotate test test-fast check bench soak setup python
 
 setup: .venv/.done
 
@@ -47,6 +47,9 @@ table%: setup  # make table4 RUN=small
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 8
+
+test-fast: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not workflow and not browser"
 
 check: setup
 	$(BIN)/ruff check .

@@ -9,13 +9,15 @@ from tools.browser.serving import Served, free_port
 from tools.browser.toy import write_images
 
 
+# Before `-m` is looked at.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if CHROMIUM.exists():
-        return
     skip = pytest.mark.skip(reason=f"no {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(skip)
+            item.add_marker(pytest.mark.browser)
+            if not CHROMIUM.exists():
+                item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

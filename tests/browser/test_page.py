@@ -98,7 +98,7 @@ def test_undo_and_redo_are_one_history_of_clicks_strokes_threshold_and_type(
     areas.append(shown_area(one))
     one.press("c")
     before = one.revision()
-    one.press("T", "T", "T")
+    one.press_at_once("T", "T", "T")
     one.at_least(before + 1)
     areas.append(shown_area(one))
     one.press("y", answered=True)
@@ -429,7 +429,7 @@ def test_no_key_finishes_an_image_before_its_picture_is_shown(
     one.press("s")
     one.page.wait_for_function("() => location.hash === '#plate/011'")
     one.press("g")
-    one.page.wait_for_timeout(300)
+    one.drawn()
     assert one.page.locator("#stage").get_attribute("aria-busy") == "true"
     late[0].continue_()
     one.on("plate/011")
@@ -479,10 +479,8 @@ def test_a_picture_of_2000_pixels_a_side(annotator: Open, served: Served) -> Non
     x, y = one.place(row, column)
     scale = float(one.page.locator("#stage").get_attribute("data-scale") or 0)
     one.page.mouse.move(int(x), int(y))
-    for _ in range(6):
-        one.page.mouse.wheel(0, -300)
+    one.wheel(-300, times=6)
     one.page.wait_for_function("() => document.getElementById('stage').dataset.scale > 2")
-    one.page.wait_for_timeout(300)
     after = one.place(row, column)
     factor = float(one.page.locator("#stage").get_attribute("data-scale") or 0) / scale
     for before, now in zip((x, y), after, strict=True):  # zoomed at the pointer, a whole pixel
@@ -492,10 +490,13 @@ def test_a_picture_of_2000_pixels_a_side(annotator: Open, served: Served) -> Non
     panned = one.place(row, column)
     one.page.keyboard.down("Space")
     one.page.mouse.down()
+    corner = one.page.locator("#stage").get_attribute("data-x")
     one.page.mouse.move(after[0] + 80, after[1] + 50)
     one.page.mouse.up()
     one.page.keyboard.up("Space")
-    one.page.wait_for_timeout(100)
+    one.page.wait_for_function(
+        "before => document.getElementById('stage').dataset.x !== before", arg=corner
+    )
     moved = one.place(row, column)
     assert (round(moved[0] - panned[0]), round(moved[1] - panned[1])) == (80, 50)
     assert one.revision() == 1  # panning marks nothing
@@ -512,7 +513,7 @@ def test_the_threshold_slider_cuts_here_and_is_recorded_when_let_go(
     area = shown_area(one)
     slider = one.page.locator("#threshold")
     slider.evaluate("s => { s.value = 0.9; s.dispatchEvent(new Event('input')); }")
-    one.page.wait_for_timeout(300)
+    one.drawn()
     assert one.revision() == 1
     assert one.page.locator("#threshold-value").inner_text() == "0.90"
     slider.evaluate("s => s.dispatchEvent(new Event('change'))")
@@ -566,11 +567,8 @@ def test_panes_are_zoomed_together_and_hidden_one_by_one(annotator: Open, served
         one.page.wait_for_function(f"() => ({drawn})('{pane}') > 0")
     before = [one.page.evaluate(drawn, pane) for pane in ("residual", "neighbour")]
     one.press("+", "+", "+")
-    one.page.wait_for_timeout(100)
-    assert all(
-        one.page.evaluate(drawn, pane) != old
-        for pane, old in zip(("residual", "neighbour"), before, strict=True)
-    )
+    for pane, old in zip(("residual", "neighbour"), before, strict=True):
+        one.page.wait_for_function(f"old => ({drawn})('{pane}') !== old", arg=old)
     wide = one.page.locator("[data-pane=picture]").bounding_box()
     one.press("r", "w")
     assert one.page.locator("[data-pane=residual]").is_hidden()

@@ -18,7 +18,7 @@ ARGUMENTS = [
     "--js-flags=--expose-gc",
     "--enable-precise-memory-info",
 ]
-PATIENCE_MS = 20_000
+PATIENCE_MS = 120_000  # a busy machine is slow, not broken
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -111,8 +111,40 @@ class Annotator:
             if answered:
                 self.at_least(before + 1)
 
+    def press_at_once(self, *keys: str) -> None:
+        """Keys in so quick a row that nothing happens between them, however busy the machine is."""
+        self.page.evaluate(
+            """keys => {
+              for (const key of keys) {
+                document.body.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+              }
+            }""",
+            keys,
+        )
+
+    def drawn(self) -> None:
+        """Wait until what the page has been asked to draw is drawn: on its next frame but one."""
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+
+    def wheel(self, delta: float, *, times: int) -> None:
+        """Turn the wheel under the pointer, and wait until the page has heard all of it."""
+        self.page.evaluate(
+            """() => {
+              window.turned = 0;
+              addEventListener('wheel', (event) => { window.turned += event.deltaY; }, true);
+            }"""
+        )
+        for _ in range(times):
+            self.page.mouse.wheel(0, delta)
+        self.page.wait_for_function("all => window.turned === all", arg=times * delta)
+        self.drawn()
+
     def told(self) -> str:
         return self.page.locator("#told").inner_text()
 
     def close(self) -> None:
+        """Close the page; what a request that is being answered for it meets then is no fault."""
+        self.page.unroute_all(behavior="ignoreErrors")
         self.context.close()

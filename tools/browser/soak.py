@@ -204,7 +204,7 @@ def _work(
     say: Callable[[str], None],
 ) -> None:
     began = sampled = time.monotonic()
-    while (now := time.monotonic()) - began < length:
+    while (now := time.monotonic()) - began < length or moments:
         for hand in hands:
             hand.step()
         if moments and now - began > moments[0]:
