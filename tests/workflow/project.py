@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,12 @@ class Project:
         assert done.returncode == 0, done.stderr[-6000:]
         return parse_jobs(done.stdout + done.stderr)
 
+    def needed(self, *targets: str, overlay: dict | None = None) -> dict[str, set[str]]:
+        """For each target the rules that it needs, itself too."""
+        done = self.snakemake(*targets, "--dag", "dot", "--forceall", overlay=overlay)
+        assert done.returncode == 0, done.stderr[-6000:]
+        return needed_rules(done.stdout, targets)
+
     def results(self, pattern: str) -> dict[str, bytes]:
         found = sorted((self.folder / "results").glob(pattern))
         return {
@@ -72,6 +79,19 @@ def parse_jobs(text: str) -> list[Job]:
     blocks = re.split(r"\n(?:local)?rule (\w+):\n", text)
     pairs = zip(blocks[1::2], blocks[2::2], strict=True)
     return [Job(rule, _field(body, "output"), _field(body, "reason")) for rule, body in pairs]
+
+
+def needed_rules(graph: str, targets: Iterable[str]) -> dict[str, set[str]]:
+    """The rules that each of some rules needs, itself too, by Snakemake's graph of the jobs."""
+    rules = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)', graph, re.MULTILINE))
+    edges = re.findall(r"^\s*(\d+) -> (\d+)", graph, re.MULTILINE)
+    found: dict[str, set[str]] = {}
+    for target in targets:
+        jobs, before = {job for job, rule in rules.items() if rule == target}, set()
+        while jobs != before:
+            before, jobs = jobs, jobs | {one for one, other in edges if other in jobs}
+        found[target] = {rules[job] for job in jobs}
+    return found
 
 
 def _field(body: str, name: str) -> str:
