@@ -47,7 +47,9 @@ from adclick.run.settings.training import Batch, Training
 
 
 class TrainAdclick(Stage):
-    """Settings of `train_adclick`, for pretraining and for finetuning."""
+    """Settings of `train_adclick`, for pretraining and for finetuning. Training follows no edges:
+    they stay with the weights, so that a model folder of these weights alone has them.
+    """
 
     size_px: int
     stride: int
@@ -61,6 +63,7 @@ class TrainAdclick(Stage):
     training: Training
     radius_px: float
     threshold: float
+    edges: Edges | None
     pretrain: bool
     category: str
     sources: list[str]
@@ -333,6 +336,7 @@ def training_settings(config: Config, place: str, pretraining: str | None) -> di
         "residual_channels": config.features.dimension,
         "radius_px": config.clicks.radius_px,
         "threshold": config.clicks.threshold,
+        "edges": config.clicks.edges,
         "pretrain": pretraining is not None,
         "category": place,
         "sources": pretraining_sources(config, place) if pretraining else [place],
