@@ -128,8 +128,8 @@ def apply(state: State, edit: Edit, *, predict: Predict, start_mask: StartMask) 
 
 
 def defect_mask(state: State, defect: Defect) -> Mask:
-    """A defect's mask at the image's size: the model's answer above its threshold, or the mask it
-    started from; strokes over it.
+    """A defect's mask at the image's size: the model's answer above its threshold, clicked pixels
+    being what their last click says, or the mask it started from; strokes over it.
     """
     mask = np.zeros(state.shape, bool)
     if defect.base is not None:
@@ -140,6 +140,8 @@ def defect_mask(state: State, defect: Defect) -> Mask:
             defect.probability.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
         )
         mask = stretched > defect.threshold
+        for click in defect.clicks:
+            mask[click.row, click.column] = click.positive
     if defect.strokes is not None:
         strokes = unpacked(defect.strokes)
         mask = np.where(strokes == UNTOUCHED, mask, strokes == PAINTED)

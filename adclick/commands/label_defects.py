@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adclick.clicks.edges import follow_edges, prepare
 from adclick.clicks.labels import boxes
 from adclick.clicks.robot import Answer, simulate_clicks
 from adclick.data.rows import defect_rows, read_masks
@@ -109,6 +110,9 @@ def _labels(
     ):
         for row, image_id, kind in rows:
             predict = opened.session(row, [kind]).predict
+            if settings.edges is not None:
+                picture = prepare(opened.images[row], settings.edges, radius_px=settings.radius_px)
+                predict = follow_edges(predict, picture)
             yield simulate_clicks(
                 predict, truths[image_id], count=settings.label_clicks, threshold=settings.threshold
             )[-1]

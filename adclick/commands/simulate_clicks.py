@@ -62,10 +62,12 @@ def _method(job: Job[SimulateClicks]) -> Iterator[Opener]:
 
 @contextmanager
 def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
+    from adclick.clicks.edges import follow_edges, prepare
     from adclick.models.opening import open_network
     from adclick.models.zoom import zoom_in
     from adclick.run.device import compute_device
 
+    clicks = job.settings.clicks
     with (
         compute_device() as device,
         open_network(
@@ -74,23 +76,26 @@ def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
             residuals=job.inputs["residuals"],
             language=job.inputs["language"],
             category=job.settings.category,
-            radius_px=job.settings.clicks.radius_px,
+            radius_px=clicks.radius_px,
             device=device,
         ) as opened,
     ):
 
         def opener(row: int, kind: str) -> Predict:
             predict, zoom = opened.session(row, [kind]).predict, job.settings.zoom
-            if zoom is None:
-                return predict
-            return zoom_in(
-                predict,
-                lambda window: opened.session(row, [kind], window).predict,
-                stride=job.settings.stride,
-                threshold=job.settings.clicks.threshold,
-                margin=zoom.margin,
-                least_side=zoom.least_side,
-            )
+            if zoom is not None:
+                predict = zoom_in(
+                    predict,
+                    lambda window: opened.session(row, [kind], window).predict,
+                    stride=job.settings.stride,
+                    threshold=clicks.threshold,
+                    margin=zoom.margin,
+                    least_side=zoom.least_side,
+                )
+            if clicks.edges is not None:
+                picture = prepare(opened.images[row], clicks.edges, radius_px=clicks.radius_px)
+                predict = follow_edges(predict, picture)
+            return predict
 
         yield opener
 

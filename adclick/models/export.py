@@ -212,7 +212,11 @@ def _describe(
             matched_neighbours=settings["matching"]["neighbours"],
             foreground_neighbours=settings["foreground"]["neighbours"],
         ),
-        clicks=ClickUse(radius_px=trained["radius_px"], threshold=trained["threshold"]),
+        clicks=ClickUse(
+            radius_px=trained["radius_px"],
+            threshold=trained["threshold"],
+            edges=trained.get("edges"),
+        ),
         detection=source.detection,
         normal_images=normal_images,
         parameters=_parameters(source.weights),

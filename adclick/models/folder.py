@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float16, Float32, Int, UInt8
 
+from adclick.clicks.edges import prepare
 from adclick.data.images import resize_image
 from adclick.models.description import (
     BACKBONE,
@@ -25,7 +26,7 @@ from adclick.models.description import (
     part,
     read_description,
 )
-from adclick.models.session import Session, open_image, start_session, trained_form
+from adclick.models.session import EdgeSession, Session, open_image, start_session, trained_form
 from adclick.models.sliding import zero_click_map
 from adclick.networks.adclick import ADClick
 from adclick.networks.adclick_seg import ADClickSeg
@@ -176,13 +177,23 @@ def detect(
     return _detect(model, _compare(model, image))
 
 
-def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None) -> Session:
-    """An encoded picture opened for clicks on a defect of a type.
+def open_session(
+    model: OpenedModel, encoding: Encoding, defect_type: str | None
+) -> Session | EdgeSession:
+    """An encoded picture opened for clicks on a defect of a type; its answers follow the picture's
+    edges and keep every click where the model was made so.
 
     None is an unknown type: the network then reads one text, the average of all types' texts. Of a
     named type it reads the type's own, for which the language branch looks at the picture again.
     InputError for a type that the model does not know.
     """
+    use, opened = model.description.clicks, _open_session(model, encoding, defect_type)
+    if use.edges is None:
+        return opened
+    return EdgeSession(opened, prepare(encoding.image, use.edges, radius_px=use.radius_px))
+
+
+def _open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None) -> Session:
     if defect_type is not None and defect_type not in model.types:
         known = ", ".join(model.types)
         raise InputError(f"{model.title}: no defect type {defect_type!r}; known: {known}")

@@ -117,7 +117,7 @@ class Config(Section):
     run_adclick: list[Name] = Field(description="ADClick variants that are run.")
     run_click_peers: list[Name] = Field(
         description="Peers: `threshold`, the training-free map cut at a threshold set by the"
-        " clicks; `random_walker` and `grabcut`, which see the picture alone."
+        " clicks; `random_walker`, `watershed` and `grabcut`, which see the picture alone."
     )
     run_adclick_seg: list[Name] = Field(description="ADClick-Seg variants that are run.")
     run_sliding: list[Name] = Field(

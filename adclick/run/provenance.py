@@ -31,6 +31,7 @@ PINNED_LIBRARIES = {
     "numba": "numba",
     "scipy": "scipy",
     "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
 }

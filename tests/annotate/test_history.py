@@ -48,6 +48,14 @@ def mask(state):
     return defect_mask(state, state.defect)
 
 
+def test_every_clicked_pixel_is_what_its_last_click_says() -> None:
+    """Also where several pixels of the picture are one of the network's."""
+    clicks = [click(20, 30), click(20, 31, positive=False), click(40, 60, positive=False)]
+    state = after(*clicks, click(40, 60), click(50, 95), ThresholdAction(kind="threshold", value=1))
+    found = mask(state)
+    assert [found[at] for at in ((20, 30), (20, 31), (40, 60), (50, 95))] == [1, 0, 1, 1]
+
+
 def test_a_click_asks_with_the_mask_before_it() -> None:
     seen = []
     state = after(click(20, 30), click(40, 60), seen=seen)
@@ -108,7 +116,8 @@ def test_a_start_mask_stands_until_a_click_refines_it() -> None:
 
 def test_threshold_cuts_and_type_asks_again() -> None:
     state = after(click(20, 30))
-    assert not mask(after(ThresholdAction(kind="threshold", value=0.95), state=state)).any()
+    cut = mask(after(ThresholdAction(kind="threshold", value=0.95), state=state))
+    assert np.argwhere(cut).tolist() == [[20, 30]]  # what was clicked stays
     seen = []
     named = after(TypeAction(kind="type", value="crack"), state=state, seen=seen)
     assert seen[0][1] == "crack"

@@ -428,6 +428,26 @@ def test_a_shortcut_for_unsupervised_detectors_is_in_no_other(
     assert has_shortcut("pretrain_adclick_seg", "all")
 
 
+def test_the_masks_of_a_network_keep_every_click(config: Config, folder: Path) -> None:
+    for method in ("finetuned_lang", "finetuned_lang_zoom"):
+        with open_arrays(
+            first_output(steps(config)[f"simulate_clicks {method}"], folder, None)
+        ) as file:
+            clicks, masks = file["clicks"][:], np.unpackbits(file["masks"][:], axis=-1)
+        assert (clicks[:, :, 0] >= 0).all()
+        for image, draw, count in np.ndindex(clicks.shape[:3]):
+            for row, column, positive in clicks[image, draw, : count + 1]:
+                if row >= 0:
+                    assert masks[image, draw, count, row, column] == positive
+
+
+def test_labels_keep_every_click(config: Config, folder: Path) -> None:
+    with open_arrays(first_output(steps(config)["label_defects weak"], folder, None)) as file:
+        clicks, answers = file["clicks"][:], file["probabilities"][:]
+    for image, (row, column, positive) in ((i, one) for i, own in enumerate(clicks) for one in own):
+        assert row < 0 or answers[image, row, column] == positive
+
+
 def test_a_robot_user_of_several_draws_is_scored_a_draw_each(config: Config, folder: Path) -> None:
     def read(name: str) -> tuple[np.ndarray, dict[str, Any]]:
         maps = first_output(steps(config)[f"simulate_clicks random_walker {name}"], folder, None)

@@ -14,20 +14,24 @@ from safetensors.torch import save_file
 
 from adclick.annotate.worker import Server
 from adclick.clicks.click import Click
+from adclick.clicks.edges import follow_edges, prepare
 from adclick.models.export import export_model, is_current
 from adclick.models.folder import OpenedModel, detect, encode, open_model, open_session
 from adclick.models.opening import open_network
 from adclick.models.run_sources import trained_variants
+from adclick.models.session import Session
 from adclick.residuals.backbone import load_backbone
 from adclick.residuals.maps import exceeded_by
 from adclick.run.artifacts import image_ids, open_arrays, read_csv
 from adclick.run.device import compute_device
 from adclick.run.errors import InputError
+from tests.chain import micro_config
 from tests.typed import type_command
 
 VARIANTS = {"adclick": "finetuned_lang", "adclick_seg": "weak"}
 CLICKS = [Click(20, 30, True), Click(50, 8, False)]
 CATEGORY = "results/micro/toy/cloth"
+EDGES = micro_config().clicks.edges
 # The workflow extracts features of several pictures at once, a folder of one: rounding differs.
 HALF = 2e-3
 
@@ -93,13 +97,15 @@ def test_clicks_are_answered_as_in_the_workflow(kind: str, run: Path, folders) -
         ):
             if not name.startswith("test/") or defect == "good":
                 continue
-            expected = opened.session(row, [defect])
+            workflow = opened.session(row, [defect]).predict
+            expected = follow_edges(workflow, prepare(opened.images[row], EDGES, radius_px=2.0))
             answer = open_session(model, encode(model, pictures(run)[name]), defect)
             first = answer.predict(CLICKS[:1])
-            np.testing.assert_allclose(first, expected.predict(CLICKS[:1]), atol=1e-3)
+            np.testing.assert_allclose(first, expected(CLICKS[:1], None), atol=1e-3)
             np.testing.assert_allclose(
-                answer.predict(CLICKS, first), expected.predict(CLICKS, first), atol=1e-3
+                answer.predict(CLICKS, first), expected(CLICKS, first), atol=1e-3
             )
+            assert first[20, 30] == 1
 
 
 def test_a_detectors_maps_are_those_of_the_workflow(run: Path, folders) -> None:
@@ -183,6 +189,36 @@ def test_a_type_changes_the_answer_and_no_type_is_the_average_of_all(run, folder
         open_session(model, encoding, "crack")
 
 
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_the_tools_worker_keeps_every_click(kind: str, run: Path, folders, tmp_path: Path) -> None:
+    server = Server(folders[kind])
+    generator = np.random.default_rng(0)
+    for name in ("test/hole/000", "test/stain/000"):
+        picture = tmp_path / "picture.png"
+        cv2.imwrite(str(picture), pictures(run)[name][..., ::-1])
+        encoding = server.encode(picture)
+        clicks: list[Click] = []
+        previous = None
+        for row, column in generator.integers(0, 64, (6, 2)).tolist():
+            clicks.append(Click(row, column, bool(generator.integers(2))))
+            previous = server.predict(name, None, clicks, previous, encoding)
+            assert previous is not None
+            given = [previous[click.row, click.column] for click in clicks]
+            assert given == [click.positive for click in clicks]
+
+
+def test_a_folder_of_an_earlier_version_answers_as_its_network_does(
+    run: Path, folders, tmp_path: Path
+) -> None:
+    shutil.copytree(folders["adclick"], tmp_path / "model")
+    said = json.loads((tmp_path / "model/model.json").read_text())
+    del said["clicks"]["edges"]
+    (tmp_path / "model/model.json").write_text(json.dumps(said))
+    model = open_model(tmp_path / "model")
+    session = open_session(model, encode(model, pictures(run)["test/hole/000"]), None)
+    assert isinstance(session, Session)
+
+
 def test_a_picture_of_any_size_is_resized_as_the_manifest_does(run, folders) -> None:
     model = open_model(folders["adclick"])
     picture = pictures(run)["test/stain/000"]
@@ -219,7 +255,8 @@ def test_the_description_says_what_the_model_is(folders: dict[str, Path]) -> Non
         "smoothing_px": 2.0,
         "foreground_exponent": 1.0,
     }
-    assert said["clicks"]["threshold"] == 0.49
+    assert EDGES is not None
+    assert said["clicks"] == {"radius_px": 2, "threshold": 0.49, "edges": EDGES.model_dump()}
     assert said["normal_images"] == 4
     assert said["backbone"]["origin"] == "seeded"
     assert set(said["files"]) == {"bank.h5", "weights.safetensors", "words.h5"}

@@ -222,7 +222,7 @@ def test_other_matchings_are_rows_of_result_tables_and_nothing_else() -> None:
     made = config(**OTHER, run_adclick=["finetuned_lang", "clicked_without_place"])
     peers = list(made.run_map_peers)
     assert len(peers) == 3
-    rivals = ["threshold", "random_walker", "grabcut"]
+    rivals = ["threshold", "random_walker", "watershed", "grabcut"]
     assert table_methods(made, 1) == [*rivals, "finetuned_lang", "clicked_without_place"]
     for number in (2, 3):
         assert table_methods(made, number) == [*peers, "unsupervised", "unsupervised_sliding"]

@@ -22,7 +22,6 @@ from adclick.residuals.matching.nearby import (
     Search,
     bits_of,
     compare_all,
-    compiled,
     exact_distance,
     found_by,
     limit_of,
@@ -30,6 +29,7 @@ from adclick.residuals.matching.nearby import (
     read_patches,
     start_search,
 )
+from adclick.run.compiled import compiled
 
 UNEXPLAINED = 0.1  # share of the variance that may be left to the remainder
 MOST_DIRECTIONS = 0.25  # of the channels: with more, too little is saved

@@ -6,16 +6,17 @@ subtracted after a rounding. Where it is not above the least distance so far by 
 distance is computed again in float64, which decides.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, no_type_check
+from typing import NamedTuple, no_type_check
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from adclick.run.compiled import compiled
 
 UNIT_ROUNDOFF = 2.0**-24  # of float32
 SMALLEST = 2.0**-126  # least normal float32: what one square may lose by underflow
@@ -103,20 +104,6 @@ def not_finite(rank: int) -> ValueError:
 def bits_of(image: Tensor) -> np.ndarray:
     """The same memory as whole numbers: numba has no half precision on the CPU."""
     return image.detach().numpy().view(np.uint16 if image.dtype == torch.float16 else np.uint32)
-
-
-def compiled(function: Callable[..., Any], in_any_order: bool = True) -> Any:
-    """The function in machine code, kept on disk for the next process where a folder allows it.
-
-    Sums may be taken in any order, so that vector instructions can be used; no other liberties.
-    """
-    fastmath = {"reassoc", "contract", "nsz"} if in_any_order else False
-    options = {"nogil": True, "fastmath": fastmath}
-    compiler: Any = numba
-    try:
-        return compiler.njit(function, cache=True, **options)
-    except RuntimeError:  # no folder can be written
-        return compiler.njit(function, **options)
 
 
 @compiled

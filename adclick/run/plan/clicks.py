@@ -32,14 +32,24 @@ from adclick.run.plan.names import (
 from adclick.run.plan.pick import Stage
 from adclick.run.plan.residuals import residuals_file
 from adclick.run.provenance import fingerprint
-from adclick.run.settings.clicks import MAP_THRESHOLD, PEERS, PROTOCOL, Clicks, Robot, Zoom
+from adclick.run.settings.clicks import (
+    MAP_THRESHOLD,
+    PEERS,
+    PROTOCOL,
+    Clicks,
+    Edges,
+    Robot,
+    Zoom,
+)
 from adclick.run.settings.networks import Network, ResidualInput, VisionLanguage
 from adclick.run.settings.residuals import Detection
 from adclick.run.settings.training import Batch, Training
 
 
 class TrainAdclick(Stage):
-    """Settings of `train_adclick`, for pretraining and for finetuning."""
+    """Settings of `train_adclick`, for pretraining and for finetuning. Training follows no edges:
+    they stay with the weights, so that a model folder of these weights alone has them.
+    """
 
     size_px: int
     stride: int
@@ -53,6 +63,7 @@ class TrainAdclick(Stage):
     training: Training
     radius_px: float
     threshold: float
+    edges: Edges | None
     pretrain: bool
     category: str
     sources: list[str]
@@ -80,7 +91,7 @@ class TrainAdclick(Stage):
 
 class SimulateClicks(Stage):
     """Settings of `simulate_clicks`; without a `peer` the method is a network, and `detection` is
-    for the thresholded training-free map alone.
+    for the thresholded training-free map alone. Edges are followed after a network alone.
     """
 
     category: str
@@ -99,6 +110,7 @@ class SimulateClicks(Stage):
         return cls.pick(
             config,
             category=wildcards["category"],
+            clicks=config.clicks.model_copy(update={"edges": None}) if peer else config.clicks,
             stride=config.features.stride,
             robot=robot_of(config, robot),
             zoom=config.zoom if wildcards["method"] in zoom_methods(config) else None,
@@ -131,6 +143,7 @@ class LabelDefects(Stage):
     threshold: float
     radius_px: float
     label_clicks: int
+    edges: Edges | None
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
@@ -142,6 +155,7 @@ class LabelDefects(Stage):
             threshold=config.clicks.threshold,
             radius_px=config.clicks.radius_px,
             label_clicks=variant.label_clicks or config.clicks.label_clicks,
+            edges=config.clicks.edges if variant.supervision == "weak" else None,
         )
 
 
@@ -322,6 +336,7 @@ def training_settings(config: Config, place: str, pretraining: str | None) -> di
         "residual_channels": config.features.dimension,
         "radius_px": config.clicks.radius_px,
         "threshold": config.clicks.threshold,
+        "edges": config.clicks.edges,
         "pretrain": pretraining is not None,
         "category": place,
         "sources": pretraining_sources(config, place) if pretraining else [place],

@@ -23,6 +23,7 @@ from adclick.run.plan.names import (
 )
 from adclick.run.plan.pick import Stage
 from adclick.run.plan.residuals import images_of, residuals_file
+from adclick.run.settings.clicks import Edges
 from adclick.run.settings.data import Expansion, Simulation
 from adclick.run.settings.networks import (
     Network,
@@ -48,7 +49,9 @@ class ExpandDefects(Stage):
 
 
 class TrainAdclickSeg(Stage):
-    """Settings of `train_adclick_seg`, for pretraining and for training on one category."""
+    """Settings of `train_adclick_seg`, for pretraining and for training on one category; `edges` as
+    in `TrainAdclick`.
+    """
 
     size_px: int
     stride: int
@@ -62,6 +65,7 @@ class TrainAdclickSeg(Stage):
     training: Training
     radius_px: float
     threshold: float
+    edges: Edges | None
     pretrain: bool
     category: str
     sources: list[str]

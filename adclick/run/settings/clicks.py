@@ -10,6 +10,33 @@ PEERS = "clicks/peers"  # the folder of the peers that read the picture alone, a
 MAP_THRESHOLD = "threshold"  # the peer that reads the training-free map
 
 
+class Edges(Section):
+    """The last stage after a click network: how far its answer is drawn to the picture's edges."""
+
+    trust: NonNegative = Field(
+        description="Weight of the network's probability at a pixel of a picture of 128 x 128, a"
+        " step on an even surface weighing 1: larger follows the network, smaller the edges."
+    )
+    least_trust: Share = Field(
+        description="The weight falls with the square of the share of clicks that the network"
+        " itself honours, to this share of it."
+    )
+    early_trust: NonNegative = Field(
+        description="After n clicks the weight is 1 + this / n² times as large."
+    )
+    prior_power: float = Field(
+        gt=0, description="The odds of the network's probability are taken to this power."
+    )
+    sharpness: NonNegative = Field(
+        description="What a step of the picture's mean squared difference of colour costs, as"
+        " exponent: larger makes more of weak edges."
+    )
+    likeness: NonNegative = Field(
+        description="Pixels nearer than `clicks.radius_px` to a click are of its kind where their"
+        " squared difference of colour is at most this many times the picture's mean squared step."
+    )
+
+
 class Clicks(Section):
     """Simulated clicks: after how many the mask is scored, its threshold, and the disks' radius."""
 
@@ -21,6 +48,12 @@ class Clicks(Section):
         description="Radius of click disks and of the discs of Eq. 8, in network pixels."
     )
     label_clicks: Positive = Field(description="Clicks a training defect when labels are made.")
+    edges: Edges | None = Field(
+        None,
+        description="The last stage after a click network, for robot users, labels and the"
+        " annotation tool: the answer follows the picture's edges, and the mask holds every"
+        " positive click and no negative one. Without it the network's answer, as in the paper.",
+    )
 
 
 class Robot(Section):

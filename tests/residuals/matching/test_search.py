@@ -11,6 +11,7 @@ import torch
 from adclick.residuals.matching import matrix_products, nearby, search
 from adclick.residuals.matching.search import Matches, match_in_bank, match_patches
 from adclick.residuals.residual import residual
+from adclick.run import compiled
 from tests.residuals.matching.reference import nearest_patches
 
 RADII = (0, 1, 1.6, 2, 3.2, 4, 5, None)
@@ -266,8 +267,8 @@ def test_a_loop_that_cannot_be_kept_is_compiled_all_the_same(
             raise RuntimeError("cannot cache function")
         return function
 
-    monkeypatch.setattr(nearby.numba, "njit", njit)
-    assert nearby.compiled(len) is len
+    monkeypatch.setattr(compiled.numba, "njit", njit)
+    assert compiled.compiled(len) is len
 
 
 def test_half_precision_is_read_exactly() -> None:

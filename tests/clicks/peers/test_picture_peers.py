@@ -1,14 +1,17 @@
-"""Peers that see the picture alone: the random walker and GrabCut."""
+"""Peers that see the picture alone: the random walker, the watershed and GrabCut."""
 
+import cv2
 import numpy as np
 import pytest
 
+from adclick.clicks import seeded
 from adclick.clicks.click import Click
-from adclick.clicks.peers import random_walker
 from adclick.clicks.peers.grabcut import open_peer as open_grabcut
 from adclick.clicks.peers.random_walker import open_peer as open_walker
+from adclick.clicks.peers.watershed import open_peer as open_watershed
 
 SIDE = 24
+OPENERS = [open_walker, open_watershed, open_grabcut]
 INSIDE, OUTSIDE = Click(11, 11, True), Click(3, 3, False)
 
 
@@ -20,16 +23,21 @@ def picture(contrast: int = 120) -> tuple[np.ndarray, np.ndarray]:
     return (80 + contrast * mask[:, :, None] + noise).astype(np.uint8), mask
 
 
-@pytest.mark.parametrize("opener", [open_walker, open_grabcut])
+@pytest.mark.parametrize("opener", OPENERS)
 def test_one_click_finds_what_its_edges_enclose(opener) -> None:
     image, mask = picture()
     answer = opener(image, radius_px=3)([INSIDE], None)
     assert answer.shape == mask.shape
     assert answer.dtype == np.float32
-    assert np.array_equal(answer > 0.5, mask)
+    if opener is open_watershed:  # an edge of Sobel's gradient is two pixels wide
+        assert (answer > 0.5)[8:15, 8:15].all()
+        outside = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3))) == 0
+        assert not (answer > 0.5)[outside].any()
+    else:
+        assert np.array_equal(answer > 0.5, mask)
 
 
-@pytest.mark.parametrize("opener", [open_walker, open_grabcut])
+@pytest.mark.parametrize("opener", OPENERS)
 def test_clicks_are_certain_and_none_is_nothing(opener) -> None:
     image, _ = picture()
     predict = opener(image, radius_px=2)
@@ -40,7 +48,7 @@ def test_clicks_are_certain_and_none_is_nothing(opener) -> None:
     assert not predict([OUTSIDE], None).any()
 
 
-@pytest.mark.parametrize("opener", [open_walker, open_grabcut])
+@pytest.mark.parametrize("opener", OPENERS)
 def test_the_frame_is_background_but_under_a_positive_click(opener) -> None:
     image, _ = picture()
     answer = opener(image, radius_px=2)([Click(0, 12, True)], None)
@@ -48,7 +56,7 @@ def test_the_frame_is_background_but_under_a_positive_click(opener) -> None:
     assert answer[SIDE - 1].max() == answer[0, 0] == 0
 
 
-@pytest.mark.parametrize("opener", [open_walker, open_grabcut])
+@pytest.mark.parametrize("opener", OPENERS)
 def test_a_flat_picture_a_tiny_disk_and_a_click_everywhere_are_answered(opener) -> None:
     flat = np.full((SIDE, SIDE, 3), 100, np.uint8)
     for radius_px in (0, 100):
@@ -58,19 +66,34 @@ def test_a_flat_picture_a_tiny_disk_and_a_click_everywhere_are_answered(opener) 
 
 
 def test_the_walk_is_harmonic() -> None:
-    """Every free pixel has the weighted mean of its neighbours."""
+    """Every free pixel has the weighted mean of its neighbours, by the library's weights."""
     image, _ = picture(contrast=20)
     answer = open_walker(image, radius_px=1)([INSIDE, OUTSIDE], None).astype(float)
-    colours = image.astype(float)
-    largest = max(float((np.diff(colours, axis=axis) ** 2).sum(2).max()) for axis in (0, 1))
+    colours = image.astype(float) / 255
     for row, column in ((5, 5), (12, 17), (20, 4), (9, 14)):
         weights, values = [], []
         for step in ((0, 1), (1, 0), (0, -1), (-1, 0)):
             other = (row + step[0], column + step[1])
             difference = float(((colours[row, column] - colours[other]) ** 2).sum())
-            weights.append(np.exp(-90 * difference / largest) + 1e-6)
+            weights.append(np.exp(-130 * difference / (10 * colours.std() * np.sqrt(3))))
             values.append(answer[other])
-        assert answer[row, column] == pytest.approx(np.average(values, weights=weights), abs=1e-5)
+        assert answer[row, column] == pytest.approx(np.average(values, weights=weights), abs=5e-3)
+
+
+def test_a_seed_that_touches_no_free_pixel_stands() -> None:
+    image, _ = picture()
+    for opener in OPENERS:
+        answer = opener(image, radius_px=0)([Click(0, 0, True)], None)
+        assert answer[0, 0] == 1
+        assert answer[1:, 1:].max() < 0.5
+
+
+def test_a_disk_that_covers_the_frame_leaves_no_background() -> None:
+    image, _ = picture()
+    around = [Click(at, side, True) for at in range(SIDE) for side in (0, SIDE - 1)]
+    around += [Click(one.column, one.row, True) for one in around]
+    for opener in (open_walker, open_watershed):
+        assert opener(image, radius_px=0)(around, None).min() > 0.99
 
 
 def test_an_edge_holds_the_walkers_back() -> None:
@@ -85,7 +108,7 @@ def test_a_large_picture_is_walked_small_and_answered_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     image, mask = picture()
-    monkeypatch.setattr(random_walker, "LARGEST_SIDE_PX", 12)
+    monkeypatch.setattr(seeded, "LARGEST_SIDE_PX", 12)
     answer = open_walker(image, radius_px=2)([INSIDE], None)
     assert answer.shape == mask.shape
     assert ((answer > 0.5) & mask).sum() / ((answer > 0.5) | mask).sum() > 0.7
