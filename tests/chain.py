@@ -35,7 +35,13 @@ def micro_config() -> Config:
     """The micro configuration, with every variant and supervision that a stage knows."""
     values = read("config/demo.yaml", "tests/config/micro.yaml")
     listed = {
-        "run_adclick_seg": ["unsupervised", "unsupervised_image_to_image", "weak", "full"],
+        "run_adclick_seg": [
+            "unsupervised",
+            "unsupervised_image_to_image",
+            "weak",
+            "full",
+            "weak_features",
+        ],
         "run_sliding": ["weak"],
         "run_map_peers": ["training_free", *OTHER_PEERS],
     }
@@ -304,7 +310,7 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             {**files, **masks, **labelling_inputs(config, place, name, SEED)},
             {"labels": f"{folder}/label_defects/{name}/seed{SEED}/labels.h5"},
         )
-    for method in (*config.run_map_peers, "weak", "weak_sliding"):
+    for method in (*config.run_map_peers, "weak", "weak_sliding", "weak_features"):
         maps = f"{folder}/predict_maps/{method}/seed{SEED}/maps.h5"
         found[f"predict_maps {method}"] = Step(
             "predict_maps",

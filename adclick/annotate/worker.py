@@ -24,6 +24,7 @@ from adclick.run.errors import InputError
 MOST_BYTES = 600_000_000  # of encodings that are kept
 MOST_SESSIONS = 8  # opened images in the clicking process, an image and a type each
 LATENCIES = 500
+NO_CLICKS = "feature_detector"  # this kind of model only detects
 NICE = 5  # encoding ahead gives way to clicks
 
 
@@ -52,6 +53,11 @@ class Server:
         from adclick.models.folder import open_model
 
         self.model = open_model(folder)
+        if self.model.description.kind == NO_CLICKS:
+            raise InputError(
+                f"{self.model.title}: a detector that takes no clicks; give a click model, or use"
+                " adclick predict"
+            )
         self.sessions: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
 
     def facts(self) -> ModelFacts:

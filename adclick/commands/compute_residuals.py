@@ -15,9 +15,10 @@ COMMAND = "adclick.commands.compute_residuals"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write signed `residuals` [image grid grid channel] (float16; not with `lengths_only`), their
-    `lengths` and the `foreground` [image grid grid], and `normal_mean_square` [channel], the mean
-    square residual of the bank's own images (zero if none is here).
+    """Write signed `residuals` [image grid grid channel] (float16; not with `lengths_only`), with
+    `patches` the pictures' own features likewise, the residuals' `lengths` and the `foreground`
+    [image grid grid], and `normal_mean_square` [channel], the mean square residual of the bank's
+    own images (zero if none is here).
     """
     job = parse_job(
         COMMAND,
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _specs(settings: ComputeResiduals, channels: int) -> dict[str, ArraySpec]:
-    """What is written of every image: with `lengths_only`, no `residuals`."""
+    """What is written of every image: with `lengths_only`, no `residuals`; `patches`, if asked."""
     grid = settings.size_px // settings.features.stride
     specs = {
         "lengths": ArraySpec((grid, grid), "float32"),
@@ -89,7 +90,10 @@ def _specs(settings: ComputeResiduals, channels: int) -> dict[str, ArraySpec]:
     }
     if settings.lengths_only:
         return specs
-    return specs | {"residuals": ArraySpec((grid, grid, channels), "float16")}
+    specs |= {"residuals": ArraySpec((grid, grid, channels), "float16")}
+    if settings.patches:
+        specs |= {"patches": ArraySpec((grid, grid, channels), "float16")}
+    return specs
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `maps` [image height width] float32, finished: foreground, smoothing.
+    """Write `maps` [image height width] float32, finished: foreground, smoothing (a detector on
+    features adds to a finished map, and its own is not finished a second time).
 
     All test images and the defects that were chosen for training are predicted; which of them count
     is decided where maps are scored. Without weights the map is the length of the residual. The
@@ -65,8 +66,17 @@ def _open_maps(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
                 **settings.detection.model_dump(),
             )
         return
-    from adclick.models.detecting import open_detector
+    from adclick.models.detecting import open_detector, open_feature_detector
 
+    if settings.features:
+        with open_feature_detector(
+            job.inputs["weights"],
+            images=job.inputs["images"],
+            residuals=job.inputs["residuals"],
+            detection=settings.detection,
+        ) as map_of:
+            yield map_of
+        return
     with open_detector(
         job.inputs["weights"],
         manifest=job.inputs["manifest"],

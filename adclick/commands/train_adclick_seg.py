@@ -8,6 +8,7 @@ from adclick.networks.adclick_seg import build_adclick_seg
 from adclick.networks.inputs import ResidualForm
 from adclick.run.job import parse_job, run
 from adclick.run.plan.detection import TrainAdclickSeg
+from adclick.training.detector_fit import fit_detector
 from adclick.training.fit import (
     EXPANDED,
     LISTS,
@@ -23,7 +24,8 @@ COMMAND = "adclick.commands.train_adclick_seg"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Training on one category sees normal images, simulated defects, and the expanded labelled
-    defects where the variant has any; true masks only of other categories, in pretraining.
+    defects where the variant has any; true masks only of other categories, in pretraining. A
+    detector on features also chooses on what it held out how much it adds to the training-free map.
     """
     job = parse_job(
         COMMAND,
@@ -36,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         seeded=True,
     )
     settings = job.settings
+    if settings.features is not None:
+        fit_detector(job, settings.features)
+        return
     variant, training, network = settings.variant, settings.training, settings.network
     channels = settings.residual_input.groups or settings.residual_channels
     sizes = {

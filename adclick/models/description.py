@@ -69,7 +69,7 @@ class Description(Section):
     """What `model.json` says."""
 
     format: Literal[2]
-    kind: Literal["adclick", "adclick_seg"]
+    kind: Literal["adclick", "adclick_seg", "feature_detector"]
     title: str
     types: tuple[str, ...]
     made_from: dict[str, Any]

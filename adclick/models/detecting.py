@@ -1,4 +1,6 @@
-"""A trained detector and one category's artifacts, opened for maps without clicks."""
+"""A trained detector and one category's artifacts, opened for maps without clicks: the trunk's, or
+what a detector on features adds to the training-free map.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,9 +12,11 @@ from jaxtyping import Float32
 from adclick.language.words import defect_types
 from adclick.models.opening import open_network
 from adclick.models.sliding import zero_click_map
-from adclick.residuals.maps import finish_map
+from adclick.networks.trained_detector import load_detector
+from adclick.residuals.maps import finish_map, training_free_map
 from adclick.run.artifacts import open_arrays, read_csv
 from adclick.run.device import compute_device
+from adclick.run.errors import InputError
 from adclick.run.settings.networks import Sliding
 from adclick.run.settings.residuals import Detection
 
@@ -55,5 +59,39 @@ def open_detector(
         def map_of(row: int) -> Float32[np.ndarray, "size size"]:
             raw = zero_click_map(opened.session(row, types), sliding=sliding, stride=stride)
             return finish_map(raw, compared["foreground"][row], **detection.model_dump())
+
+        yield map_of
+
+
+@contextmanager
+def open_feature_detector(
+    weights: Path, *, images: Path, residuals: Path, detection: Detection
+) -> Iterator[MapOfRow]:
+    """The map of a row of the manifest by a detector on features: finished already, since it adds
+    to a finished training-free map.
+    """
+    with (
+        compute_device() as device,
+        open_arrays(residuals) as compared,
+        open_arrays(images) as pictures,
+    ):
+        detector = load_detector(weights, device=device)
+        if "patches" not in compared:
+            raise InputError(f"{residuals}: no features of the pictures; run the workflow again")
+
+        def map_of(row: int) -> Float32[np.ndarray, "size size"]:
+            image = pictures["images"][row]
+            return detector.probability(
+                patches=compared["patches"][row],
+                residual=compared["residuals"][row],
+                image=image,
+                training_free=training_free_map(
+                    compared["lengths"][row],
+                    compared["foreground"][row],
+                    size_px=image.shape[0],
+                    **detection.model_dump(),
+                ),
+                device=device,
+            )
 
         yield map_of

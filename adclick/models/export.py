@@ -25,7 +25,8 @@ from adclick.models.description import (
     read_description,
 )
 from adclick.models.run_sources import NETWORKS, Source, find, stamp_of
-from adclick.networks.checkpoints import save_tensors
+from adclick.networks.checkpoints import read_metadata, save_tensors
+from adclick.networks.trained_detector import KIND
 from adclick.residuals.backbone import LayerMaps
 from adclick.run.artifacts import (
     ArraySpec,
@@ -251,9 +252,28 @@ def describe_folder(folder: Path) -> str:
     """What `adclick export-model` says at its end."""
     described = read_description(folder)
     size_mb = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    return (
+    said = (
         f"{folder}: {described.title}\n"
         f"{described.normal_images} normal images of {described.size_px} px,"
         f" {described.parameters:,} parameters, types {', '.join(described.types)};"
         f" {size_mb:.0f} MB, {described.identity}"
     )
+    return said + ("\n" + _held_out(folder) if described.kind == KIND else "")
+
+
+def _held_out(folder: Path) -> str:
+    """What a detector on features and the training-free map alone reach on held-out pictures."""
+    facts = read_metadata(folder / WEIGHTS).extra
+    reached = {score["amount"]: _scores(score) for score in facts["held_out"]}
+    chosen = facts["amount"]
+    ours = f"its map, {reached[chosen]}; " if chosen else "nothing gains on the "
+    return (
+        f"adds {chosen:g} of what it learned to the training-free map. On labelled pictures held"
+        f" out in training: {ours}training-free map alone, {reached[0]}"
+    )
+
+
+def _scores(score: Mapping[str, Any]) -> str:
+    named = {"AP": "pixel_ap", "PRO": "pixel_pro", "image AUROC": "image_auroc"}
+    given = {name: score[key] for name, key in named.items() if score[key] is not None}
+    return ", ".join(f"{name} {100 * value:.1f} %" for name, value in given.items())

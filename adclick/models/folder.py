@@ -32,6 +32,8 @@ from adclick.networks.adclick import ADClick
 from adclick.networks.adclick_seg import ADClickSeg
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.loading import load_model
+from adclick.networks.trained_detector import KIND as FEATURE_DETECTOR
+from adclick.networks.trained_detector import TrainedDetector, load_detector
 from adclick.residuals.backbone import Backbone, load_backbone
 from adclick.residuals.comparison import Bank, Compared, compare, neighbours
 from adclick.residuals.maps import finish_map, training_free_map
@@ -65,7 +67,7 @@ class OpenedModel:
     title: str
     kind: str
     device: str
-    network: ADClick | ADClickSeg
+    network: ADClick | ADClickSeg | TrainedDetector
     form: ResidualForm
     backbone: Backbone
     bank: Any
@@ -106,7 +108,7 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
     for name in described.files:
         if name != BANK and file_sha256(part(folder, name)) != described.files[name]:
             raise InputError(f"{folder / name}: not as it was exported; export the model again")
-    network, metadata = load_model(folder / WEIGHTS, kind=described.kind)
+    network, form = _load_network(folder / WEIGHTS, described.kind, chosen)
     bank = open_arrays(part(folder, BANK))
     if json.loads(str(bank.attrs["stamp"])) != described.stamp:
         raise InputError(f"{folder / BANK}: of another export; export the model again")
@@ -126,8 +128,8 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
         title=described.title,
         kind=described.kind,
         device=str(chosen),
-        network=network.to(chosen).eval(),
-        form=trained_form(metadata.extra["settings"]),
+        network=network,
+        form=form,
         backbone=backbone.to(chosen),
         bank=bank,
         bank_ids=tuple(image_ids(bank)),
@@ -135,11 +137,23 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
     )
 
 
+def _load_network(
+    path: Path, kind: str, device: torch.device
+) -> tuple[ADClick | ADClickSeg | TrainedDetector, ResidualForm]:
+    if kind == FEATURE_DETECTOR:
+        trained = load_detector(path, device=device)
+        return trained, trained.form.residual
+    network, metadata = load_model(path, kind=kind)
+    return network.to(device).eval(), trained_form(metadata.extra["settings"])
+
+
 def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> Encoding:
     """A picture of any size compared with the normal images, and all that no click changes.
 
     The slow part of an answer. Equals what the workflow's stages make of the same picture.
+    InputError for a detector that takes no clicks.
     """
+    _clicked(model)
     seen = _compare(model, image)
     free = training_free_map(
         seen.compared.lengths,
@@ -200,7 +214,7 @@ def _open_session(model: OpenedModel, encoding: Encoding, defect_type: str | Non
     if defect_type is None or model.words is None:
         device = torch.device(model.device)
         return start_session(
-            model.network,
+            _clicked(model),
             torch.from_numpy(encoding.tokens).to(device),
             [torch.from_numpy(level).to(device) for level in encoding.maps],
             image=encoding.image,
@@ -209,6 +223,13 @@ def _open_session(model: OpenedModel, encoding: Encoding, defect_type: str | Non
     index = model.types.index(defect_type)
     texts, masks = model.words.texts[[index]], model.words.masks[[index]]
     return _open(model, encoding.image, encoding.residual, texts, masks)
+
+
+def _clicked(model: OpenedModel) -> ADClick | ADClickSeg:
+    """The network, if it takes clicks; else InputError."""
+    if isinstance(model.network, TrainedDetector):
+        raise InputError(f"{model.title}: a detector that takes no clicks; use adclick predict")
+    return model.network
 
 
 def _read_words(path: Path) -> Words:
@@ -283,7 +304,7 @@ def _open(
     masks: np.ndarray,
 ) -> Session:
     return open_image(
-        model.network,
+        _clicked(model),
         residual=residual,
         scale=model.bank["normal_mean_square"][:],
         image=image,
@@ -298,6 +319,20 @@ def _open(
 def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]:
     use, words = model.description.detection, model.words
     assert use is not None
+    if isinstance(model.network, TrainedDetector):
+        return model.network.probability(
+            patches=seen.compared.patches,
+            residual=seen.compared.residuals,
+            image=seen.image,
+            training_free=training_free_map(
+                seen.compared.lengths,
+                seen.compared.foreground,
+                size_px=model.size_px,
+                smoothing_px=use.smoothing_px,
+                foreground_exponent=use.foreground_exponent,
+            ),
+            device=torch.device(model.device),
+        )
     texts, masks = _any_words(None) if words is None else (words.texts, words.masks)
     opened = _open(model, seen.image, seen.compared.residuals, texts, masks)
     stride = model.description.backbone.stride

@@ -12,7 +12,13 @@ from adclick.run.errors import InputError
 from adclick.run.provenance import make_stamp
 
 COMMAND = "adclick.models.export"
-NETWORKS = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
+NETWORKS = {
+    "adclick": "ADClick",
+    "adclick_seg": "ADClick-Seg",
+    "feature_detector": "ADClick-Seg on features",
+}
+DETECTORS = ("adclick_seg", "feature_detector")
+STAGES = ("train_adclick", "train_adclick_seg")
 MADE_WITH_WEIGHTS = ("simulate_clicks", "predict_maps")
 LANGUAGE = "encode_prompts/language.h5"
 
@@ -44,8 +50,11 @@ def trained_variants(category: Path) -> dict[str, list[int]]:
     Networks trained on the category come first, then those that were only pretrained or slid.
     """
     places = [
-        *sorted(category.glob("train_adclick/*/seed*/weights.safetensors")),
-        *sorted(category.glob("train_adclick_seg/*/seed*/weights.safetensors")),
+        *(
+            path
+            for stage in STAGES
+            for path in sorted(category.glob(f"{stage}/*/seed*/weights.safetensors"))
+        ),
         *(
             path
             for stage in MADE_WITH_WEIGHTS
@@ -85,7 +94,7 @@ def find(category: Path, variant: str, seed: int) -> Source:
     used |= {"manifest": category / "make_manifest/manifest.csv", "neighbours": neighbours}
     used |= {"language": language} if language else {}
     detection = None
-    if metadata.kind == "adclick_seg":
+    if metadata.kind in DETECTORS:
         maps = category / f"predict_maps/{variant}/seed{seed}/maps.h5"
         _require_same(maps, stamp_of(maps), weights=weights, residuals=residuals)
         with open_arrays(maps) as file:
@@ -116,8 +125,8 @@ def _weights(category: Path, variant: str, seed: int) -> Path:
     """Where a variant's weights lie: trained here, or those that clicked or made maps here under
     this name (a pretrained network, a detector slid over windows).
     """
-    for network in NETWORKS:
-        path = category / f"train_{network}/{variant}/seed{seed}/weights.safetensors"
+    for stage in STAGES:
+        path = category / f"{stage}/{variant}/seed{seed}/weights.safetensors"
         if path.is_file():
             return path
     used = [category / f"{stage}/{variant}/seed{seed}/maps.h5" for stage in MADE_WITH_WEIGHTS]
@@ -156,7 +165,7 @@ def _residuals(category: Path, weights: Path, trained: Mapping[str, Any]) -> Pat
 
 def _language(category: Path, metadata: ModelMetadata, trained: Mapping[str, Any]) -> Path | None:
     """The encoded words of a network with a language branch."""
-    if metadata.sizes["language"] is None:
+    if metadata.sizes.get("language") is None:
         return None
     path = category.parent / LANGUAGE
     if input_digest(path) not in trained["languages"]:

@@ -18,7 +18,7 @@ from adclick.run.provenance import canonical_json
 
 Model = TypeVar("Model", bound=nn.Module)
 
-KINDS = ("adclick", "adclick_seg")
+KINDS = ("adclick", "adclick_seg", "feature_detector")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def save_model(
 ) -> None:
     """Write a model whole or not at all; equal models give equal bytes.
 
-    `sizes` are the keywords it was built with, `kind` is `adclick` or `adclick_seg`. Each key of
+    `sizes` are the keywords it was built with, `kind` is one of `KINDS`. Each key of
     `extra` (JSON values; `stamp` is the one that other stages read) is kept beside them in the
     file's header.
     """

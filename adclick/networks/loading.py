@@ -7,6 +7,8 @@ from adclick.networks.adclick_seg import ADClickSeg, build_adclick_seg
 from adclick.networks.checkpoints import ModelMetadata, load_weights_into, read_metadata, seeded
 from adclick.run.errors import InputError
 
+CLICKED = ("adclick", "adclick_seg")  # what takes clicks; else see `trained_detector`
+
 
 def load_model(
     path: Path, *, kind: str | None = None
@@ -21,6 +23,8 @@ def load_model(
         raise InputError(
             f"{path}: a model of kind {metadata.kind}, but {kind} is needed here; give another file"
         )
+    if metadata.kind not in CLICKED:
+        raise InputError(f"{path}: a detector that takes no clicks; give another variant")
     try:
         model = seeded(
             build_adclick if metadata.kind == "adclick" else build_adclick_seg, 0, **metadata.sizes

@@ -33,10 +33,11 @@ class Bank:
 
 
 class Compared(NamedTuple):
-    """A picture's signed residual, its lengths and the foreground, rounded as they are stored; and
-    the mean square of the residual before it was rounded.
+    """A picture's features, its signed residual, the residual's lengths and the foreground, rounded
+    as they are stored; and the mean square of the residual before it was rounded.
     """
 
+    patches: Float16[np.ndarray, "grid grid channel"]
     residuals: Float16[np.ndarray, "grid grid channel"]
     lengths: Float32[np.ndarray, "grid grid"]
     foreground: Float16[np.ndarray, "grid grid"]
@@ -82,6 +83,7 @@ def compare(
     classifier = Foreground(bank.weight[:], *(float(number) for number in bank.numbers[:]))
     maps = [bank.foreground[row] for row in joined]
     return Compared(
+        patches.astype(np.float16),
         signed.astype(np.float16),
         residual_length(signed),
         joined_map(layer1, classifier, maps, len(signed)).astype(np.float16),

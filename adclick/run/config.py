@@ -18,6 +18,7 @@ from adclick.run.settings.clicks import MAP_THRESHOLD, PEERS, Clicks, Robots, Zo
 from adclick.run.settings.data import Dataset, Expansion, Simulation, Toy
 from adclick.run.settings.language import Language, Prompts
 from adclick.run.settings.networks import (
+    FeatureNetwork,
     Network,
     ResidualInput,
     SegNetwork,
@@ -29,6 +30,7 @@ from adclick.run.settings.section import Count, Name, Positive, Section, validat
 from adclick.run.settings.tables import TABLES
 from adclick.run.settings.training import (
     AdclickVariant,
+    FeatureTraining,
     LabelCosts,
     SegVariant,
     SharedTraining,
@@ -102,6 +104,10 @@ class Config(Section):
         " here."
     )
     adclick_seg_training: Training = Field(description="Training of ADClick-Seg, likewise.")
+    feature_network: FeatureNetwork = Field(
+        description="Sizes of ADClick-Seg variants with `detector: features`: not in the paper."
+    )
+    feature_training: FeatureTraining = Field(description="Training of these variants.")
     adclick_variants: dict[Name, AdclickVariant] = Field(
         description="Rows of tables 1 and 7, by name."
     )
@@ -213,6 +219,13 @@ class Config(Section):
         _require("run_zoom", self.run_zoom, self.run_adclick)
         _require("run_robots", self.run_robots, self.robots)
         _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
+        whole = [
+            name
+            for name in self.run_sliding
+            if self.adclick_seg_variants[name].detector is not None
+        ]
+        if whole:
+            raise ValueError(f"run_sliding: {whole} look at whole images alone")
         taken = [name for name in self.sliding_methods if name in self.adclick_seg_variants]
         if taken:
             raise ValueError(f"adclick_seg_variants: {taken} are the names of sliding maps")
@@ -228,8 +241,8 @@ class Config(Section):
                 [category],
                 {name: None for name in self.datasets[dataset].categories},
             )
-        whole = [entry for entry in listed if "/" not in entry]
-        _require("pretrain_on", whole, self.datasets)
+        sets = [entry for entry in listed if "/" not in entry]
+        _require("pretrain_on", sets, self.datasets)
         return self
 
     @model_validator(mode="after")

@@ -4,20 +4,23 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from timm.models.swin_transformer import SwinTransformer
 
 from adclick.annotate.store import save_label
 from adclick.clicks.labels import boxes
 from adclick.commands import label_defects, train_adclick_seg
-from adclick.networks.checkpoints import save_tensors, seeded
+from adclick.networks.checkpoints import read_metadata, save_tensors, seeded
 from adclick.networks.foreign import plain_swin
+from adclick.networks.trained_detector import load_detector, save_detector
 from adclick.run.artifacts import image_ids, input_digest, open_arrays, read_stamp
 from adclick.run.config import Config
 from adclick.run.errors import InputError
@@ -147,6 +150,11 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("train_adclick_seg weak", "expanded_residuals", noise("residuals")),
     ("train_adclick_seg unsupervised", "simulated_residuals", noise("residuals")),
     ("train_adclick_seg unsupervised_image_to_image", "residuals", noise("residuals")),
+    ("train_adclick_seg weak_features", "residuals", noise("lengths")),
+    ("train_adclick_seg weak_features", "expanded_images", inverted("labels")),
+    ("train_adclick_seg weak_features", "expanded_residuals", noise("patches")),
+    ("train_adclick_seg weak_features", "simulated_residuals", noise("residuals")),
+    ("predict_maps weak_features", "residuals", noise("lengths")),
     ("predict_maps training_free", "residuals", noise("lengths")),
     ("predict_maps training_free_patch_to_patch", "residuals", noise("lengths")),
     ("predict_maps weak", "weights", weights_scaled),
@@ -215,6 +223,7 @@ def content(path: Path) -> object:
         "train_adclick",
         "expand_defects weak",
         "predict_maps weak",
+        "train_adclick_seg weak_features",
     ],
 )
 def test_a_stage_run_again_gives_the_same_bytes(
@@ -304,6 +313,56 @@ def test_residuals_that_no_network_reads_are_kept_as_lengths_alone(
         assert "residuals" not in other
         expected = np.linalg.norm(file["residuals"][:].astype(np.float64), axis=3)
         np.testing.assert_allclose(file["lengths"][:], expected, rtol=2e-3)
+
+
+def test_features_are_kept_where_a_detector_reads_them(config: Config, folder: Path) -> None:
+    place = folder / "results/micro/toy/cloth"
+    with (
+        open_arrays(folder / residuals_file(config, "toy/cloth", "location_aware", "real")) as read,
+        open_arrays(
+            folder / residuals_file(config, "toy/cloth", "image_to_image", "real")
+        ) as other,
+        open_arrays(place / "extract_features/features.h5") as bank,
+    ):
+        assert "patches" not in other
+        ids = image_ids(read)
+        for row, image_id in enumerate(image_ids(bank)):
+            kept = read["patches"][ids.index(image_id)]
+            np.testing.assert_allclose(kept, bank["patches"][row], atol=0.01)
+
+
+def test_a_detector_on_features_says_what_the_map_without_it_reaches(
+    config: Config, folder: Path
+) -> None:
+    step = steps(config)["train_adclick_seg weak_features"]
+    assert not {"languages", "branch"} & step.inputs.keys()
+    record = json.loads((folder / step.outputs["record"]).read_text())
+    assert [score["amount"] for score in record["held_out"]] == config.feature_training.amounts
+    assert record["amount"] in config.feature_training.amounts
+    assert all(0 <= score["pixel_ap"] <= 1 for score in record["held_out"])
+    assert len(record["losses"]) == config.feature_training.steps
+    assert len(record["fold_losses"]) == config.feature_training.folds
+
+
+def test_with_nothing_added_pixels_rank_as_on_the_training_free_map(
+    config: Config, folder: Path, tmp_path: Path
+) -> None:
+    step = steps(config)["predict_maps weak_features"]
+    weights = folder / str(step.inputs["weights"])
+    none = replace(load_detector(weights, device=torch.device("cpu")), amount=0.0)
+    sizes = {
+        name: size
+        for name, size in read_metadata(weights).sizes.items()
+        if name not in ("folds", "patch_channels")
+    }
+    save_detector(tmp_path / "none.safetensors", none, sizes=sizes, extra={})
+    step.run(config, folder, {"weights": tmp_path / "none.safetensors"}, tmp_path)
+    free = first_output(steps(config)["predict_maps training_free"], folder, None)
+    with open_arrays(first_output(step, folder, tmp_path)) as ours, open_arrays(free) as base:
+        assert image_ids(ours) == image_ids(base)
+        order = np.argsort(base["maps"][:], axis=None)
+        assert (np.diff(ours["maps"][:].ravel()[order]) >= 0).all()
+        assert len(np.unique(ours["maps"][:])) > 0.9 * len(np.unique(base["maps"][:]))
 
 
 def test_only_images_of_the_bank_make_the_mean_square_of_normal_ones(folder: Path) -> None:

@@ -10,21 +10,26 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from adclick.annotate.worker import Server
 from adclick.clicks.click import Click
 from adclick.clicks.edges import follow_edges, prepare
-from adclick.models.export import export_model, is_current
+from adclick.models.detecting import open_feature_detector
+from adclick.models.export import describe_folder, export_model, is_current
 from adclick.models.folder import OpenedModel, detect, encode, open_model, open_session
 from adclick.models.opening import open_network
 from adclick.models.run_sources import trained_variants
 from adclick.models.session import Session
+from adclick.networks.checkpoints import read_metadata
+from adclick.networks.trained_detector import TrainedDetector, save_detector
 from adclick.residuals.backbone import load_backbone
 from adclick.residuals.maps import exceeded_by
 from adclick.run.artifacts import image_ids, open_arrays, read_csv
 from adclick.run.device import compute_device
 from adclick.run.errors import InputError
+from adclick.run.settings.residuals import Detection
 from tests.chain import micro_config
 from tests.typed import type_command
 
@@ -130,6 +135,63 @@ def test_maps_of_sliding_windows_too(run: Path, tmp_path: Path) -> None:
             found = encode(model, picture).probability
             np.testing.assert_allclose(found, slid[name], atol=1e-3)
             assert np.abs(slid[name] - whole[name]).max() > 2e-3
+
+
+@pytest.fixture(scope="module")
+def adding(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folder of a detector on features."""
+    target = tmp_path_factory.mktemp("models") / "adding"
+    export_model(finished_run / CATEGORY, "weak_features", seed=0, output=target)
+    return target
+
+
+def test_a_detector_on_features_answers_as_the_workflow_did(run: Path, adding: Path) -> None:
+    model = open_model(adding)
+    maps = arrays(run / CATEGORY / "predict_maps/weak_features/seed0/maps.h5", "maps")
+    for name, expected in maps.items():
+        np.testing.assert_allclose(detect(model, pictures(run)[name]), expected, atol=2e-3)
+
+
+def test_also_where_it_adds_much(run: Path, adding: Path, tmp_path: Path) -> None:
+    model = open_model(adding)
+    assert isinstance(model.network, TrainedDetector)
+    for detector in model.network.network.detectors:
+        torch.nn.init.normal_(detector.logit.weight, generator=torch.Generator().manual_seed(0))
+    awake = replace(model.network, amount=1.0)
+    sizes = read_metadata(adding / "weights.safetensors").sizes
+    built = {key: size for key, size in sizes.items() if key not in ("folds", "patch_channels")}
+    save_detector(tmp_path / "awake.safetensors", awake, sizes=built, extra={})
+    category, names = run / CATEGORY, list(pictures(run))
+    plain = arrays(category / "predict_maps/weak_features/seed0/maps.h5", "maps")
+    with open_feature_detector(
+        tmp_path / "awake.safetensors",
+        images=category / "make_manifest/images.h5",
+        residuals=category / "compute_residuals/location_aware/real.h5",
+        detection=Detection(smoothing_px=2, foreground_exponent=1),
+    ) as map_of:
+        for name in plain:
+            expected = map_of(names.index(name))
+            found = detect(replace(model, network=awake), pictures(run)[name])
+            np.testing.assert_allclose(found, expected, atol=5e-3)
+            assert np.abs(expected - plain[name]).max() > 0.05
+
+
+def test_a_detector_on_features_takes_no_clicks_and_says_what_it_adds(
+    run: Path, adding: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    with pytest.raises(InputError, match="takes no clicks"):
+        encode(open_model(adding), pictures(run)["test/hole/000"])
+    with pytest.raises(InputError, match="takes no clicks"):
+        Server(adding)
+    said = describe_folder(adding)
+    assert "ADClick-Seg on features weak_features, toy/cloth" in said
+    assert "training-free map alone, AP " in said
+    for name in ("test/hole/000", "test/good/000"):
+        cv2.imwrite(str(tmp_path / f"{name.replace('/', '_')}.png"), pictures(run)[name])
+    argv = ["predict", "--model", str(adding), "--images", str(tmp_path)]
+    typed = type_command([*argv, "--output", str(tmp_path / "found")], monkeypatch, capsys)
+    assert typed.code == 0, typed.err
+    assert "2 images" in typed.out
 
 
 def test_the_tool_starts_from_a_detector_at_its_own_threshold(folders: dict[str, Path]) -> None:

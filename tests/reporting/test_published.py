@@ -68,6 +68,7 @@ KEYS_OF_A_RUN = {
     *("run_adclick", "run_adclick_seg", "run_sliding", "run_click_peers", "run_map_peers"),
     *("matching", "titles"),
     *("run_robots", "robot_methods", "run_zoom"),
+    *("feature_network", "feature_training"),  # of variants that this scale does not run
 }
 TECHNICAL_KEYS = {
     *("features.batch_size", "features.weights", "language.weights"),

@@ -19,6 +19,7 @@ from adclick.run.plan.names import (
     named_place,
     place_of,
     places,
+    reads_features,
     trained_variant,
 )
 from adclick.run.plan.pick import Stage
@@ -26,6 +27,7 @@ from adclick.run.plan.residuals import images_of, residuals_file
 from adclick.run.settings.clicks import Edges
 from adclick.run.settings.data import Expansion, Simulation
 from adclick.run.settings.networks import (
+    FeatureNetwork,
     Network,
     ResidualInput,
     SegNetwork,
@@ -33,7 +35,10 @@ from adclick.run.settings.networks import (
     VisionLanguage,
 )
 from adclick.run.settings.residuals import Detection
-from adclick.run.settings.training import SegTraining, Training
+from adclick.run.settings.section import Section
+from adclick.run.settings.training import FeatureTraining, SegTraining, Training
+
+WORDS = ("languages", "branch")  # what trainings read of language
 
 
 class ExpandDefects(Stage):
@@ -48,9 +53,28 @@ class ExpandDefects(Stage):
         return cls.pick(config, radius_px=config.clicks.radius_px)
 
 
+class FeatureDetection(Section):
+    """What a detector on features is trained with: its own settings, and those of the training-free
+    map that it adds to.
+    """
+
+    network: FeatureNetwork
+    training: FeatureTraining
+    detection: Detection
+
+    @classmethod
+    def of(cls, config: Config) -> "FeatureDetection":
+        """Those of the run."""
+        return cls(
+            network=config.feature_network,
+            training=config.feature_training,
+            detection=config.detection,
+        )
+
+
 class TrainAdclickSeg(Stage):
     """Settings of `train_adclick_seg`, for pretraining and for training on one category; `edges` as
-    in `TrainAdclick`.
+    in `TrainAdclick`, `features` where the variant is a detector on features.
     """
 
     size_px: int
@@ -63,6 +87,7 @@ class TrainAdclickSeg(Stage):
     adclick_seg_network: SegNetwork
     vision_language: VisionLanguage
     training: Training
+    features: FeatureDetection | None
     radius_px: float
     threshold: float
     edges: Edges | None
@@ -83,6 +108,7 @@ class TrainAdclickSeg(Stage):
                 iis=pretraining.endswith("_iis"),
                 language=pretraining.startswith("language"),
                 abandon=False,
+                detector=None,
             )
         own = config.adclick_seg_network
         window, normalise = own.window, own.normalise
@@ -91,6 +117,7 @@ class TrainAdclickSeg(Stage):
             config,
             **training_settings(config, place, pretraining),
             variant=variant,
+            features=FeatureDetection.of(config) if variant.detector else None,
             training=settings_of_phase(config.adclick_seg_training, pretraining),
             network=network.model_copy(update={"window": window or network.window}),
             residual_input=residual_input.model_copy(
@@ -100,7 +127,7 @@ class TrainAdclickSeg(Stage):
 
 
 class PredictMaps(Stage):
-    """Settings of `predict_maps`."""
+    """Settings of `predict_maps`; `features` for a detector on these."""
 
     category: str
     method: str
@@ -108,6 +135,7 @@ class PredictMaps(Stage):
     stride: int
     detection: Detection
     sliding: Sliding | None
+    features: bool
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
@@ -118,6 +146,7 @@ class PredictMaps(Stage):
             method=method,
             stride=config.features.stride,
             sliding=config.sliding if method in config.sliding_methods else None,
+            features=reads_features(config, method),
         )
 
 
@@ -163,6 +192,8 @@ def detector_inputs(
         source = f"expanded_{labels}_seed{seed}"
         own["expanded_images"] = [images_of(config, place, source)]
         own["expanded_residuals"] = [residuals_file(config, place, matching, source)]
+    if reads_features(config, variant):
+        return {name: files for name, files in own.items() if name not in WORDS}
     return {**initial_weights(config, place, "adclick_seg", variant, seed), **own}
 
 
@@ -173,7 +204,7 @@ def detection_inputs(config: Config, place: str, method: str, seed: int | str) -
         return {"residuals": residuals}
     name = trained_variant(config, method)
     folder = f"{category_folder(config, place)}/train_adclick_seg/{name}/seed{seed}"
-    return {
-        "residuals": residuals,
-        **network_inputs(config, place, f"{folder}/weights.safetensors"),
-    }
+    weights = f"{folder}/weights.safetensors"
+    if reads_features(config, name):
+        return {"residuals": residuals, "weights": weights}
+    return {"residuals": residuals, **network_inputs(config, place, weights)}

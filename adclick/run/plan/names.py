@@ -156,6 +156,18 @@ def network_matchings(config: Config) -> set[str]:
     return click | {map_matching(config, name) for name in config.run_adclick_seg}
 
 
+def reads_features(config: Config, method: str) -> bool:
+    """Whether a detection method is a network that reads frozen features beside the residual."""
+    variant = config.adclick_seg_variants.get(trained_variant(config, method))
+    return variant is not None and variant.detector is not None
+
+
+def patch_matchings(config: Config) -> set[str]:
+    """The matchings with whose residuals the pictures' own features are kept."""
+    names = [name for name in config.run_adclick_seg if reads_features(config, name)]
+    return {map_matching(config, name) for name in names}
+
+
 def click_methods(config: Config) -> dict[str, list[int]]:
     """Click methods of the run and their seeds; what is not trained has one."""
     peers = {name: config.seeds[:1] for name in config.run_click_peers}

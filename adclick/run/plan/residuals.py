@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 
 from adclick.run.config import Config
-from adclick.run.plan.names import REAL, SIMULATED, category_folder, network_matchings
+from adclick.run.plan.names import (
+    REAL,
+    SIMULATED,
+    category_folder,
+    network_matchings,
+    patch_matchings,
+    place_of,
+    places,
+)
 from adclick.run.plan.pick import Stage
 from adclick.run.settings.residuals import Features, Foreground, Matching, Retrieval
 
@@ -41,19 +49,24 @@ class FindNeighbours(Stage):
 
 
 class ComputeResiduals(Stage):
-    """Settings of `compute_residuals`; `lengths_only` where no network reads this matching."""
+    """Settings of `compute_residuals`; `lengths_only` where no network reads this matching, and
+    `patches`, the pictures' own features, only where one reads them.
+    """
 
     size_px: int
     features: Features
     matching: Matching
     foreground: Foreground
     lengths_only: bool
+    patches: bool
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         name = wildcards["matching"]
         unread = name not in network_matchings(config)
-        return cls.pick(config, matching=config.matchings[name], lengths_only=unread)
+        read = name in patch_matchings(config) and place_of(wildcards) in places(config)
+        matching = config.matchings[name]
+        return cls.pick(config, matching=matching, lengths_only=unread, patches=read)
 
 
 def residuals_file(config: Config, place: str, matching: str, source: str) -> str:

@@ -92,9 +92,15 @@ def map_rows(config: Config, *, supervised: bool) -> list[str]:
         name
         for name, variant in variants.items()
         if (variant.supervision != "unsupervised") == supervised
-        and (not supervised or (variant.abandon and not costs_differ(variant)))
+        and (not supervised or _stands_for_its_labels(variant))
     ]
     return [*config.run_map_peers, *_with_sliding(config, shown)]
+
+
+def _stands_for_its_labels(variant: SegVariant) -> bool:
+    """Whether a variant is none of the rows of an ablation, nor a point of what labels buy."""
+    whole = variant.abandon or variant.detector is not None
+    return whole and not costs_differ(variant)
 
 
 def _with_sliding(config: Config, names: Iterable[str]) -> list[str]:
@@ -118,7 +124,8 @@ def _ablation(config: Config, table: TableLayout) -> list[str]:
 def _is_ablated(variant: AdclickVariant | SegVariant) -> bool:
     if isinstance(variant, AdclickVariant):
         return variant.inputs == "residual" and variant.pretrain
-    return variant.supervision == "weak" and not costs_differ(variant)
+    own = variant.detector is not None or costs_differ(variant)
+    return variant.supervision == "weak" and not own
 
 
 def robot_table(config: Config) -> list[str]:

@@ -97,6 +97,35 @@ class SegNetwork(Section):
     )
 
 
+class FeatureNetwork(Section):
+    """Sizes of a detector that reads frozen features beside the residual, and adds to the
+    training-free map. Not in the paper.
+    """
+
+    width: Positive = Field(description="Channels of its body, at the patches' resolution.")
+    upsampling_widths: list[Positive] = Field(
+        description="Channels after each doubling of the resolution that follows the body."
+    )
+    picture_widths: list[Positive] = Field(
+        description="Widths of the levels that see the picture itself, fine to coarse, one for each"
+        " doubling; `[]`: it does not see the picture."
+    )
+    matched: bool = Field(
+        description="The features of the matched normal patches are read too, beside the"
+        " picture's own."
+    )
+    channel_dropout: float = Field(
+        ge=0, lt=1, description="Share of the features' channels that a training step drops."
+    )
+    dropout: float = Field(ge=0, lt=1, description="Share of the body's values that it drops.")
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> "FeatureNetwork":
+        if self.picture_widths and len(self.picture_widths) != len(self.upsampling_widths):
+            raise ValueError("picture_widths must be empty or as many as upsampling_widths")
+        return self
+
+
 class VisionLanguage(Section):
     """The Swin of the language-vision branch, its weights, and what of it is trained."""
 

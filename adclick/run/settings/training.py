@@ -60,6 +60,53 @@ class Training(SharedTraining):
     batch: Batch = Field(description="Samples of a batch.")
 
 
+class FeatureTraining(Section):
+    """How a detector on features is trained: a network a fold, and the choice of how much they add
+    to the training-free map, on what each fold held out. Not in the paper.
+    """
+
+    steps: Positive = Field(description="Steps of each fold's network.")
+    learning_rate: float = Field(gt=0, description="Peak rate of AdamW.")
+    weight_decay: NonNegative = Field(description="Decay of matrices (not of biases and norms).")
+    warm_share: Share = Field(
+        description="Share of the steps in which the rate rises; after them it falls to nothing"
+        " along half a cosine."
+    )
+    clip_norm: float = Field(gt=0, description="Largest norm of the gradient.")
+    ema_decay: Share = Field(description="Decay of the moving average that is kept.")
+    defect_weight: float = Field(gt=0, description="Weight of defective pixels in cross entropy.")
+    dice_weight: NonNegative = Field(description="Weight of soft Dice beside it.")
+    size_exponent: NonNegative = Field(
+        description="A defect's pixels weigh its share of the picture to the power of minus this:"
+        " at 0 large defects drown small ones, at 1 all defects weigh the same."
+    )
+    batch: Batch = Field(
+        description="Samples of a batch; without labels simulated defects stand for real ones."
+    )
+    folds: int = Field(
+        ge=2,
+        description="Networks, each trained without its part of the labelled defects and of the"
+        " normal pictures. All of them together are the detector.",
+    )
+    amounts: list[Share] = Field(
+        description="What is chosen from: the factors of what is added. 0, the training-free map,"
+        " must be one."
+    )
+    held_normals: Positive = Field(
+        description="Normal pictures a fold, at most, that the choice looks at."
+    )
+    least_gain: NonNegative = Field(
+        description="What AP, PRO and image AUROC together, as fractions, must gain on what was"
+        " held out; below it the training-free map stays as it is."
+    )
+
+    @model_validator(mode="after")
+    def _base_is_compared(self) -> "FeatureTraining":
+        if 0 not in self.amounts:
+            raise ValueError("amounts must have 0, the training-free map")
+        return self
+
+
 class AdclickVariant(Section):
     """A row of tables 1 and 7. `inputs` other than the residual show what the residual is worth;
     `pretrain: false` trains on the category's simulated defects from nothing.
@@ -105,6 +152,21 @@ class SegTraining(Section):
     )
     language: bool = Field(description="With the language branch.")
     abandon: bool = Field(description="Label abandon (Eq. 9).")
+    detector: Literal["features"] | None = Field(
+        None,
+        description="`features`: a network on frozen features and the residual that adds to the"
+        " training-free map, as much as helps on held-out pictures; `feature_network` and"
+        " `feature_training` are its settings. Without it the paper's trunk on the residual.",
+    )
+
+    @model_validator(mode="after")
+    def _detector_has_its_inputs(self) -> "SegTraining":
+        if self.detector is not None and (self.pretrain or self.iis or self.language):
+            raise ValueError(
+                "detector: features has no pretraining, no clicks and no words; set pretrain, iis"
+                " and language to false"
+            )
+        return self
 
 
 class SegVariant(SegTraining):

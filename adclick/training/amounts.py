@@ -1,0 +1,121 @@
+"""How much a trained detector may add to the training-free map: chosen on pictures held out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from adclick.metrics.pixels import pixel_metrics
+
+AMOUNTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A picture that the detector of `fold` did not see: the base's logits, what that detector
+    adds, and where it is defective (nowhere, for a normal picture).
+    """
+
+    fold: int
+    base: Float[np.ndarray, "height width"]
+    added: Float[np.ndarray, "height width"]
+    mask: Bool[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True)
+class AmountScore:
+    """What an amount reaches on held-out pictures: of all folds together, and AP fold by fold.
+
+    `image_auroc` is None where no held-out picture is good.
+    """
+
+    amount: float
+    pixel_ap: float
+    pixel_pro: float
+    image_auroc: float | None
+    fold_aps: tuple[float, ...]
+
+    @property
+    def merit(self) -> float:
+        """The sum of the three metrics: what amounts are compared by.
+
+        One alone misleads where few defects are labelled: a detector that finds ten tiny pits
+        better may rank whole pictures worse, and AP of large defects says nothing of small ones.
+        """
+        return self.pixel_ap + self.pixel_pro + (self.image_auroc or 0.0)
+
+
+def fold_sources(sources: Sequence[str], kinds: Sequence[str], folds: int) -> list[set[str]]:
+    """Labelled pictures (or normal ones) dealt to folds by turns, kind by kind, in sorted order.
+
+    `kinds` are their types of defect: every fold gets of every kind as many as any other, or one
+    fewer. A source that is given more than once is dealt once. There are no more folds than
+    sources. ValueError for fewer than two.
+    """
+    ordered = sorted(set(zip(kinds, sources, strict=True)))
+    dealt: list[set[str]] = [set() for _ in range(min(folds, len(ordered)))]
+    if len(dealt) < 2:
+        raise ValueError(f"{len(ordered)} pictures cannot be dealt to two folds or more")
+    for index, (_, source) in enumerate(ordered):
+        dealt[index % len(dealt)].add(source)
+    return dealt
+
+
+def score_amounts(held: Sequence[HeldOut], amounts: Sequence[float] = AMOUNTS) -> list[AmountScore]:
+    """What every amount reaches on held-out pictures, in the order of `amounts`.
+
+    A fold without a defective or without a normal pixel cannot be scored and is left out of
+    `fold_aps`; ValueError when that is so of all pictures together.
+    """
+    return [_score(held, amount) for amount in amounts]
+
+
+def choose_amount(scores: Sequence[AmountScore], *, least_gain: float) -> AmountScore:
+    """The amount of the highest `merit`, or 0 where that gains less than `least_gain` (a fraction)
+    over the training-free map; of equal ones the smallest.
+
+    `scores` must have amount 0, the training-free map alone.
+    """
+    base = next((score for score in scores if score.amount == 0), None)
+    if base is None:
+        raise ValueError("amount 0 was not scored: nothing says what the training-free map reaches")
+    best = max(scores, key=lambda score: (score.merit, -score.amount))
+    return best if best.merit - base.merit >= least_gain else base
+
+
+def record_of(scores: Sequence[AmountScore], chosen: AmountScore) -> dict[str, Any]:
+    """The choice as a training's record holds it: the amount, and what each reached."""
+    return {
+        "amount": chosen.amount,
+        "held_out": [
+            {
+                "amount": score.amount,
+                "pixel_ap": score.pixel_ap,
+                "pixel_pro": score.pixel_pro,
+                "image_auroc": score.image_auroc,
+                "fold_aps": list(score.fold_aps),
+            }
+            for score in scores
+        ],
+    }
+
+
+def _score(held: Sequence[HeldOut], amount: float) -> AmountScore:
+    maps = [own.base + np.float32(amount) * own.added for own in held]
+    masks = [own.mask for own in held]
+    found = pixel_metrics(maps, masks)
+    fold_aps = []
+    for fold in sorted({own.fold for own in held}):
+        inside = [index for index, own in enumerate(held) if own.fold == fold]
+        if _has_both(masks[index] for index in inside):
+            ap = pixel_metrics([maps[i] for i in inside], [masks[i] for i in inside]).ap
+            fold_aps.append(ap)
+    return AmountScore(amount, found.ap, found.pro, found.image_auroc, tuple(fold_aps))
+
+
+def _has_both(masks: Any) -> bool:
+    counts = [(int(mask.sum()), mask.size) for mask in masks]
+    defective, pixels = (sum(column) for column in zip(*counts, strict=True))
+    return 0 < defective < pixels

@@ -1,0 +1,199 @@
+"""A detector from labels, cross-validated: a network a fold, and how much they may add."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from adclick.networks.checkpoints import seeded
+from adclick.networks.detector_inputs import DetectorForm, added_logits
+from adclick.networks.feature_detector import FeatureDetector, FoldedDetector
+from adclick.residuals.calibration import (
+    Calibration,
+    base_logits,
+    fit_calibration,
+    mean_calibration,
+)
+from adclick.training.amounts import (
+    AmountScore,
+    HeldOut,
+    choose_amount,
+    fold_sources,
+    score_amounts,
+)
+from adclick.training.detector_samples import DetectorPool, draw_detector_batch
+from adclick.training.detector_training import DetectorPlan, train_detector
+
+CALIBRATION_STEP = 2  # every second row and column is enough for two numbers
+SEEDS_A_RUN = 1000  # keeps the folds' seeds of one run apart from those of another
+
+
+@dataclass(frozen=True)
+class CrossPlan:
+    """The settings of a cross-validated training.
+
+    `counts` says how many pictures of each kind (`normal`, `simulated`, `real`) a batch holds;
+    without labels `real` is 0, and simulated defects on held-out normal pictures are what amounts
+    are scored on. At most `held_normals` normal pictures (and simulated defects) a fold are scored.
+    """
+
+    training: DetectorPlan
+    counts: Mapping[str, int]
+    folds: int
+    amounts: Sequence[float]
+    least_gain: float
+    held_normals: int
+    size_exponent: float
+    abandoned: bool
+
+
+@dataclass(frozen=True)
+class CrossTrained:
+    """What came of it: the folds' detectors as one, the calibration of what they add to, the chosen
+    amount, the scores of all amounts on held-out pictures, and every fold's losses.
+    """
+
+    detector: FoldedDetector
+    calibration: Calibration
+    chosen: AmountScore
+    scores: Sequence[AmountScore]
+    losses: Sequence[Sequence[float]]
+
+
+def cross_train(
+    pools: Mapping[str, DetectorPool],
+    kinds: Mapping[str, str],
+    build: Callable[..., FeatureDetector],
+    sizes: Mapping[str, Any],
+    form: DetectorForm,
+    plan: CrossPlan,
+    *,
+    seed: int,
+    device: torch.device,
+) -> CrossTrained:
+    """A detector a fold, each trained without the fold's labelled defects and without its normal
+    pictures and what was simulated on these; and the amount that is best on what each did not see.
+
+    `pools` has `normal` and `simulated`, and with labels `real`, whose first row of every source is
+    the labelled picture itself (others, such as pasted copies, are trained on and never scored).
+    `kinds` has the type of defect of every labelled source. The form's calibration counts only for
+    its `middle`.
+    """
+    labelled = "real" if plan.counts.get("real") else "simulated"
+    sources = list(dict.fromkeys(pools["real"].sources)) if labelled == "real" else []
+    normals = sorted(set(pools["normal"].sources))
+    count = min(plan.folds, len(normals), len(sources) or plan.folds)
+    normal_folds = fold_sources(normals, [""] * len(normals), count)
+    dealt = fold_sources(sources, [kinds[source] for source in sources], count) if sources else []
+    detectors, calibrations, losses, held = [], [], [], []
+    for fold, own_normals in enumerate(normal_folds):
+        inside = {"normal": own_normals, "simulated": own_normals}
+        inside |= {"real": dealt[fold]} if sources else {}
+        seen = {
+            kind: pools[kind].restricted(set(pools[kind].sources) - out)
+            for kind, out in inside.items()
+        }
+        own_form = replace(form, calibration=_calibrated(seen, labelled, form.calibration.middle))
+        trained, lost = _train_fold(
+            seen, build, sizes, own_form, plan, seed=SEEDS_A_RUN * seed + fold, device=device
+        )
+        for kind in ("normal", labelled):
+            pool = pools[kind].restricted(inside[kind])
+            held += _held_out(trained, pool, own_form, fold, plan, device)
+        detectors.append(trained)
+        calibrations.append(own_form.calibration)
+        losses.append(lost)
+    scores = score_amounts(held, plan.amounts)
+    return CrossTrained(
+        FoldedDetector(
+            detectors,
+            feature_mean=torch.from_numpy(form.features.mean),
+            feature_deviation=torch.from_numpy(form.features.deviation),
+            residual_scale=torch.from_numpy(form.residual_scale),
+        ).eval(),
+        mean_calibration(calibrations),
+        choose_amount(scores, least_gain=plan.least_gain),
+        scores,
+        losses,
+    )
+
+
+def _train_fold(
+    pools: Mapping[str, DetectorPool],
+    build: Callable[..., FeatureDetector],
+    sizes: Mapping[str, Any],
+    form: DetectorForm,
+    plan: CrossPlan,
+    *,
+    seed: int,
+    device: torch.device,
+) -> tuple[FeatureDetector, list[float]]:
+    counts = {kind: count for kind, count in plan.counts.items() if count and pools[kind].rows}
+    model = seeded(build, seed, **sizes).to(device)
+    trained, losses = train_detector(
+        model,
+        lambda step: draw_detector_batch(
+            pools,
+            counts,
+            form,
+            abandoned=plan.abandoned,
+            size_exponent=plan.size_exponent,
+            seed=seed,
+            step=step,
+            device=device,
+        ),
+        plan.training,
+        seed=seed,
+    )
+    assert isinstance(trained, FeatureDetector)
+    return trained, losses
+
+
+def _calibrated(pools: Mapping[str, DetectorPool], labelled: str, middle: float) -> Calibration:
+    maps, masks = [], []
+    for kind in (labelled, "normal"):
+        for row in _scored_rows(pools[kind]):
+            mask = _mask(pools[kind], row)
+            maps.append(np.asarray(pools[kind].maps[row])[::CALIBRATION_STEP, ::CALIBRATION_STEP])
+            masks.append(mask[::CALIBRATION_STEP, ::CALIBRATION_STEP])
+    return fit_calibration(maps, masks, middle=middle)
+
+
+def _held_out(
+    model: FeatureDetector,
+    pool: DetectorPool,
+    form: DetectorForm,
+    fold: int,
+    plan: CrossPlan,
+    device: torch.device,
+) -> list[HeldOut]:
+    rows = _scored_rows(pool)
+    if pool.labels is None or "real" not in plan.counts or not plan.counts["real"]:
+        rows = rows[: plan.held_normals]
+    return [
+        HeldOut(
+            fold,
+            base_logits(pool.maps[row], form.calibration),
+            added_logits(
+                model, pool.features[row], pool.residuals[row], pool.images[row], form, device
+            ),
+            _mask(pool, row),
+        )
+        for row in rows
+    ]
+
+
+def _scored_rows(pool: DetectorPool) -> list[int]:
+    """The first row of every source."""
+    first: dict[str, int] = {}
+    for source, row in zip(pool.sources, pool.rows, strict=True):
+        first.setdefault(source, row)
+    return list(first.values())
+
+
+def _mask(pool: DetectorPool, row: int) -> np.ndarray:
+    if pool.labels is None:
+        return np.zeros(np.shape(pool.maps[row]), bool)
+    return np.asarray(pool.labels[row]) > 0.5

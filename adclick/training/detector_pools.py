@@ -1,0 +1,157 @@
+"""One category's artifacts as the pools that a detector on features is trained on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from adclick.data.rows import train_normal_rows
+from adclick.networks.detector_inputs import DetectorForm, fit_feature_scale
+from adclick.networks.inputs import ResidualForm
+from adclick.residuals.calibration import Calibration
+from adclick.residuals.maps import training_free_map
+from adclick.run.artifacts import ArrayFile, image_ids, open_arrays, read_csv
+from adclick.run.errors import InputError
+from adclick.training.detector_samples import DetectorPool
+
+MIDDLE_STEP = 4  # every fourth row and column is enough for a median
+EXPANDED = "expanded/"
+
+
+@dataclass(frozen=True)
+class DetectorFiles:
+    """Where one category's artifacts lie. Residuals hold `patches` too, the pictures' own features;
+    the expanded pair is there where defects are labelled.
+    """
+
+    manifest: Path
+    images: Path
+    residuals: Path
+    simulated_images: Path
+    simulated_residuals: Path
+    expanded_images: Path | None = None
+    expanded_residuals: Path | None = None
+
+
+class FinishedMaps:
+    """The training-free maps of a residuals artifact, made when they are asked for: two
+    milliseconds each, where all of them together would fill the memory.
+    """
+
+    def __init__(
+        self, residuals: ArrayFile, *, size_px: int, smoothing_px: float, foreground_exponent: float
+    ) -> None:
+        """Maps of `size_px`, finished with the two settings of detection."""
+        self._residuals = residuals
+        self._size_px = size_px
+        self._finish = {"smoothing_px": smoothing_px, "foreground_exponent": foreground_exponent}
+
+    def __getitem__(self, row: int) -> Float32[np.ndarray, "size size"]:
+        """The finished map of a row."""
+        return training_free_map(
+            self._residuals["lengths"][row],
+            self._residuals["foreground"][row].astype(np.float32),
+            size_px=self._size_px,
+            **self._finish,
+        )
+
+
+def open_detector_pools(
+    files: DetectorFiles, *, smoothing_px: float, foreground_exponent: float
+) -> dict[str, DetectorPool]:
+    """The pools `normal`, `simulated`, and where defects are labelled `real`; maps are finished
+    with the two settings of detection.
+
+    Of a labelled defect the first row is the picture itself, the others are its expanded copies
+    (`expand_defects`). InputError when residuals lack the pictures' features.
+    """
+    finish = {"smoothing_px": smoothing_px, "foreground_exponent": foreground_exponent}
+    manifest = read_csv(files.manifest)
+    normals = train_normal_rows(files.manifest)
+    ids = [str(manifest["image_id"][row]) for row in normals]
+    pools = {"normal": _pool(files.images, files.residuals, None, normals, ids, finish)}
+    drawn = open_arrays(files.simulated_images)
+    sources = [value.decode() for value in drawn["source_ids"][:]]
+    pools["simulated"] = _pool(
+        files.simulated_images,
+        files.simulated_residuals,
+        drawn["labels"],
+        list(range(len(sources))),
+        sources,
+        finish,
+    )
+    if files.expanded_images is not None and files.expanded_residuals is not None:
+        expanded = open_arrays(files.expanded_images)
+        sources = [labelled_source(name) for name in image_ids(expanded)]
+        pools["real"] = _pool(
+            files.expanded_images,
+            files.expanded_residuals,
+            expanded["labels"],
+            list(range(len(sources))),
+            sources,
+            finish,
+        )
+    return pools
+
+
+def labelled_source(expanded_id: str) -> str:
+    """The labelled defect that an expanded picture was made of, from its id
+    `expanded/<image id>/<copy>`.
+    """
+    return expanded_id.removeprefix(EXPANDED).rpartition("/")[0]
+
+
+def labelled_kinds(manifest: Path, pool: DetectorPool) -> Mapping[str, str]:
+    """The type of defect of every labelled picture of a pool."""
+    rows = read_csv(manifest)
+    kinds = dict(zip(map(str, rows["image_id"]), map(str, rows["defect_type"]), strict=True))
+    return {source: kinds[source] for source in pool.sources}
+
+
+def fit_detector_form(
+    files: DetectorFiles,
+    normal: DetectorPool,
+    residual: ResidualForm,
+    *,
+    matched: bool,
+    pictures: int,
+) -> DetectorForm:
+    """The form of a detector's inputs, from at most `pictures` of the normal pictures; of its
+    calibration only the middle is fitted here.
+    """
+    rows = list(normal.rows[:: max(1, len(normal.rows) // pictures)][:pictures])
+    maps = np.stack([normal.maps[row][::MIDDLE_STEP, ::MIDDLE_STEP] for row in rows])
+    middle = max(float(np.median(maps)), float(np.finfo(np.float32).tiny))
+    with open_arrays(files.residuals) as stored:
+        scale = np.asarray(stored["normal_mean_square"][:], np.float32)
+    return DetectorForm(
+        features=fit_feature_scale(normal.features, rows),
+        residual_scale=scale,
+        residual=residual,
+        matched=matched,
+        calibration=Calibration(middle=middle, slope=1.0, offset=0.0),
+    )
+
+
+def _pool(
+    images: Path,
+    residuals: Path,
+    labels: ArrayFile | None,
+    rows: list[int],
+    sources: list[str],
+    finish: Mapping[str, float],
+) -> DetectorPool:
+    compared, pictures = open_arrays(residuals), open_arrays(images)["images"]
+    if "patches" not in compared:
+        raise InputError(f"{residuals}: no features of the pictures; run compute_residuals again")
+    return DetectorPool(
+        compared["patches"],
+        compared["residuals"],
+        pictures,
+        FinishedMaps(compared, size_px=pictures.shape[1], **finish),
+        labels,
+        rows,
+        sources,
+    )

@@ -1,0 +1,129 @@
+"""What a detector on features is trained on: pools of pictures, and batches."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from adclick.clicks.labels import abandon
+from adclick.networks.detector_inputs import DetectorForm, detector_inputs
+from adclick.residuals.calibration import base_logits
+from adclick.training.region_losses import component_weights
+from adclick.training.samples import LARGEST_DELTA, step_generator, turn
+
+
+@dataclass(frozen=True)
+class DetectorPool:
+    """Pictures of one kind (normal, simulated, real), as arrays that are read one row at a time.
+
+    `features` and signed `residuals` (normal minus picture) are [image grid grid channel], `images`
+    uint8 [image size size 3], `maps` finished training-free maps [image size size], `labels` [image
+    size size] in [0, 1], None for normal pictures. `rows` says which rows are in the pool, and
+    `sources` for each of these which picture it goes back to (the labelled defect, or the normal
+    picture that a defect was simulated on): folds hold these together.
+    """
+
+    features: Any
+    residuals: Any
+    images: Any
+    maps: Any
+    labels: Any | None
+    rows: Sequence[int]
+    sources: Sequence[str]
+
+    def restricted(self, sources: set[str]) -> "DetectorPool":
+        """The pool of those rows alone that go back to one of `sources`."""
+        kept = [index for index, source in enumerate(self.sources) if source in sources]
+        return DetectorPool(
+            self.features,
+            self.residuals,
+            self.images,
+            self.maps,
+            self.labels,
+            [self.rows[index] for index in kept],
+            [self.sources[index] for index in kept],
+        )
+
+
+@dataclass(frozen=True)
+class DetectorBatch:
+    """A batch as tensors: a detector's three inputs, the base's logits, labels (-1: no loss) and
+    weights.
+    """
+
+    features: Float[Tensor, "batch feature_channel grid grid"]
+    residual: Float[Tensor, "batch residual_channel grid grid"]
+    picture: Float[Tensor, "batch 3 size size"]
+    base: Float[Tensor, "batch 1 size size"]
+    labels: Float[Tensor, "batch 1 size size"]
+    weights: Float[Tensor, "batch 1 size size"]
+
+
+def draw_detector_batch(
+    pools: Mapping[str, DetectorPool],
+    counts: Mapping[str, int],
+    form: DetectorForm,
+    *,
+    abandoned: bool,
+    size_exponent: float,
+    seed: int,
+    step: int,
+    device: torch.device,
+) -> DetectorBatch:
+    """The batch of a step: `counts[kind]` pictures of every kind, turned and mirrored at random; a
+    function of seed and step alone.
+
+    `abandoned` leaves uncertain pixels of soft labels out of the loss (Eq. 9); `size_exponent` is
+    that of `component_weights`.
+    """
+    kinds = [kind for kind, count in counts.items() for _ in range(count)]
+    drawn = [
+        _draw(pools[kind], form, step_generator(seed, step, index), abandoned, size_exponent)
+        for index, kind in enumerate(kinds)
+    ]
+    features, residuals, images, *planes = (np.stack(part) for part in zip(*drawn, strict=True))
+    base, labels, weights = (torch.from_numpy(plane[:, None]).to(device) for plane in planes)
+    return DetectorBatch(
+        *detector_inputs(features, residuals, images, form, device), base, labels, weights
+    )
+
+
+def _draw(
+    pool: DetectorPool,
+    form: DetectorForm,
+    generator: np.random.Generator,
+    abandoned: bool,
+    size_exponent: float,
+) -> tuple[np.ndarray, ...]:
+    row = pool.rows[int(generator.integers(len(pool.rows)))]
+    image = pool.images[row]
+    label = _label(pool, row, image.shape[:2], abandoned, generator)
+    arrays = (
+        pool.features[row],
+        pool.residuals[row],
+        image,
+        base_logits(pool.maps[row], form.calibration),
+        label,
+        component_weights(label, exponent=size_exponent),
+    )
+    turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
+    return tuple(turn(array, turns, mirrored) for array in arrays)
+
+
+def _label(
+    pool: DetectorPool,
+    row: int,
+    shape: tuple[int, ...],
+    abandoned: bool,
+    generator: np.random.Generator,
+) -> Float32[np.ndarray, "size size"]:
+    if pool.labels is None:
+        return np.zeros(shape, np.float32)
+    probability = np.asarray(pool.labels[row], np.float32)
+    if abandoned:
+        return abandon(probability, float(generator.uniform(0, LARGEST_DELTA))).astype(np.float32)
+    return (probability > 0.5).astype(np.float32)

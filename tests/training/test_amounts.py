@@ -1,0 +1,91 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adclick.training.amounts import (
+    AmountScore,
+    HeldOut,
+    choose_amount,
+    fold_sources,
+    record_of,
+    score_amounts,
+)
+
+
+def _held(fold, *, helpful, seed=0):
+    """A base that knows little, and an addition that knows all (or the opposite)."""
+    generator = np.random.default_rng(seed)
+    mask = np.zeros((16, 16), bool)
+    mask[4:8, 4:8] = True
+    base = (mask + 2 * generator.standard_normal((16, 16))).astype(np.float32)
+    added = np.where(mask == helpful, 20, -20).astype(np.float32)
+    nowhere = np.full((16, 16), -20.0 if helpful else 20.0, np.float32)
+    normal = HeldOut(fold, base[::-1], nowhere, np.zeros_like(mask))
+    return [HeldOut(fold, base, added, mask), normal]
+
+
+def test_folds_share_kinds_and_hold_copies_together():
+    sources = ["a", "b", "c", "d", "e", "f", "a"]
+    kinds = ["x", "x", "x", "y", "y", "y", "x"]
+    folds = fold_sources(sources, kinds, 3)
+    assert [len(fold & {"a", "b", "c"}) for fold in folds] == [1, 1, 1]
+    assert [len(fold & {"d", "e", "f"}) for fold in folds] == [1, 1, 1]
+
+
+def test_folds_do_not_depend_on_the_order_and_are_never_empty():
+    assert fold_sources(["b", "a"], ["x", "x"], 5) == fold_sources(["a", "b"], ["x", "x"], 5)
+    assert len(fold_sources(["b", "a"], ["x", "x"], 5)) == 2
+    with pytest.raises(ValueError, match="1 pictures"):
+        fold_sources(["a"], ["x"], 5)
+
+
+def test_an_addition_that_helps_is_taken_whole():
+    scores = score_amounts([*_held(0, helpful=True), *_held(1, helpful=True, seed=1)])
+    chosen = choose_amount(scores, least_gain=0.01)
+    assert chosen.pixel_ap == pytest.approx(1)
+    assert chosen.pixel_ap > scores[0].pixel_ap + 0.5
+    assert len(chosen.fold_aps) == 2
+
+
+def test_an_addition_that_harms_is_left_out():
+    scores = score_amounts(_held(0, helpful=False))
+    chosen = choose_amount(scores, least_gain=0.0)
+    assert chosen.amount == 0
+    record = record_of(scores, chosen)
+    assert record["amount"] == 0
+    assert [entry["amount"] for entry in record["held_out"]] == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_too_small_a_gain_is_not_taken():
+    scores = score_amounts(_held(0, helpful=True))
+    gain = max(score.merit for score in scores) - scores[0].merit
+    assert choose_amount(scores, least_gain=gain * 1.01).amount == 0
+    assert choose_amount(scores, least_gain=gain * 0.99).amount > 0
+
+
+def test_the_training_free_map_must_be_among_them():
+    with pytest.raises(ValueError, match="amount 0"):
+        choose_amount(score_amounts(_held(0, helpful=True), [0.5, 1.0]), least_gain=0.0)
+
+
+def test_a_fold_of_good_pictures_has_no_score_of_its_own():
+    held = [*_held(0, helpful=True), _held(1, helpful=True)[1]]
+    assert len(score_amounts(held, [0.0])[0].fold_aps) == 1
+
+
+def test_a_gain_of_ap_alone_does_not_outweigh_what_pictures_lose():
+    base = AmountScore(0.0, pixel_ap=0.10, pixel_pro=0.9, image_auroc=0.95, fold_aps=())
+    greedy = AmountScore(1.0, pixel_ap=0.15, pixel_pro=0.9, image_auroc=0.85, fold_aps=())
+    fair = AmountScore(0.5, pixel_ap=0.13, pixel_pro=0.9, image_auroc=0.94, fold_aps=())
+    assert choose_amount([base, greedy], least_gain=0.0) == base
+    assert choose_amount([base, greedy, fair], least_gain=0.0) == fair
+
+
+def test_equal_merits_give_the_smaller_amount():
+    ones = [
+        AmountScore(a, pixel_ap=0.5, pixel_pro=0.9, image_auroc=None, fold_aps=())
+        for a in (1.0, 0.5, 0.0)
+    ]
+    assert choose_amount(ones, least_gain=0.0).amount == 0
+    assert choose_amount([*ones[:2], replace(ones[2], pixel_ap=0.1)], least_gain=0.0).amount == 0.5
