@@ -1,4 +1,4 @@
-"""Location-aware nearest patches, one candidate at a time in float64: slow and obviously right."""
+"""Location-aware nearest patches, one query at a time in float64: slow and obviously right."""
 
 import numpy as np
 
@@ -11,18 +11,13 @@ def nearest_patches(
     """
     height, width, _ = query.shape
     query, references = query.astype(float), references.astype(float)
-    distance = np.full((height, width), np.inf)
+    rows, columns = np.ogrid[:height, :width]
+    distance = np.zeros((height, width))
     place = np.zeros((3, height, width), int)
     for row, column in np.ndindex(height, width):
-        for neighbour, other_row, other_column in np.ndindex(references.shape[:3]):
-            if (
-                radius is not None
-                and (other_row - row) ** 2 + (other_column - column) ** 2 > radius**2
-            ):
-                continue
-            difference = query[row, column] - references[neighbour, other_row, other_column]
-            candidate = np.sum(difference**2)
-            if candidate < distance[row, column]:
-                distance[row, column] = candidate
-                place[:, row, column] = neighbour, other_row, other_column
+        squares = np.sum((query[row, column] - references) ** 2, axis=3)
+        if radius is not None:
+            squares[:, (rows - row) ** 2 + (columns - column) ** 2 > radius**2] = np.inf
+        nearest = np.unravel_index(np.argmin(squares), squares.shape)
+        distance[row, column], place[:, row, column] = squares[nearest], nearest
     return distance, *place
