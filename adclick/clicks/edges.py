@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from adclick.clicks.click import Click, scale_clicks
-from adclick.clicks.edges_kernel import sweep_rows, weigh_steps
 from adclick.clicks.robot import Predict
 from adclick.run.settings.clicks import Edges
 
@@ -251,6 +250,8 @@ def open_window(
     colours: Float32[np.ndarray, "height width 3"], *, sharpness: float, mean_squared: float
 ) -> Window:
     """The levels of a window of these colours: the whole, half and quarter of its resolution."""
+    from adclick.clicks.edges_kernel import weigh_steps  # numba takes a second to load
+
     levels, at_level = [], np.ascontiguousarray(colours)
     own = mean_squared_step(at_level) if mean_squared == 0 else mean_squared
     for index in range(len(SWEEPS)):
@@ -341,6 +342,8 @@ def walk(
     Coarser levels give its start: there a cell weighs what its pixels weigh together, and believes
     their weighted mean.
     """
+    from adclick.clicks.edges_kernel import sweep_rows
+
     problems = [(believed, weight)]
     for _ in levels[1:]:
         problems.append(_coarser(*problems[-1]))

@@ -430,7 +430,7 @@ def test_a_figures_maps_stand_in_the_order_of_its_columns() -> None:
     assert all("/seed3/" in file for file in maps)
     clicks = click_figure_inputs(made, "mvtec/bottle")
     assert clicks["maps"].endswith("simulate_clicks/finetuned_lang/seed3/maps.h5")
-    assert len(clicks["metrics"]) == 3 + 2 * 6
+    assert len(clicks["metrics"]) == len(made.run_click_peers) + 2 * 6
 
 
 @pytest.mark.parametrize("trained", ["pwam", "language", "all"])
