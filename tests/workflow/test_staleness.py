@@ -225,7 +225,7 @@ def test_an_edit_of_tables_or_figures_draws_them_again_and_nothing_else(project:
 def test_an_edit_of_the_metrics_scores_again_without_predicting(project: Project) -> None:
     folder = project.folder / "adclick/metrics"
     clicks = (folder / "clicks.py", "if union else 1.0", "if union else 0.0")
-    maps = (folder / "pixels.py", "pro_limit: float | int = 0.3", "pro_limit: float | int = 0.2")
+    maps = (folder / "curves.py", "slices + 1) ** 2", "slices + 1) ** 3")
     with edited(*clicks), edited(*maps):
         found = rules(project.planned())
     figures = {"make_click_figures", "make_map_figures"}
