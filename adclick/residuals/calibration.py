@@ -79,7 +79,8 @@ def base_logits(
 
 
 def _logarithm(scores: np.ndarray, middle: float) -> np.ndarray:
-    return np.log(np.asarray(scores, np.float64) / middle + SMALLEST_SHARE)
+    above = np.maximum(np.asarray(scores, np.float64), 0)  # maps are; a broken file may not be
+    return np.log(above / middle + SMALLEST_SHARE)
 
 
 def _logistic(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

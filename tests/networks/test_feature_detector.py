@@ -106,7 +106,7 @@ def test_sizes_that_do_not_fit_are_named():
 
 
 def test_a_folded_detector_answers_the_mean():
-    folded = seeded(build_folded_detector, 0, folds=3, **SIZES).eval()
+    folded = seeded(build_folded_detector, 0, folds=3, patch_channels=4, **SIZES).eval()
     for index, detector in enumerate(folded.detectors):
         torch.nn.init.constant_(detector.logit.bias, float(index * index))
     assert folded(*_inputs()).mean().item() == pytest.approx(5 / 3)
