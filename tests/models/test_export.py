@@ -156,7 +156,9 @@ def test_also_where_it_adds_much(run: Path, adding: Path, tmp_path: Path) -> Non
     model = open_model(adding)
     assert isinstance(model.network, TrainedDetector)
     for detector in model.network.network.detectors:
-        torch.nn.init.normal_(detector.logit.weight, generator=torch.Generator().manual_seed(0))
+        drawn = torch.Generator().manual_seed(0)
+        torch.nn.init.normal_(detector.logit.weight, std=8.0, generator=drawn)
+        torch.nn.init.constant_(detector.logit.bias, 3.0)
     awake = replace(model.network, amount=1.0)
     sizes = read_metadata(adding / "weights.safetensors").sizes
     built = {key: size for key, size in sizes.items() if key not in ("folds", "patch_channels")}
@@ -173,7 +175,7 @@ def test_also_where_it_adds_much(run: Path, adding: Path, tmp_path: Path) -> Non
             expected = map_of(names.index(name))
             found = detect(replace(model, network=awake), pictures(run)[name])
             np.testing.assert_allclose(found, expected, atol=5e-3)
-            assert np.abs(expected - plain[name]).max() > 0.01
+            assert np.abs(expected - plain[name]).max() > 0.05
 
 
 def test_a_detector_on_features_takes_no_clicks_and_says_what_it_adds(
