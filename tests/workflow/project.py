@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.workflow.forks import ADDRESS, FORKED
+
 ROOT = Path(__file__).parents[2]
 COPIED = (
     "adclick",
@@ -34,9 +36,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the project; `overlay` is laid over the micro configuration."""
+    """A copy of the project; `overlay` is laid over the micro configuration. With the address of a
+    process that forks, its jobs are forks of it.
+    """
 
     folder: Path
+    forks: str | None = None
 
     def snakemake(
         self, *arguments: str, overlay: dict | None = None
@@ -46,6 +51,8 @@ class Project:
             (self.folder / "overlay.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
             files.append("overlay.yaml")
         environment = {**os.environ, "PYTHONPATH": str(self.folder)}
+        if self.forks is not None:
+            environment |= {ADDRESS: self.forks, "PYTHONPATH": f"{FORKED}{os.pathsep}{self.folder}"}
         command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", *files]
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from adclick.annotate.store import save_label
 from adclick.data.images import read_image, write_png
 from adclick.data.toy import draw_toy
 from adclick.run.artifacts import image_ids, open_arrays, read_csv
+from tests.workflow.forks import forking
 from tests.workflow.project import ROOT, Job, Project, copy_project
 
 pytestmark = [pytest.mark.workflow]
@@ -37,7 +39,7 @@ TRAININGS = {"pretrain_adclick", "train_adclick", "pretrain_adclick_seg", "train
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     copied = copy_project(tmp_path_factory.mktemp("staleness") / "project")
     data = copied.folder.parent / AWKWARD
     draw_toy(data / "toy set", size_px=64, normals=4, test_normals=2, defects_per_type=2, seed=0)
@@ -45,8 +47,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (copied.folder / "tests/config/data.yaml").write_text(
         yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8"
     )
-    copied.run()
-    return copied
+    with forking() as forks:
+        forked = replace(copied, forks=forks)
+        forked.run()
+        yield forked
 
 
 def rules(jobs: list[Job]) -> set[str]:
