@@ -15,7 +15,7 @@ from adclick.run.plan.clicks import (
     labelling_inputs,
     training_inputs,
 )
-from adclick.run.plan.detection import detection_inputs, detector_inputs
+from adclick.run.plan.detection import detection_inputs, detector_inputs, expansion_inputs
 from adclick.run.plan.names import category_folder, pretraining_sources, robot_names
 from adclick.run.plan.residuals import images_of, residuals_file
 from adclick.run.plan.stages import settings_json
@@ -282,7 +282,7 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             "expand_defects",
             "expand_defects",
             PLACE,
-            {**files, "labels": labels},
+            {**files, "labels": labels, **expansion_inputs(config, place, name)},
             {"expanded": images_of(config, place, source)},
             ["--seed", SEED],
         )

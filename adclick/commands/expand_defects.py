@@ -2,7 +2,8 @@
 (Sec. 4.3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -12,12 +13,22 @@ from adclick.commands.simulate_defects import (
     create_drawn,
     defect_shares,
     minimum_area_px,
+    object_mask,
     open_textures,
 )
-from adclick.data.defects import drawing_generator, expand_defect
+from adclick.data.defects import (
+    Paste,
+    Simulate,
+    drawing_generator,
+    expand_defect,
+    simulate_defect,
+)
+from adclick.data.lifelike import areas_of
+from adclick.data.pasting import paste_anywhere, paste_in_place
 from adclick.data.rows import train_normal_rows
-from adclick.run.artifacts import image_ids, open_arrays, read_csv, write_names
-from adclick.run.job import parse_job, run
+from adclick.data.shapes import Mask, Plane
+from adclick.run.artifacts import ArrayFile, image_ids, open_arrays, read_csv, write_names
+from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.detection import ExpandDefects
 
 COMMAND = "adclick.commands.expand_defects"
@@ -27,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write `images`, `labels` (probabilities, strengthened by the clicks as in Eq. 8), `types`,
     `source_ids`.
 
-    The labelled defects themselves come first of their variants.
+    The labelled defects themselves come first of their variants. Lifelike pasting needs the
+    `residuals` of the same images, for where the object is.
     """
     job = parse_job(
         COMMAND,
@@ -35,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         doc=__doc__,
         inputs=["manifest", "images", "labels"],
+        optional=["residuals"],
         outputs=["expanded"],
         seeded=True,
     )
@@ -42,44 +55,76 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifest = read_csv(job.inputs["manifest"])
     place = {image_id: row for row, image_id in enumerate(manifest["image_id"])}
     normals = train_normal_rows(job.inputs["manifest"])
-    textures = open_textures(settings.simulation.texture_folder)
     with open_arrays(job.inputs["images"]) as images, open_arrays(job.inputs["labels"]) as labels:
-        ids = image_ids(labels)
-        pictures = images["images"]
+        pictures, ids = images["images"], image_ids(labels)
+        size_px = pictures.shape[1]
+        least = minimum_area_px(settings.simulation.minimum_area, size_px)
+        paste, simulate = _tools(job, labels, size_px)
         copies = settings.expansion.copies + 1
         drawn_ids = [
             f"expanded/{image_id}/{copy:03d}" for image_id in ids for copy in range(copies)
         ]
-        with create_drawn(job, "expanded", drawn_ids, pictures.shape[1]) as file:
+        with create_drawn(job, "expanded", drawn_ids, size_px) as file:
             types, sources = [], []
             for index, image_id in enumerate(ids):
-                label = strengthen(
-                    labels["probabilities"][index].astype(np.float32),
-                    _clicks(labels["clicks"][index]),
-                    radius_px=settings.radius_px,
-                )
-                own = pictures[place[image_id]]
-                checksum = str(manifest["sha256"][place[image_id]])
+                label, row = _label(labels, index, settings.radius_px), place[image_id]
+                checksum = str(manifest["sha256"][row])
                 for copy in range(copies):
                     generator = drawing_generator(checksum, job.seed, copy)
-                    image, drawn, source = own, label, image_id
+                    image, drawn, source = pictures[row], label, row
                     if copy:
                         normal = int(generator.choice(normals))
-                        image, drawn, used = expand_defect(
-                            own,
+                        image, drawn, is_pasted = expand_defect(
+                            image,
                             label,
-                            [pictures[normal]],
+                            pictures[normal],
                             generator,
-                            textures=textures,
-                            shares=defect_shares(settings.simulation),
-                            minimum_area_px=minimum_area_px(settings.simulation, pictures.shape[1]),
+                            paste=paste(normal),
+                            simulate=simulate(row),
+                            minimum_area_px=least,
                         )
-                        source = image_id if used is None else str(manifest["image_id"][normal])
-                    row = index * copies + copy
-                    file["images"][row], file["labels"][row] = image, drawn
-                    types.append(str(manifest["defect_type"][place[image_id]]))
-                    sources.append(source)
+                        source = normal if is_pasted else row
+                    target = index * copies + copy
+                    file["images"][target], file["labels"][target] = image, drawn
+                    types.append(str(manifest["defect_type"][row]))
+                    sources.append(str(manifest["image_id"][source]))
             write_names(file, types, sources)
+
+
+def _tools(
+    job: Job[ExpandDefects], labels: ArrayFile, size_px: int
+) -> tuple[Callable[[int], Paste], Callable[[int], Simulate]]:
+    """What pastes onto the picture of a row, and what draws a defect on it."""
+    settings = job.settings.simulation
+    draw = partial(
+        simulate_defect,
+        textures=open_textures(settings.texture_folder),
+        shares=defect_shares(settings),
+        minimum_area_px=minimum_area_px(settings.minimum_area, size_px),
+    )
+    if job.settings.expansion.pasting == "published":
+        return (lambda _: paste_in_place), (lambda _: draw)
+    areas = [
+        area
+        for index in range(len(image_ids(labels)))
+        for area in areas_of(_label(labels, index, job.settings.radius_px) > 0.5)
+    ]
+    with open_arrays(job.inputs["residuals"]) as residuals:
+        maps = residuals["foreground"][:]
+
+    def on_object(row: int) -> Mask | None:
+        mask = object_mask(maps[row], size_px)
+        return mask if mask.any() else None
+
+    return (
+        lambda row: partial(paste_anywhere, foreground=on_object(row)),
+        lambda row: partial(draw, areas_px=areas, foreground=on_object(row)),
+    )
+
+
+def _label(labels: ArrayFile, index: int, radius_px: float) -> Plane:
+    probabilities = labels["probabilities"][index].astype(np.float32)
+    return strengthen(probabilities, _clicks(labels["clicks"][index]), radius_px=radius_px)
 
 
 def _clicks(stored: np.ndarray) -> list[Click]:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import Bool, Float
 
-from adclick.data.defects import drawing_generator, simulate_defect
+from adclick.data.defects import SHAPE_SHARES, drawing_generator, simulate_defect
 from adclick.data.images import IMAGE_SUFFIXES
+from adclick.data.lifelike import LIFELIKE
 from adclick.data.rows import SIMULATED_TYPE, train_normal_rows
 from adclick.run.artifacts import (
     ArrayFile,
@@ -61,17 +63,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         with create_drawn(job, "simulated", drawn, size_px) as file:
             for index, row in enumerate(normals):
-                inside = cv2.resize(
-                    foreground["maps"][index].astype(np.float32), (size_px, size_px)
-                )
+                inside = object_mask(foreground["maps"][index], size_px)
                 for copy in range(settings.per_normal):
                     image, mask = simulate_defect(
                         images["images"][row],
                         drawing_generator(str(manifest["sha256"][row]), copy),
-                        foreground=inside > 0.5,
+                        foreground=inside,
                         textures=textures,
                         shares=defect_shares(settings),
-                        minimum_area_px=minimum_area_px(settings, size_px),
+                        minimum_area_px=minimum_area_px(settings.minimum_area, size_px),
                     )
                     place = index * settings.per_normal + copy
                     file["images"][place], file["labels"][place] = image, mask
@@ -107,18 +107,22 @@ def open_textures(folder: str | None) -> list[Path] | None:
     return found
 
 
+def object_mask(
+    foreground: Float[np.ndarray, "height width"], size_px: int
+) -> Bool[np.ndarray, "size size"]:
+    """Where the object is more likely than not, at a picture's size, of a map of any."""
+    return cv2.resize(foreground.astype(np.float32), (size_px, size_px)) > 0.5
+
+
 def defect_shares(settings: Simulation) -> dict[str, float]:
-    """Weights of the kinds of mask, by name."""
-    return {
-        "streaks": settings.streaks,
-        "blobs": settings.blobs,
-        "soft_regions": settings.soft_regions,
-    }
+    """Weights of the kinds of defect that have one, by name."""
+    weights = {kind: getattr(settings, kind) for kind in (*SHAPE_SHARES, *LIFELIKE)}
+    return {kind: weight for kind, weight in weights.items() if weight}
 
 
-def minimum_area_px(settings: Simulation, size_px: int) -> int:
-    """The smallest area of a simulated defect in pixels; at least one."""
-    return max(1, round(settings.minimum_area * size_px**2))
+def minimum_area_px(share: float, size_px: int) -> int:
+    """The smallest area of a simulated defect in pixels, at least one; `share` is of the image."""
+    return max(1, round(share * size_px**2))
 
 
 if __name__ == "__main__":

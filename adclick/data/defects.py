@@ -1,16 +1,17 @@
 """Simulated defects on normal pictures, and more training pictures made of a few labelled defects.
 
-A simulated defect is a shape (`shapes`) filled from a source (`textures`). Real defects are seldom
-streaks, nor are most shapes.
+A simulated defect is a shape (`shapes`) filled from a source (`textures`), or it is drawn like a
+real one (`lifelike`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 
+from adclick.data.lifelike import LIFELIKE, Surface, draw_lifelike
+from adclick.data.pieces import keep_pieces, undo, visible
 from adclick.data.shapes import (
     Mask,
     Plane,
@@ -27,23 +28,10 @@ from adclick.data.textures import TEXTURE_SHARE, Image, as_image, draw_source
 
 SHAPE_SHARES: Mapping[str, float] = {"streaks": 0.25, "blobs": 0.5, "soft_regions": 0.25}
 LARGEST_SHARE = 0.6  # of the picture: a defect that covers more is drawn again
-VISIBLE = 8.0  # mean change in grey levels below which nobody could see, or click, the defect
+LEAST_AREA_PX = 3  # of a lifelike defect
 ATTEMPTS = 40
-TURN = 45.0  # degrees, of a pasted defect; reference implementation of the expansion
-SCALE = (0.8, 1.2)
-
-
-@runtime_checkable
-class Pictures(Protocol):
-    """Pictures that are read one at a time: a list, an array, or an array in a file."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-        ...
-
-    def __getitem__(self, index: int, /) -> np.ndarray:
-        """The picture of that index, uint8 [height width 3]."""
-        ...
+Paste = Callable[[Image, Plane, Image, np.random.Generator], tuple[Image, Plane]]
+Simulate = Callable[[Image, np.random.Generator], tuple[Image, Mask]]
 
 
 def simulate_defect(
@@ -54,32 +42,37 @@ def simulate_defect(
     textures: Sequence[Path] | None = None,
     shares: Mapping[str, float] = SHAPE_SHARES,
     texture_share: float = TEXTURE_SHARE,
+    areas_px: Sequence[float] = (),
     minimum_area_px: int = 16,
 ) -> tuple[Image, Mask]:
     """The picture with a made-up defect, and the defect's mask.
 
-    `shares` weighs the kinds of shape (keys of `SHAPE_SHARES`; absent means never). `textures` are
-    picture files to fill shapes with; without any, textures are made up. Each piece of the mask has
-    at least `minimum_area_px` pixels, can be seen, and with a `foreground` lies in it by half;
-    where a piece was refused the picture is as before. Soft edges reach beyond the mask, which is
-    true where the defect's opacity is at least half of its highest.
+    `shares` weighs the kinds (keys of `SHAPE_SHARES` and of `lifelike.LIFELIKE`; absent means
+    never). `textures` are picture files to fill shapes with; without any, textures are made up.
+    `areas_px`, areas of labelled defects, give lifelike ones their sizes. Each piece of the mask
+    has at least `minimum_area_px` pixels (three are enough for a lifelike one), can be seen, and
+    with a `foreground` lies in it by half; where a piece was refused the picture is as before. Soft
+    edges reach beyond the mask, which is true where the defect's opacity is at least half of its
+    highest (a quarter for thin ones).
 
     Source: MemSeg's simulation (arXiv 2205.00908) for streaks, textures and shuffling; the other
-    shapes and sources are ours.
+    kinds and sources are ours.
     """
     _check_shares(shares)
     if foreground is not None and not foreground.any():
         foreground = None
+    surface = Surface(image, foreground, areas_px)
     for _ in range(ATTEMPTS):
         kind = _choose(generator, shares)
-        opacity = _opacity(kind, image.shape[:2], generator, foreground)
-        source, strength = draw_source(kind, image, generator, textures, texture_share)
-        opacity *= strength
-        candidate = _blend(image, source, opacity)
-        shape = opacity >= 0.5 * strength
-        mask = _keep_pieces(shape, _visible(image, candidate, shape), foreground, minimum_area_px)
-        if minimum_area_px <= mask.sum() <= LARGEST_SHARE * mask.size:
-            return _undo(image, candidate, mask, shape & ~mask), mask
+        if kind in LIFELIKE:
+            least = min(minimum_area_px, LEAST_AREA_PX)
+            candidate, shape = draw_lifelike(kind, surface, generator)
+        else:
+            least = minimum_area_px
+            candidate, shape = _draw_filled(kind, surface, generator, textures, texture_share)
+        mask = keep_pieces(shape, visible(image, candidate, shape), foreground, least)
+        if least <= mask.sum() <= LARGEST_SHARE * mask.size:
+            return undo(image, candidate, mask, shape & ~mask), mask
     return _plain_spot(image, generator, foreground, minimum_area_px)
 
 
@@ -94,40 +87,42 @@ def drawing_generator(sha256: str, *numbers: int) -> np.random.Generator:
 def expand_defect(
     image: Image,
     label: Plane,
-    normal_images: Pictures,
+    normal: Image,
     generator: np.random.Generator,
     *,
-    textures: Sequence[Path] | None = None,
-    shares: Mapping[str, float] = SHAPE_SHARES,
-    texture_share: float = TEXTURE_SHARE,
+    paste: Paste,
+    simulate: Simulate,
     minimum_area_px: int = 16,
-) -> tuple[Image, Plane, int | None]:
-    """A training picture made of a labelled real defect, its label, and the normal picture used.
+) -> tuple[Image, Plane, bool]:
+    """A training picture made of a labelled real defect, its label, and whether it is the normal
+    picture with the defect pasted.
 
     `label` is the probability of being defective. Half of the time (always, when no pixel is above
-    0.5) a simulated defect is added and its pixels labelled 1. Else the defect's pixels, turned by
-    up to 45 degrees and scaled by 0.8 to 1.2 about their centre, are pasted on a random normal
-    picture, whose index is returned; they keep their probabilities, and all others get 0.
+    0.5) a simulated defect is added and its pixels labelled 1; else the defect is pasted.
 
-    Source: the reference implementation's expansion; there a pasted defect's label is 0 or 1.
+    Source: the reference implementation's expansion.
     """
     if (label > 0.5).any() and generator.random() < 0.5:
-        index = int(generator.integers(len(normal_images)))
-        normal = np.asarray(normal_images[index])
         enough = min(minimum_area_px, np.count_nonzero(label > 0.5) / 2)
         for _ in range(ATTEMPTS):
-            pasted, pasted_label = _paste(image, label, normal, generator)
+            pasted, pasted_label = paste(image, label, normal, generator)
             if np.count_nonzero(pasted_label > 0.5) >= enough:
-                return pasted, pasted_label, index
-    simulated, mask = simulate_defect(
-        image,
-        generator,
-        textures=textures,
-        shares=shares,
-        texture_share=texture_share,
-        minimum_area_px=minimum_area_px,
-    )
-    return simulated, np.where(mask, np.float32(1), label), None
+                return pasted, pasted_label, True
+    simulated, mask = simulate(image, generator)
+    return simulated, np.where(mask, np.float32(1), label), False
+
+
+def _draw_filled(
+    kind: str,
+    surface: Surface,
+    generator: np.random.Generator,
+    textures: Sequence[Path] | None,
+    texture_share: float,
+) -> tuple[Image, Mask]:
+    opacity = _opacity(kind, surface.size, generator, surface.foreground)
+    source, strength = draw_source(kind, surface.image, generator, textures, texture_share)
+    opacity *= strength
+    return _blend(surface.image, source, opacity), opacity >= 0.5 * strength
 
 
 def _opacity(
@@ -153,36 +148,6 @@ def _blend(image: Image, source: Image, opacity: Plane) -> Image:
     return as_image(image + share * (source.astype(np.float32) - image))
 
 
-def _visible(image: Image, candidate: Image, shape: Mask) -> Mask:
-    """Where in a shape the picture changed enough to be seen, on average over a neighbourhood."""
-    size = 2 * round(0.015 * min(shape.shape)) + 3
-    red, green, blue = cv2.split(cv2.absdiff(candidate, image))
-    change = np.maximum(np.maximum(red, green), blue).astype(np.float32) * shape
-    around = cv2.blur(_plane(shape), (size, size))
-    return shape & (np.asarray(cv2.blur(change, (size, size))) > VISIBLE * np.asarray(around))
-
-
-def _keep_pieces(shape: Mask, visible: Mask, foreground: Mask | None, minimum_area_px: int) -> Mask:
-    """The connected pieces that are large enough, visible by 3/4, and by half in the foreground."""
-    count, labels = cv2.connectedComponents(shape.astype(np.uint8), connectivity=8)
-    pieces = np.asarray(labels, np.int64)
-    areas = np.bincount(pieces.ravel(), minlength=count)
-    seen = np.bincount(pieces[visible], minlength=count)
-    inside = areas if foreground is None else np.bincount(pieces[foreground], minlength=count)
-    kept = (areas >= minimum_area_px) & (4 * seen >= 3 * areas) & (2 * inside >= areas)
-    kept[0] = False
-    return kept[pieces]
-
-
-def _undo(image: Image, candidate: Image, kept: Mask, refused: Mask) -> Image:
-    """The candidate, but as before wherever a refused piece, or its soft edge, is nearer."""
-    if not refused.any():
-        return candidate
-    to_kept = distance_inside((~kept).astype(np.uint8))
-    to_refused = distance_inside((~refused).astype(np.uint8))
-    return np.where((to_refused < to_kept)[:, :, None], image, candidate)
-
-
 def _plain_spot(
     image: Image, generator: np.random.Generator, foreground: Mask | None, minimum_area_px: int
 ) -> tuple[Image, Mask]:
@@ -198,26 +163,11 @@ def _plain_spot(
     return np.where(mask[:, :, None], np.uint8(colour), image), mask
 
 
-def _paste(
-    image: Image, label: Plane, normal: Image, generator: np.random.Generator
-) -> tuple[Image, Plane]:
-    height, width = label.shape
-    row, column = np.argwhere(label > 0.5).mean(axis=0)
-    move = cv2.getRotationMatrix2D(
-        (float(column), float(row)), generator.uniform(-TURN, TURN), generator.uniform(*SCALE)
-    )
-    turned = cv2.warpAffine(image, move, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-    moved = np.asarray(cv2.warpAffine(label, move, (width, height)))
-    defective = moved > 0.5
-    return np.where(defective[:, :, None], turned, normal), np.where(
-        defective, moved, np.float32(0)
-    )
-
-
 def _check_shares(shares: Mapping[str, float]) -> None:
-    unknown = set(shares) - set(SHAPE_SHARES)
+    known = [*SHAPE_SHARES, *LIFELIKE]
+    unknown = set(shares) - set(known)
     if unknown or min(shares.values(), default=0) < 0 or sum(shares.values()) <= 0:
-        raise ValueError(f"shares {dict(shares)}: weights of {', '.join(SHAPE_SHARES)} needed")
+        raise ValueError(f"shares {dict(shares)}: weights of {', '.join(known)} needed")
 
 
 def _choose(generator: np.random.Generator, shares: Mapping[str, float]) -> str:

@@ -129,7 +129,7 @@ def draw_source(
             source = _texture(image.shape[:2], generator, textures)
         else:
             source = structural_source(image, generator)
-    return (_grey(source) if _is_grey(image) else source), strength
+    return (grey(source) if is_grey(image) else source), strength
 
 
 def _texture(
@@ -215,12 +215,13 @@ def _colour(generator: np.random.Generator) -> np.ndarray:
     return np.clip(generator.uniform(0, 255) + generator.normal(0, 25, 3), 0, 255)
 
 
-def _is_grey(image: Image) -> bool:
+def is_grey(image: Image) -> bool:
     """Whether a sample of the pixels has hardly any colour: the camera was grey."""
     return bool(np.ptp(image[::4, ::4].astype(np.int16), axis=2).mean() < 3)
 
 
-def _grey(image: Image) -> Image:
+def grey(image: Image) -> Image:
+    """The picture without its colour, in three equal planes."""
     return np.repeat(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[:, :, None], 3, axis=2)
 
 

@@ -435,6 +435,36 @@ def test_a_person_who_paints_the_truth_gives_the_labels_of_the_truth(
         assert (drawn["labels"][:] >= 0.5).any(axis=(1, 2)).all()
 
 
+def test_lifelike_expansion_keeps_to_the_object_and_to_the_labels_sizes(
+    config: Config, folder: Path, tmp_path: Path
+) -> None:
+    pasting = config.expansion.model_copy(update={"pasting": "lifelike", "copies": 6})
+    kinds = {"streaks": 0.0, "blobs": 0.0, "soft_regions": 0.0, "pits": 1.0}
+    simulation = config.simulation.model_copy(update=kinds)
+    asked = config.model_copy(update={"expansion": pasting, "simulation": simulation})
+    step = steps(asked)["expand_defects full"]
+    left, small = tmp_path / "left.h5", tmp_path / "small.h5"
+    shutil.copy(folder / str(step.inputs["residuals"]), left)
+    shutil.copy(folder / str(step.inputs["labels"]), small)
+    with h5py.File(left, "r+") as file:
+        file["foreground"][:, :, file["foreground"].shape[2] // 2 :] = 0
+    with h5py.File(small, "r+") as file:
+        file["probabilities"][:] = 0
+        file["probabilities"][:, 20:24, 20:24] = 1
+        file["clicks"][:] = -1
+    step.run(asked, folder, {"residuals": left, "labels": small}, tmp_path / "out")
+    with open_arrays(first_output(step, folder, tmp_path / "out")) as file:
+        found, sources, ids = file["labels"][:] > 0.5, file["source_ids"][:], image_ids(file)
+    added = found.copy()
+    added[:, 20:24, 20:24] = False
+    assert not added[:, :, found.shape[2] // 2 + 8 :].any()
+    assert added.sum(axis=(1, 2)).max() < 16 * 12
+    own = [
+        f"expanded/{source.decode()}/" in name for source, name in zip(sources, ids, strict=True)
+    ]
+    assert 0 < sum(own) < len(own)
+
+
 def test_a_few_of_the_labelled_are_types_in_turn() -> None:
     rows = [(row, f"{kind}{row}", kind) for row, kind in enumerate("aaabbc")]
     found = label_defects.spread(rows, 4, Path("manifest.csv"))

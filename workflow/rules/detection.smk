@@ -1,5 +1,6 @@
 rule expand_defects:
     input:
+        unpack(planned(plan.detection.expansion_inputs)),
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         labels=planned(plan.clicks.labels_file),
@@ -15,8 +16,9 @@ rule expand_defects:
         settings=settings("expand_defects"),
         code=fingerprint("adclick.commands.expand_defects"),
         folder=plan.data.folder_digest(CONFIG.simulation.texture_folder),
+        files=flags("residuals"),
     shell:
-        "python -m adclick.commands.expand_defects --settings {params.settings:q}"
+        "python -m adclick.commands.expand_defects --settings {params.settings:q} {params.files}"
         " --seed {wildcards.seed} --manifest {input.manifest:q} --images {input.images:q}"
         " --labels {input.labels:q} --expanded {output.expanded:q} > {log:q} 2>&1"
 

@@ -16,11 +16,13 @@ from adclick.run.plan.names import (
     category_folder,
     labels_of,
     map_matching,
+    matching_of,
     named_place,
     place_of,
     places,
     reads_features,
     trained_variant,
+    variant_of_labels,
 )
 from adclick.run.plan.pick import Stage
 from adclick.run.plan.residuals import images_of, residuals_file
@@ -51,6 +53,16 @@ class ExpandDefects(Stage):
     @classmethod
     def of(cls, config: Config, _: Mapping[str, str]) -> Stage:
         return cls.pick(config, radius_px=config.clicks.radius_px)
+
+
+def expansion_inputs(config: Config, place: str, labels: str) -> dict[str, str]:
+    """What lifelike expansion reads besides: where the object is, in residuals that the labels or
+    their detectors need anyhow.
+    """
+    if config.expansion.pasting == "published":
+        return {}
+    matching = matching_of(config, variant_of_labels(config, labels))
+    return {"residuals": residuals_file(config, place, matching, REAL)}
 
 
 class FeatureDetection(Section):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from adclick.run.kinds import kinds_of
 from adclick.run.settings.section import Count, Name, NonNegative, Positive, Section, Share
@@ -71,16 +71,45 @@ class Simulation(Section):
         description="Folder of texture pictures (such as DTD); without it textures are made up.",
     )
     streaks: NonNegative = Field(
-        description="Weight of thin Perlin streaks among the kinds of mask."
+        description="Weight of thin Perlin streaks among the kinds of defect."
     )
     blobs: NonNegative = Field(description="Weight of solid blobs.")
     soft_regions: NonNegative = Field(description="Weight of large soft regions.")
-    minimum_area: Share = Field(
-        description="Smallest area of a simulated defect, as a share of the image."
+    cracks: NonNegative | None = Field(
+        None, description="Weight of hairline cracks. This and the five below: not in the paper."
     )
+    pits: NonNegative | None = Field(None, description="Weight of pits, alone or in clusters.")
+    scratches: NonNegative | None = Field(None, description="Weight of scratches 1 to 3 px wide.")
+    shades: NonNegative | None = Field(
+        None, description="Weight of large regions a little darker or lighter."
+    )
+    missing: NonNegative | None = Field(
+        None, description="Weight of pieces out of the object's edge, where the background shows."
+    )
+    displaced: NonNegative | None = Field(
+        None, description="Weight of parts of the picture itself that are out of place."
+    )
+    minimum_area: Share = Field(
+        description="Smallest area of a simulated defect, as a share of the image; of the last six"
+        " kinds, which are true to scale, 3 px where that is less."
+    )
+
+    @model_validator(mode="after")
+    def _some_kind_is_drawn(self) -> "Simulation":
+        weights = self.model_dump(exclude={"per_normal", "texture_folder", "minimum_area"})
+        if not any(weights.values()):
+            raise ValueError(f"no kind has a weight; give one to some of {', '.join(weights)}")
+        return self
 
 
 class Expansion(Section):
     """How many variants each labelled training defect becomes."""
 
     copies: Count = Field(description="Variants a defect, besides itself.")
+    pasting: Literal["published", "lifelike"] = Field(
+        description="How a labelled defect comes onto a normal picture: `published`, about its own"
+        " place, with a hard edge; or `lifelike`, anywhere on the object where the surface is"
+        " alike, in its tone, with a soft edge. With `lifelike`, what is simulated on a labelled"
+        " picture lies on its object too, and the last six kinds of `simulation` are as large as"
+        " labelled defects."
+    )
