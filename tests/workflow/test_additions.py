@@ -38,7 +38,7 @@ PEER = '''
 from adclick.clicks.click import click_disks
 
 
-def open_peer(image, *, radius_px):
+def open_peer(image, *, radius_px, device):
     """A function of clicks to the disks of the positive ones."""
     return lambda clicks, _: click_disks(clicks, shape=image.shape[:2], radius_px=radius_px)[0]
 '''
@@ -84,7 +84,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = copied.folder
     draw_shed(folder.parent / "data/shed/bolt")
     (folder / "adclick/data/layouts/beside.py").write_text(READER, encoding="utf-8")
-    (folder / "adclick/clicks/peers/disks.py").write_text(PEER, encoding="utf-8")
+    (folder / "adclick/models/peers/disks.py").write_text(PEER, encoding="utf-8")
     specification = folder / "adclick/run/settings/tables.py"
     text = specification.read_text(encoding="utf-8")
     assert text.count("\n)\nTABLES = ") == 1
@@ -112,7 +112,7 @@ def test_a_peer_is_a_file_and_a_title(project: Project) -> None:
 
 
 def test_an_edit_of_a_peer_reruns_its_clicks_alone(project: Project) -> None:
-    path = project.folder / "adclick/clicks/peers/disks.py"
+    path = project.folder / "adclick/models/peers/disks.py"
     path.write_text(PEER.replace("[0]\n", "[0] * 1\n"), encoding="utf-8")
     again = project.planned("tables", overlay=OVERLAY)
     path.write_text(PEER, encoding="utf-8")

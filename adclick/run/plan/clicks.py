@@ -29,6 +29,7 @@ from adclick.run.plan.names import (
     variant_of_labels,
     zoom_methods,
 )
+from adclick.run.plan.peers import WEIGHTS, peer_files, peer_settings
 from adclick.run.plan.pick import Stage
 from adclick.run.plan.residuals import residuals_file
 from adclick.run.provenance import fingerprint
@@ -91,7 +92,8 @@ class TrainAdclick(Stage):
 
 class SimulateClicks(Stage):
     """Settings of `simulate_clicks`; without a `peer` the method is a network, and `detection` is
-    for the thresholded training-free map alone. Edges are followed after a network alone.
+    for the thresholded training-free map alone. Edges are followed after a network alone. Where a
+    peer's weights lie is no setting: their files are inputs.
     """
 
     category: str
@@ -101,12 +103,14 @@ class SimulateClicks(Stage):
     zoom: Zoom | None
     peer: str | None
     peer_code: str | None
+    peer_settings: dict[str, bool | int | float | str]
     detection: Detection | None
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         peer = wildcards["method"] if wildcards["method"] in config.run_click_peers else None
         robot = wildcards.get("robot", PROTOCOL)
+        settings = peer_settings(config, peer) if peer else {}
         return cls.pick(
             config,
             category=wildcards["category"],
@@ -116,6 +120,7 @@ class SimulateClicks(Stage):
             zoom=config.zoom if wildcards["method"] in zoom_methods(config) else None,
             peer=peer,
             peer_code=fingerprint(module_of(PEERS, peer)) if peer in kinds_of(PEERS) else None,
+            peer_settings={name: one for name, one in settings.items() if name != WEIGHTS},
             detection=config.detection if peer == MAP_THRESHOLD else None,
         )
 
@@ -246,12 +251,15 @@ def finetuning_inputs(
     return {**initial_weights(config, place, "adclick", variant, seed), **own}
 
 
-def click_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
+def click_inputs(
+    config: Config, place: str, method: str, seed: int | str
+) -> dict[str, str | list[str]]:
     """The network of a click method, if it has one, and the residuals of the real images, if it
-    reads them.
+    reads them; of a peer that reads the picture alone the files of its weights, if it has any.
     """
     if method in kinds_of(PEERS):
-        return {}
+        files = peer_files(config, method)
+        return {"peer_weights": files} if files else {}
     residuals = residuals_file(config, place, click_matching(config, method), REAL)
     if method in config.run_click_peers:
         return {"residuals": residuals}
@@ -264,7 +272,9 @@ def network_inputs(config: Config, place: str, weights: str) -> dict[str, str]:
     return {"weights": weights, "language": language_file(config, place.split("/")[0])}
 
 
-def labelling_inputs(config: Config, place: str, labels: str, seed: int | str) -> dict[str, str]:
+def labelling_inputs(
+    config: Config, place: str, labels: str, seed: int | str
+) -> dict[str, str | list[str]]:
     """The network that clicks labels and the residuals that it sees; other labels need neither."""
     variant = variant_of_labels(config, labels)
     if variant.supervision != "weak":

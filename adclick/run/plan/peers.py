@@ -1,0 +1,60 @@
+"""Peers that answer clicks: their settings, and the files of those that have weights."""
+
+from pathlib import Path
+from typing import Any
+
+from adclick.run.config import Config
+from adclick.run.kinds import kinds_of, settings_of
+from adclick.run.settings.clicks import OPENER, PEERS
+
+WEIGHTS = "weights"  # the setting that names a file, a folder, or a model of the hub
+SUFFIXES = (".json", ".safetensors")  # of a folder's files, as `save_pretrained` writes them
+
+
+def peer_settings(config: Config, peer: str) -> dict[str, Any]:
+    """The settings of a peer: those of the configuration over the defaults of its file."""
+    if peer not in kinds_of(PEERS):
+        return {}
+    return settings_of(PEERS, peer, OPENER) | config.click_peers.get(peer, {})
+
+
+def peer_files(config: Config, peer: str) -> list[str]:
+    """The files of a peer's weights: one, or those of a folder or of a downloaded model. Nothing is
+    downloaded here. Empty for a peer without weights, and where they are not there.
+    """
+    named = peer_settings(config, peer).get(WEIGHTS)
+    return [] if named is None else _files(named)
+
+
+def missing_peers(config: Config) -> dict[str, str]:
+    """What to do about each peer of the run whose weights are not there."""
+    named = {
+        peer: peer_settings(config, peer)[WEIGHTS]
+        for peer in config.run_click_peers
+        if WEIGHTS in peer_settings(config, peer) and not peer_files(config, peer)
+    }
+    return {
+        peer: f"{peer}: no weights at {weights}, so its rows stay empty; name a file, a folder with"
+        f" safetensors, or a model that `hf download` has fetched, under click_peers.{peer}.{WEIGHTS}"
+        for peer, weights in named.items()
+    }
+
+
+def _files(named: str) -> list[str]:
+    if Path(named).is_file():
+        return [named]
+    folder = Path(named) if Path(named).is_dir() else _downloaded(named)
+    if folder is None:
+        return []
+    files = sorted(str(path) for path in folder.iterdir() if path.suffix in SUFFIXES)
+    return files if any(file.endswith(SUFFIXES[1]) for file in files) else []
+
+
+def _downloaded(name: str) -> Path | None:
+    """The folder of a model of the hub that was downloaded before."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except ValueError:  # nothing downloaded under this name, or a name that no model can have
+        return None
