@@ -4,8 +4,8 @@
     python -m tools.same_results compare demo.json other/results/demo
 
 A recording holds a digest of every array, weight, table and picture; stamps, logs, benchmarks,
-times, the table of costs and what a killed job left do not count. What only the later run has is listed and is no
-difference.
+times, the table of costs and what a killed job left do not count. What only the later run has is
+listed and is no difference.
 """
 
 import argparse

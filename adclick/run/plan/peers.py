@@ -34,8 +34,8 @@ def missing_peers(config: Config) -> dict[str, str]:
         if WEIGHTS in peer_settings(config, peer) and not peer_files(config, peer)
     }
     return {
-        peer: f"{peer}: no weights at {weights}, so its rows stay empty; name a file, a folder with"
-        f" safetensors, or a model that `hf download` has fetched, under click_peers.{peer}.{WEIGHTS}"
+        peer: f"{peer}: no weights at {weights}, so its rows stay empty; name a file, a folder of"
+        f" safetensors, or what `hf download` has fetched, under click_peers.{peer}.{WEIGHTS}"
         for peer, weights in named.items()
     }
 
