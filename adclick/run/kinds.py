@@ -6,6 +6,7 @@ one kind makes no result of another stale.
 """
 
 import ast
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -29,6 +30,7 @@ def load_kind(room: str, kind: str) -> ModuleType:
     return import_module(module_of(room, kind))
 
 
+@cache
 def settings_of(room: str, kind: str, function: str) -> dict[str, Any]:
     """The settings of a kind with their defaults: the keywords of a function of its file that have
     a plain value there. The file is read, not run, so that its libraries may be absent.

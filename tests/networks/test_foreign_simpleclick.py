@@ -15,7 +15,7 @@ from adclick.run.errors import InputError
 from tests.networks.test_converting import convert
 from tests.networks.test_foreign import Trap
 
-DIM, WIDTHS, HIDDEN = 64, (8, 16, 32, 64), 12
+DIM, WIDTHS, HIDDEN = 16, (4, 8, 12, 20), 6
 
 
 def published(depth: int = 12) -> dict[str, Tensor]:
@@ -145,7 +145,7 @@ def test_a_checkpoint_with_a_loss_of_its_own_code_is_converted(
     with pytest.raises(InputError, match=r"it asks for isegm\.losses"):
         read_checkpoint(checkpoint)
     said = convert(checkpoint, output, "--kind", "simpleclick")
-    assert "image_px 448, patch 16, dim 64, depth 12, heads 1, window 14" in said
+    assert "image_px 448, patch 16, dim 16, depth 12, heads 1, window 14" in said
     first = output.read_bytes()
     output.unlink()
     convert(checkpoint, output, "--kind", "simpleclick")

@@ -15,7 +15,7 @@ from adclick.networks.inputs import click_maps
 from adclick.networks.simpleclick import SimpleClick, load_simpleclick
 from adclick.networks.vision_language import normalise_image
 
-DISK_RADIUS_PX = 5  # of its training, in the network's pixels
+DISK_RADIUS_PX = 5.0  # of its training, in the network's pixels
 THRESHOLD = 0.49  # of its evaluation
 MARGIN, LEAST_SIDE = 1.4, 200 / 448  # its second look: see `zoom_window`
 

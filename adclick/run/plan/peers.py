@@ -53,8 +53,10 @@ def _files(named: str) -> list[str]:
 def _downloaded(name: str) -> Path | None:
     """The folder of a model of the hub that was downloaded before."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+    wanted = [f"*{suffix}" for suffix in SUFFIXES]
     try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except ValueError:  # nothing downloaded under this name, or a name that no model can have
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError):  # no model's name, or none downloaded
         return None

@@ -172,11 +172,12 @@ def robot_metrics(config: Config) -> list[str]:
 
 def _clicked(config: Config) -> list[tuple[str, str, int]]:
     """Place, method and first seed of the clicks behind table 1."""
+    methods = click_methods(config)
     return [
         (f"{dataset}/{category}", method, seed)
         for dataset in config.tables.get(LIKE_TABLE, [])
         for category in config.datasets[dataset].categories
-        for method, seeds in click_methods(config).items()
+        for method, seeds in methods.items()
         for seed in seeds[:1]
     ]
 

@@ -53,11 +53,11 @@ def save_sam2(folder: Path) -> None:
     backbone = {
         "hidden_size": 8,
         "image_size": [SIDE, SIDE],
-        "blocks_per_stage": [1, 1, 1, 1],
+        "blocks_per_stage": [1, 1, 2, 1],
         "embed_dim_per_stage": [8, 16, 32, 64],
         "num_attention_heads_per_stage": [1, 1, 1, 1],
-        "window_size_per_stage": [2, 2, 2, 2],
-        "global_attention_blocks": [2],
+        "window_size_per_stage": [4, 4, 4, 4],
+        "global_attention_blocks": [3],
         "model_type": "sam2_hiera_det_model",
     }
     vision = {
