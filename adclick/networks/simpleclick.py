@@ -3,18 +3,15 @@
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adclick.networks.checkpoints import load_weights_into, read_metadata, seeded
 from adclick.networks.click_stem import ClickStem
 from adclick.networks.head import PyramidHead
 from adclick.networks.neck import NECK_STRIDES, SimplePyramid
-from adclick.run.errors import InputError
 
 KIND = "simpleclick"
 TOKEN_STRIDE = 16
@@ -25,7 +22,8 @@ class SimpleClick(nn.Module):
 
     Most blocks attend within square windows of tokens; every `global_every`-th attends to all. A
     simple pyramid and an all-MLP head follow. `embed` is needed once a picture, `decode` once a
-    click.
+    click. It has the parts of an `ADClick` that reads the picture alone; pictures and clicks' maps
+    of another size are resized bilinearly to the network's.
 
     Source: Liu et al., "SimpleClick" (ICCV 2023, arXiv 2210.11006), sections 3.1 and 3.2; the
     published weights' code attends globally in blocks 6 and 12 of 12, and has no norm after them.
@@ -51,21 +49,32 @@ class SimpleClick(nn.Module):
         self.window = window
         self.global_every = global_every
 
+    @property
+    def click_cells(self) -> None:
+        """Clicks are disks, and diffused over no graph."""
+
     def embed(
-        self, image: Float[Tensor, "batch 3 image_height image_width"]
+        self, residual: object, image: Float[Tensor, "batch 3 image_height image_width"]
     ) -> Float[Tensor, "batch height width dim"]:
-        """The tokens of a normalised picture at the network's size, with their places in it."""
-        tokens = cast(nn.Module, self.vit.patch_embed)(image) + self.vit.pos_embed
-        side = image.shape[-1] // self.click_stem.projection.kernel_size[0]
-        return tokens.unflatten(1, (-1, side))
+        """The tokens of a normalised picture, with their places in it; no residual is read."""
+        tokens = cast(nn.Module, self.vit.patch_embed)(self._resized(image)) + self.vit.pos_embed
+        side = self.image_px // self.click_stem.projection.kernel_size[0]
+        return tokens.unflatten(1, (side, side))
+
+    def language_maps(self, image: object, text: object, text_mask: object) -> list[Tensor]:
+        """None: it reads no words."""
+        return []
 
     def decode(
         self,
         tokens: Float[Tensor, "#batch height width dim"],
-        clicks: Float[Tensor, "batch click_map image_height image_width"],
+        clicks: Float[Tensor, "#batch click_map image_height image_width"],
+        maps: list[Tensor],
     ) -> Float[Tensor, "batch 1 image_height image_width"]:
-        """Logits of the previous probability and the disks of positive and negative clicks."""
-        tokens = tokens + self.click_stem(clicks).permute(0, 2, 3, 1)
+        """Logits, at the clicks' resolution, of the previous probability and the disks of positive
+        and negative clicks.
+        """
+        tokens = tokens + self.click_stem(self._resized(clicks)).permute(0, 2, 3, 1)
         for number, block in enumerate(cast(nn.Sequential, self.vit.blocks), start=1):
             whole = number % self.global_every == 0
             tokens = _attend(block, tokens, tokens.shape[1] if whole else self.window)
@@ -73,6 +82,12 @@ class SimpleClick(nn.Module):
         return functional.interpolate(
             logits, size=clicks.shape[-2:], mode="bilinear", align_corners=True
         )
+
+    def _resized(self, maps: Float[Tensor, "batch channel _ _"]) -> Tensor:
+        size = (self.image_px, self.image_px)
+        if maps.shape[-2:] == size:
+            return maps
+        return functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def _attend(
@@ -131,15 +146,3 @@ def build_simpleclick(
         window=window,
         global_every=global_every,
     )
-
-
-def load_simpleclick(path: Path) -> SimpleClick:
-    """The network of a file that `adclick convert-weights` wrote, in evaluation mode; InputError
-    for any other.
-    """
-    metadata = read_metadata(path)
-    if metadata.kind != KIND:
-        raise InputError(f"{path}: a model of kind {metadata.kind}, but {KIND} is needed here")
-    model = seeded(build_simpleclick, 0, **metadata.sizes)
-    load_weights_into(model, path)
-    return model.eval().requires_grad_(False)

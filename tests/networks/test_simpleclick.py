@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional
 
 from adclick.networks.checkpoints import save_model, seeded
-from adclick.networks.simpleclick import KIND, SimpleClick, build_simpleclick, load_simpleclick
-from adclick.run.errors import InputError
+from adclick.networks.loading import load_model
+from adclick.networks.simpleclick import KIND, SimpleClick, build_simpleclick
 
 SIZES = {
     **{"image_px": 32, "patch": 4, "dim": 16, "depth": 3, "heads": 2, "window": 4},
@@ -29,9 +30,9 @@ def inputs(batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 def test_every_picture_of_a_batch_has_the_logits_that_it_has_alone() -> None:
     network = built()
     images, clicks = inputs(2)
-    logits = network.decode(network.embed(images), clicks)
+    logits = network.decode(network.embed(None, images), clicks, [])
     assert logits.shape == (2, 1, 32, 32)
-    alone = network.decode(network.embed(images[1:]), clicks[1:])
+    alone = network.decode(network.embed(None, images[1:]), clicks[1:], [])
     assert torch.allclose(logits[1:], alone, atol=1e-6)
     assert (logits[0] - logits[1]).abs().max() > 1e-4
 
@@ -44,7 +45,7 @@ def test_with_all_blocks_global_the_transformer_is_timms() -> None:
     network.click_stem.projection.bias.zero_()
     seen: list[torch.Tensor] = []
     network.neck.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    network.decode(network.embed(image), clicks)
+    network.decode(network.embed(None, image), clicks, [])
     theirs = network.vit.forward_features(image)
     assert torch.allclose(seen[0].flatten(2).transpose(1, 2), theirs, atol=1e-5)
 
@@ -58,9 +59,9 @@ def test_blocks_attend_within_windows_but_for_every_so_many(
     image, clicks = inputs()
     seen: list[torch.Tensor] = []
     network.neck.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    network.decode(network.embed(image), clicks)
+    network.decode(network.embed(None, image), clicks, [])
     clicks[0, :, 0, 0] += 1  # in the first token, whose window has 16
-    network.decode(network.embed(image), clicks)
+    network.decode(network.embed(None, image), clicks, [])
     changed = (seen[0] - seen[1]).abs().amax(1)[0] > 0
     assert int(changed.sum()) == reached
     if reached == 16:
@@ -72,17 +73,26 @@ def test_a_grid_of_broken_windows_is_refused() -> None:
         build_simpleclick(**{**SIZES, "window": 3})
 
 
+@torch.no_grad()
+def test_a_picture_of_another_size_is_resized_and_answered_at_its_own() -> None:
+    network = built()
+    image, clicks = inputs()
+    small, few = (functional.interpolate(one, size=(16, 16)) for one in (image, clicks))
+    logits = network.decode(network.embed(None, small), few, [])
+    assert logits.shape == (1, 1, 16, 16)
+    larger = [
+        functional.interpolate(one, size=(32, 32), mode="bilinear", align_corners=False)
+        for one in (small, few)
+    ]
+    whole = network.decode(network.embed(None, larger[0]), larger[1], [])
+    assert torch.allclose(logits[..., 0, 0], whole[..., 0, 0], atol=1e-5)
+
+
 def test_a_file_is_the_network_that_was_saved(tmp_path: Path) -> None:
     network = built()
     save_model(tmp_path / "a.safetensors", network, sizes=SIZES, kind=KIND, extra={})
-    read = load_simpleclick(tmp_path / "a.safetensors")
+    read, _ = load_model(tmp_path / "a.safetensors")
+    assert isinstance(read, SimpleClick)
     for name, value in network.state_dict().items():
         assert torch.equal(read.state_dict()[name], value)
     assert not read.training
-
-
-def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "b.safetensors"
-    save_model(path, torch.nn.Linear(1, 1), sizes={}, kind="adclick", extra={})
-    with pytest.raises(InputError, match="kind adclick, but simpleclick is needed"):
-        load_simpleclick(path)

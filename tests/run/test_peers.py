@@ -9,8 +9,13 @@ import pytest
 from adclick.run.config import Config
 from adclick.run.errors import InputError
 from adclick.run.kinds import kinds_of, settings_of
-from adclick.run.plan.clicks import click_inputs
-from adclick.run.plan.figures import click_figure_inputs, drawn_clicks, shown_click_method
+from adclick.run.plan.clicks import click_inputs, click_models, finetuning_inputs
+from adclick.run.plan.figures import (
+    click_figure_inputs,
+    drawn_clicks,
+    shown_click_method,
+    training_records,
+)
 from adclick.run.plan.names import click_methods
 from adclick.run.plan.peers import missing_peers, peer_files, peer_settings
 from adclick.run.plan.stages import settings_json
@@ -116,6 +121,33 @@ def test_a_peer_without_its_weights_is_a_line_and_an_empty_row(folder: Path) -> 
     ]
     alone = {"run_adclick": [], "run_click_peers": ["grabcut", "sam"]}
     assert shown_click_method(with_sam("nowhere", **alone)) == "grabcut"
+
+
+def test_a_published_network_is_finetuned_from_its_peers_weights(folder: Path) -> None:
+    name, file = "simpleclick_finetuned", str(folder / "model.safetensors")
+    made = config(click_peers={"simpleclick": {"weights": file}})
+    assert finetuning_inputs(made, "mvtec/bottle", name, 0)["initial"] == file
+    place = PLACE | {"variant": name}
+    assert json.loads(settings_json(made, "train_adclick", **place))["published"] == "simpleclick"
+    own = PLACE | {"variant": "finetuned"}
+    assert json.loads(settings_json(made, "train_adclick", **own))["published"] is None
+    trained = f"results/paper/mvtec/bottle/train_adclick/{name}/seed0/weights.safetensors"
+    assert trained in click_models(made)
+
+
+def test_without_those_weights_it_is_not_trained_and_its_row_is_empty() -> None:
+    name = "simpleclick_finetuned"
+    made = config(run_zoom=[name])
+    assert missing_peers(made)[name].endswith("under click_peers.simpleclick.weights")
+    assert name in table_methods(made, 1)
+    files = [*table_metrics(made, 1), *click_models(made), *training_records(made, "mvtec/bottle")]
+    assert files and not [file for file in files if name in file]
+
+
+@pytest.mark.parametrize("wrong", [{"language": True}, {"pretrain": True}, {"inputs": "residual"}])
+def test_a_published_network_reads_the_picture_and_has_its_own_weights(wrong: dict) -> None:
+    with pytest.raises(InputError, match="set language and pretrain to false and inputs to image"):
+        config(adclick_variants={"simpleclick_finetuned": wrong})
 
 
 def test_robot_users_do_not_meet_a_peer_without_weights(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,8 @@ from jaxtyping import Float32, UInt8
 from adclick.clicks.click import Click, scale_clicks
 from adclick.models.zoom import Window, zoom_in
 from adclick.networks.inputs import click_maps
-from adclick.networks.simpleclick import SimpleClick, load_simpleclick
+from adclick.networks.loading import load_model
+from adclick.networks.simpleclick import KIND
 from adclick.networks.vision_language import normalise_image
 
 DISK_RADIUS_PX = 5.0  # of its training, in the network's pixels
@@ -55,19 +57,19 @@ def open_peer(
 
 
 @cache
-def _load(weights: str, device: torch.device) -> SimpleClick:
-    return load_simpleclick(Path(weights)).to(device)
+def _load(weights: str, device: torch.device) -> Any:
+    return load_model(Path(weights), kind=KIND)[0].to(device)
 
 
 @torch.no_grad()
 def _look(
-    network: SimpleClick, image: UInt8[np.ndarray, "height width 3"], device: torch.device
+    network: Any, image: UInt8[np.ndarray, "height width 3"], device: torch.device
 ) -> Callable[[Sequence[Click], Answer | None], Answer]:
     """One look at a picture: what no click changes is computed once."""
     shape, own = image.shape[:2], (network.image_px, network.image_px)
     picture = torch.from_numpy(_resized(image, own)[None]).to(device)
     seen = normalise_image(torch.cat([picture, picture.flip(2)]))
-    tokens = network.embed(seen)
+    tokens = network.embed(None, seen)
 
     @torch.no_grad()
     def predict(clicks: Sequence[Click], previous: Answer | None) -> Answer:
@@ -75,7 +77,7 @@ def _look(
         placed = scale_clicks(clicks, shape=own, original_shape=(shape[0], shape[1]))
         given = click_maps(placed, before, shape=own, radius_px=DISK_RADIUS_PX, graph=None)
         maps = torch.from_numpy(given[None]).to(device)
-        both = torch.sigmoid(network.decode(tokens, torch.cat([maps, maps.flip(3)])))[:, 0]
+        both = torch.sigmoid(network.decode(tokens, torch.cat([maps, maps.flip(3)]), []))[:, 0]
         return _resized((both[0] + both[1].flip(1)).cpu().numpy() / 2, shape)
 
     return predict

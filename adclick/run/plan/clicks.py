@@ -1,6 +1,5 @@
 """ADClick: its trainings, its clicks, and the labels that it makes."""
 
-import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from adclick.run.plan.names import (
     adclick_pretraining,
     category_folder,
     click_matching,
+    click_methods,
     click_variant,
     labeller,
     matching_of,
@@ -58,6 +58,7 @@ class TrainAdclick(Stage):
     text_channels: int
     residual_channels: int
     inputs: Literal["residual", "image", "both"]
+    published: str | None
     residual_input: ResidualInput
     network: Network
     vision_language: VisionLanguage
@@ -74,8 +75,9 @@ class TrainAdclick(Stage):
         place, pretraining = place_of(wildcards), wildcards.get("pretraining")
         if pretraining is None:
             variant = config.adclick_variants[wildcards["variant"]]
-            language, inputs = variant.language, variant.inputs
+            language, inputs, published = variant.language, variant.inputs, variant.published
         else:
+            published = None
             language = pretraining.startswith("language")
             ends = reversed(
                 INPUT_SUFFIXES.items()
@@ -86,6 +88,7 @@ class TrainAdclick(Stage):
             **training_settings(config, place, pretraining),
             language=language,
             inputs=inputs,
+            published=published,
             training=settings_of_phase(config.adclick_training, pretraining),
         )
 
@@ -189,8 +192,13 @@ def _pretrained(
 
 def click_models(config: Config) -> list[str]:
     """The weights of all ADClick variants of the run."""
-    found = itertools.product(places(config), config.run_adclick, config.seeds)
-    return [adclick_weights(config, place, name, seed) for place, name, seed in found]
+    seeds = click_methods(config)
+    return [
+        adclick_weights(config, place, name, seed)
+        for place in places(config)
+        for name in config.run_adclick
+        for seed in seeds[name]
+    ]
 
 
 def training_inputs(
@@ -224,9 +232,12 @@ def pretraining_inputs(config: Config, place: str, matching: str) -> dict[str, l
 def initial_weights(
     config: Config, place: str, network: str, name: str, seed: int | str
 ) -> dict[str, str]:
-    """The pretrained weights that a variant's training starts from, under `initial`; nothing
-    without any.
+    """The pretrained weights that a variant's training starts from, under `initial`, or those that
+    others published; nothing without any.
     """
+    if network == "adclick" and (peer := config.adclick_variants[name].published):
+        files = peer_files(config, peer)
+        return {"initial": files[0]} if files else {}
     if not pretraining_sources(config, place):
         return {}
     if network == "adclick":

@@ -170,13 +170,17 @@ def patch_matchings(config: Config) -> set[str]:
 
 
 def click_methods(config: Config) -> dict[str, list[int]]:
-    """Click methods of the run and their seeds; what is not trained has one, and a peer whose
-    weights are missing none.
+    """Click methods of the run and their seeds; what is not trained has one, and what needs weights
+    of others that are missing none.
     """
     missing = missing_peers(config)
-    peers = {name: [] if name in missing else config.seeds[:1] for name in config.run_click_peers}
+    peers = {name: config.seeds[:1] for name in config.run_click_peers}
     names = [*config.run_adclick, *zoom_methods(config)]
-    return peers | {name: list(config.seeds) for name in names}
+    found = peers | {name: list(config.seeds) for name in names}
+    return {
+        name: [] if click_variant(config, name) in missing else seeds
+        for name, seeds in found.items()
+    }
 
 
 def map_methods(config: Config) -> dict[str, list[int]]:

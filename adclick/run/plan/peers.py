@@ -27,16 +27,20 @@ def peer_files(config: Config, peer: str) -> list[str]:
 
 
 def missing_peers(config: Config) -> dict[str, str]:
-    """What to do about each peer of the run whose weights are not there."""
+    """What to do about each click method of the run that needs a peer's weights which are not
+    there.
+    """
+    variants = {name: config.adclick_variants[name].published for name in config.run_adclick}
+    peers = {name: name for name in config.run_click_peers} | variants
     named = {
-        peer: peer_settings(config, peer)[WEIGHTS]
-        for peer in config.run_click_peers
-        if WEIGHTS in peer_settings(config, peer) and not peer_files(config, peer)
+        method: (peer, peer_settings(config, peer)[WEIGHTS])
+        for method, peer in peers.items()
+        if peer and WEIGHTS in peer_settings(config, peer) and not peer_files(config, peer)
     }
     return {
-        peer: f"{peer}: no weights at {weights}, so its rows stay empty; name a file, a folder of"
-        f" safetensors, or what `hf download` has fetched, under click_peers.{peer}.{WEIGHTS}"
-        for peer, weights in named.items()
+        method: f"{method}: no weights at {weights}, so its rows stay empty; name a file, a folder"
+        f" of safetensors, or what `hf download` has fetched, under click_peers.{peer}.{WEIGHTS}"
+        for method, (peer, weights) in named.items()
     }
 
 
