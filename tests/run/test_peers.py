@@ -96,9 +96,13 @@ def test_a_downloaded_model_is_found_and_none_is_fetched(
     (folder / "snapshot").mkdir()
     kept = model / "snapshots" / ("0" * 40)
     kept.mkdir()
-    (kept / "model.safetensors").write_text("{}")
+    files = [kept / name for name in ("config.json", "model.safetensors")]
+    for file in files:
+        file.write_text("{}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert peer_files(with_sam("someone/sam"), "sam") == [str(kept / "model.safetensors")]
+    assert peer_files(with_sam("someone/sam"), "sam") == [*map(str, files)]
+    files[0].unlink()  # a download that was broken off
+    assert peer_files(with_sam("someone/sam"), "sam") == []
     for absent in ("someone/else", "no/model/at.all", str(tmp_path / "hub")):
         assert peer_files(with_sam(absent), "sam") == []
     assert not (tmp_path / "hub/models--someone--else").exists()

@@ -50,8 +50,9 @@ def _files(named: str) -> list[str]:
     folder = Path(named) if Path(named).is_dir() else _downloaded(named)
     if folder is None:
         return []
-    files = sorted(str(path) for path in folder.iterdir() if path.suffix in SUFFIXES)
-    return files if any(file.endswith(SUFFIXES[1]) for file in files) else []
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    whole = {path.suffix for path in files} == {*SUFFIXES}
+    return [str(path) for path in files] if whole else []
 
 
 def _downloaded(name: str) -> Path | None:
