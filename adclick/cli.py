@@ -361,7 +361,7 @@ def convert_weights(
     ],
     *,
     kind: Annotated[
-        Literal["lavt-swin", "lavt-bert", "swin"],
+        Literal["lavt-swin", "lavt-bert", "swin", "simpleclick"],
         typer.Option(help="what INPUT holds and what is wanted of it"),
     ],
     vocabulary: Annotated[
@@ -374,12 +374,14 @@ def convert_weights(
     lavt-bert: the text encoder of the same checkpoint, a folder for `language.weights.file`.
     swin: a Swin without language, in timm's names or the original ones, for
     `vision_language.weights` with `vision_language.trainable: language`.
+    simpleclick: a SimpleClick checkpoint, for `click_peers.simpleclick.weights`.
 
     \b
     Examples:
       adclick convert-weights refcoco.pth lavt.safetensors --kind lavt-swin
       adclick convert-weights refcoco.pth lavt-bert --kind lavt-bert --vocabulary vocab.txt
       adclick convert-weights swin_base_patch4_window12_384.ms_in22k swin.safetensors --kind swin
+      adclick convert-weights cocolvis_vit_base.pth simpleclick.safetensors --kind simpleclick
     """
     from adclick.networks.converting import convert
 

@@ -257,7 +257,7 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             "simulate_clicks",
             PLACE | {"method": method},
             {**files, **masks, **click_inputs(config, place, method, SEED)},
-            {"maps": clicked},
+            {"maps": clicked, "record": clicked.replace("maps.h5", "record.json")},
         )
         found[f"evaluate_clicks {method}"] = Step(
             "evaluate_clicks",
@@ -350,7 +350,7 @@ def _robot_steps(
             "simulate_clicks",
             wildcards,
             {**files, **masks, **click_inputs(config, place, method, SEED)},
-            {"maps": maps},
+            {"maps": maps, "record": maps.replace("maps.h5", "record.json")},
         )
         found[f"evaluate_clicks {method} {robot}"] = Step(
             "evaluate_clicks",
@@ -384,5 +384,8 @@ def _pretrained_clicks(config: Config) -> Step:
             "masks": f"{made}/masks.h5",
             **click_inputs(config, place, "pretrained_lang", SEED),
         },
-        {"maps": f"{folder}/simulate_clicks/pretrained_lang/seed{SEED}/maps.h5"},
+        {
+            "maps": f"{folder}/simulate_clicks/pretrained_lang/seed{SEED}/maps.h5",
+            "record": f"{folder}/simulate_clicks/pretrained_lang/seed{SEED}/record.json",
+        },
     )

@@ -4,8 +4,8 @@
     python -m tools.same_results compare demo.json other/results/demo
 
 A recording holds a digest of every array, weight, table and picture; stamps, logs, benchmarks,
-times and what a killed job left do not count. What only the later run has is listed and is no
-difference.
+times, the table of costs and what a killed job left do not count. What only the later run has is
+listed and is no difference.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PASSED_OVER = {"logs", "benchmarks", "report.html"}
+COSTS = {f"click_costs.{form}" for form in ("csv", "html", "md", "tex", "txt")}
+PASSED_OVER = {"logs", "benchmarks", "report.html"} | COSTS
 MADE_HOW = {
     *("stamp", "complete", "seconds", "memory", "peak_memory_mb", "host", "device", "started"),
 }

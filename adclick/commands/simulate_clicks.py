@@ -1,7 +1,13 @@
 """A click method's answers to a robot user on all real defects of a category (Sec. 4.2)."""
 
+import os
+import resource
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +15,7 @@ from adclick.clicks.cut_map import click_threshold
 from adclick.clicks.robot import Answer, Predict, RobotUser, click_generator, simulate_clicks
 from adclick.data.rows import defect_rows, read_masks
 from adclick.residuals.maps import training_free_map
-from adclick.run.artifacts import ArraySpec, create_array, create_arrays, open_arrays
+from adclick.run.artifacts import ArraySpec, create_array, create_arrays, open_arrays, write_json
 from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
 from adclick.run.kinds import load_kind
@@ -30,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     [image draw count height width] (float16).
 
     Only images with a defect count, training defects included, as in the paper. Without a peer the
-    method is the network of the weights.
+    method is the network of the weights. The record says what an answer costs: the median seconds
+    to open a picture and to answer a click, the parameters in the weights, and the most memory (MB)
+    that the process held and allocated on a GPU.
     """
     job = parse_job(
         COMMAND,
@@ -39,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         doc=__doc__,
         inputs=["manifest", "images", "masks"],
         optional=["residuals", "weights", "language"],
-        outputs=["maps"],
+        lists=["peer_weights"],
+        outputs=["maps", "record"],
     )
     rows = defect_rows(job.inputs["manifest"], roles=DEFECT_ROLES)
     truths = read_masks(job.inputs["masks"])
@@ -48,8 +57,52 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(
             f"{job.inputs['manifest']}: no image with a defect mask; clicks cannot be scored"
         )
+    opening: list[float] = []
+    answering: list[float] = []
     with _method(job) as opener:
-        _write_maps(job, rows, truths, opener)
+
+        def timed_opener(row: int, kind: str) -> Predict:
+            return _timed(_timed(opener, opening)(row, kind), answering)
+
+        _write_maps(job, rows, truths, timed_opener)
+    write_json(job.outputs["record"], _costs(job, opening, answering), stamp=job.stamp)
+
+
+def _timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    """The function, which adds to `seconds` what each of its calls takes."""
+
+    def call(*arguments: Any) -> Any:
+        started = time.perf_counter()
+        answer = function(*arguments)
+        seconds.append(time.perf_counter() - started)
+        return answer
+
+    return call
+
+
+def _costs(
+    job: Job[SimulateClicks], opening: Sequence[float], answering: Sequence[float]
+) -> dict[str, Any]:
+    import torch
+
+    from adclick.networks.checkpoints import parameter_count
+    from adclick.run.device import device_name
+
+    own = [job.inputs["weights"]] if "weights" in job.inputs else []
+    weights = [one for one in (*own, *job.lists["peer_weights"]) if one.suffix == ".safetensors"]
+    on_gpu = torch.cuda.is_initialized()
+    memory = {
+        "process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "gpu": torch.cuda.max_memory_allocated() / 1024**2 if on_gpu else 0,
+    }
+    return {
+        "images": len(opening),
+        "clicks": len(answering),
+        "seconds": {"open": median(opening), "click": median(answering)},
+        "parameters": sum(parameter_count(path) for path in weights),
+        "peak_memory_mb": memory,
+        "device": device_name(torch.device("cuda" if on_gpu else "cpu")),
+    }
 
 
 @contextmanager
@@ -102,11 +155,19 @@ def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
 
 @contextmanager
 def _picture_peer(job: Job[SimulateClicks]) -> Iterator[Opener]:
+    from adclick.run.device import compute_device
+
     assert job.settings.peer is not None
-    open_peer = load_kind(PEERS, job.settings.peer).open_peer
-    radius_px = job.settings.clicks.radius_px
-    with open_arrays(job.inputs["images"]) as images:
-        yield lambda row, _: open_peer(images["images"][row], radius_px=radius_px)
+    settings = dict[str, Any](job.settings.peer_settings)
+    if job.lists["peer_weights"]:  # a file, or the folder of several
+        settings["weights"] = os.path.commonpath(job.lists["peer_weights"])
+    open_peer = partial(
+        load_kind(PEERS, job.settings.peer).open_peer,
+        radius_px=job.settings.clicks.radius_px,
+        **settings,
+    )
+    with compute_device() as device, open_arrays(job.inputs["images"]) as images:
+        yield lambda row, _: open_peer(images["images"][row], device=device)
 
 
 @contextmanager

@@ -1,10 +1,14 @@
 """Train ADClick: pretraining on other categories, or finetuning on one (Sec. 3.4, 4.2)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from adclick.networks.adclick import build_adclick
+from adclick.networks.checkpoints import read_metadata
 from adclick.networks.inputs import ResidualForm
-from adclick.run.job import parse_job, run
+from adclick.networks.simpleclick import KIND, build_simpleclick
+from adclick.run.errors import InputError
+from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.clicks import TrainAdclick
 from adclick.training.fit import (
     EXPANDED,
@@ -17,6 +21,7 @@ from adclick.training.fit import (
 )
 
 COMMAND = "adclick.commands.train_adclick"
+BUILDERS = {"adclick": build_adclick, KIND: build_simpleclick}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,9 +39,36 @@ def main(argv: Sequence[str] | None = None) -> None:
         seeded=True,
     )
     settings = job.settings
-    training, network = settings.training, settings.network
+    training = settings.training
+    plan = make_plan(
+        training,
+        pretrain=settings.pretrain,
+        form=ResidualForm(**settings.residual_input.model_dump()),
+        first_clicks=True,
+        iis=True,
+        radius_px=settings.radius_px,
+        threshold=settings.threshold,
+    )
+    counts = batch_counts(training.pretrain_batch if settings.pretrain else training.batch)
+    kind = settings.published or "adclick"
+    sizes = _own_sizes(settings) if settings.published is None else _published_sizes(job, kind)
+    fit_network(job, BUILDERS[kind], sizes, plan, counts, kind=kind, abandon=False)
+
+
+def _published_sizes(job: Job[TrainAdclick], kind: str) -> dict[str, Any]:
+    """The sizes of the published network that the training starts from."""
+    if "initial" not in job.inputs:
+        raise InputError(f"published: {kind} starts from its weights; give them under --initial")
+    metadata = read_metadata(job.inputs["initial"])
+    if metadata.kind != kind:
+        raise InputError(f"{job.inputs['initial']}: a model of kind {metadata.kind}, not {kind}")
+    return metadata.sizes
+
+
+def _own_sizes(settings: TrainAdclick) -> dict[str, Any]:
+    network = settings.network
     channels = settings.residual_input.groups or settings.residual_channels
-    sizes = {
+    return {
         **trunk_sizes(
             network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels
         ),
@@ -49,17 +81,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if settings.language
         else None,
     }
-    plan = make_plan(
-        training,
-        pretrain=settings.pretrain,
-        form=ResidualForm(**settings.residual_input.model_dump()),
-        first_clicks=True,
-        iis=True,
-        radius_px=settings.radius_px,
-        threshold=settings.threshold,
-    )
-    counts = batch_counts(training.pretrain_batch if settings.pretrain else training.batch)
-    fit_network(job, build_adclick, sizes, plan, counts, kind="adclick", abandon=False)
 
 
 if __name__ == "__main__":

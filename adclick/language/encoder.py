@@ -1,8 +1,7 @@
 """Text features of phrases: a frozen BERT's last hidden states, and their average (Eq. 6)."""
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import nn
 
+from adclick.language.pretrained import read_pretrained
 from adclick.run.errors import InputError
 from adclick.run.provenance import file_sha256
 
@@ -211,7 +211,7 @@ def _missing_files(folder: Path) -> list[str]:
 
 
 def _read_folder(folder: Path, sha256: str | None) -> TextEncoder:
-    """The BERT in a folder, whole: transformers would fill gaps with random weights."""
+    """The BERT in a folder, whole, with a vocabulary that belongs to it."""
     from transformers import BertModel, BertTokenizer
 
     where = f"text encoder folder {folder}"
@@ -223,56 +223,20 @@ def _read_folder(folder: Path, sha256: str | None) -> TextEncoder:
     found = sha256 and file_sha256(folder / WEIGHTS_FILE)
     if found != sha256:
         raise InputError(f"{where}: {WEIGHTS_FILE} has sha256 {found}, the settings say {sha256}")
-    try:
-        with _quiet_transformers():
-            tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
-            model, report = cast(
-                Any,
-                BertModel.from_pretrained(
-                    folder,
-                    local_files_only=True,
-                    use_safetensors=True,
-                    add_pooling_layer=False,
-                    dtype=torch.float32,
-                    output_loading_info=True,
-                ),
-            )
-    except Exception as error:  # damaged JSON, safetensors or tokenizers: each library has its own
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{where} cannot be read ({reason}): save the model again") from error
-    _check_complete(where, tokenizer, model, report)
-    return _frozen(tokenizer, model, model.config.hidden_size)
-
-
-def _check_complete(where: str, tokenizer: Any, model: Any, report: dict[str, Any]) -> None:
-    """That every weight was in the file, and that tokenizer and model belong together."""
-    absent = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
-    if absent:
-        raise InputError(
-            f"{where}: {len(absent)} weights are missing or have another shape ({absent[0]}, ...):"
-            " is it a BERT, saved whole?"
-        )
+    model, tokenizer = read_pretrained(
+        where,
+        folder,
+        model=BertModel,
+        processor=BertTokenizer,
+        called="BERT",
+        add_pooling_layer=False,
+    )
     words, rows = len(tokenizer), model.config.vocab_size
     if not len(SPECIAL_TOKENS) < words <= rows:
         raise InputError(
             f"{where}: its vocabulary has {words} entries, its model {rows}: they differ"
         )
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and only errors in the log, as long as it lasts."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+    return _frozen(tokenizer, model, model.config.hidden_size)
 
 
 def encode_phrases(

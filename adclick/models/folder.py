@@ -28,10 +28,8 @@ from adclick.models.description import (
 )
 from adclick.models.session import EdgeSession, Session, open_image, start_session, trained_form
 from adclick.models.sliding import zero_click_map
-from adclick.networks.adclick import ADClick
-from adclick.networks.adclick_seg import ADClickSeg
 from adclick.networks.inputs import ResidualForm
-from adclick.networks.loading import load_model
+from adclick.networks.loading import ClickNetwork, load_model
 from adclick.networks.trained_detector import KIND as FEATURE_DETECTOR
 from adclick.networks.trained_detector import TrainedDetector, load_detector
 from adclick.residuals.backbone import Backbone, load_backbone
@@ -67,7 +65,7 @@ class OpenedModel:
     title: str
     kind: str
     device: str
-    network: ADClick | ADClickSeg | TrainedDetector
+    network: ClickNetwork | TrainedDetector
     form: ResidualForm
     backbone: Backbone
     bank: Any
@@ -139,7 +137,7 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
 
 def _load_network(
     path: Path, kind: str, device: torch.device
-) -> tuple[ADClick | ADClickSeg | TrainedDetector, ResidualForm]:
+) -> tuple[ClickNetwork | TrainedDetector, ResidualForm]:
     if kind == FEATURE_DETECTOR:
         trained = load_detector(path, device=device)
         return trained, trained.form.residual
@@ -225,7 +223,7 @@ def _open_session(model: OpenedModel, encoding: Encoding, defect_type: str | Non
     return _open(model, encoding.image, encoding.residual, texts, masks)
 
 
-def _clicked(model: OpenedModel) -> ADClick | ADClickSeg:
+def _clicked(model: OpenedModel) -> ClickNetwork:
     """The network, if it takes clicks; else InputError."""
     if isinstance(model.network, TrainedDetector):
         raise InputError(f"{model.title}: a detector that takes no clicks; use adclick predict")

@@ -75,6 +75,8 @@ def find(category: Path, variant: str, seed: int) -> Source:
     """What a trained variant needs of its category; InputError when it does not fit together."""
     weights = _weights(category, variant, seed)
     metadata = read_metadata(weights)
+    if metadata.kind not in NETWORKS:
+        raise InputError(f"{weights}: a network of others, which no model folder holds")
     trained: dict[str, Any] = metadata.extra["stamp"]["inputs"]
     residuals = _residuals(category, weights, trained)
     stamp = stamp_of(residuals)

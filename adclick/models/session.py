@@ -12,9 +12,8 @@ from torch import Tensor
 from adclick.clicks.click import Click
 from adclick.clicks.edges import PreparedPicture, solve
 from adclick.clicks.spreading import PictureGraph, picture_graph
-from adclick.networks.adclick import ADClick
-from adclick.networks.adclick_seg import ADClickSeg
 from adclick.networks.inputs import ResidualForm, click_maps, network_input
+from adclick.networks.loading import ClickNetwork
 from adclick.networks.vision_language import normalise_image
 
 
@@ -24,7 +23,7 @@ class Session:
     the picture's graph, computed once, wait for clicks. See `start_session`.
     """
 
-    model: ADClick | ADClickSeg
+    model: ClickNetwork
     tokens: Tensor
     maps: list[Tensor]
     graph: PictureGraph | None
@@ -69,7 +68,7 @@ def trained_form(settings: Mapping[str, Any]) -> ResidualForm:
 
 @torch.no_grad()
 def open_image(
-    model: ADClick | ADClickSeg,
+    model: ClickNetwork,
     *,
     residual: Float[np.ndarray, "grid grid channel"],
     scale: Float[np.ndarray, " channel"],
@@ -97,7 +96,7 @@ def open_image(
 
 
 def start_session(
-    model: ADClick | ADClickSeg,
+    model: ClickNetwork,
     tokens: Float[Tensor, "1 channel grid grid"],
     maps: list[Float[Tensor, "batch _ _ _"]],
     *,

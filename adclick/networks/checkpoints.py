@@ -1,6 +1,7 @@
 """Trained models on disk: safetensors that say which model they are and of which sizes."""
 
 import json
+import math
 import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from adclick.run.provenance import canonical_json
 
 Model = TypeVar("Model", bound=nn.Module)
 
-KINDS = ("adclick", "adclick_seg", "feature_detector")
+KINDS = ("adclick", "adclick_seg", "feature_detector", "simpleclick")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,13 @@ def read_metadata(path: Path) -> ModelMetadata:
     if kind not in KINDS:
         raise InputError(f"{path}: a model of unknown kind {kind}; known are {', '.join(KINDS)}")
     return ModelMetadata(kind=kind, sizes=sizes, extra=fields)
+
+
+def parameter_count(path: Path) -> int:
+    """How many numbers the tensors of a safetensors file hold."""
+    with _opened(path) as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    return sum(math.prod(shape) for shape in shapes)
 
 
 def load_weights_into(

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,7 @@ from adclick.run.errors import InputError
 if TYPE_CHECKING:
     from adclick.networks.foreign import Weights
 
-Kind = Literal["lavt-swin", "lavt-bert", "swin"]
+Kind = Literal["lavt-swin", "lavt-bert", "swin", "simpleclick"]
 
 
 def convert(source: str, output: Path, *, kind: Kind, vocabulary: Path | None) -> None:
@@ -20,17 +21,39 @@ def convert(source: str, output: Path, *, kind: Kind, vocabulary: Path | None) -
         raise InputError(f"{output} is there already: delete it, or give another name")
     if kind == "lavt-bert":
         _write_bert(Path(source), output, vocabulary)
+        return
+    if output.suffix != ".safetensors":
+        raise InputError(f"{output}: give a name that ends in .safetensors")
+    if kind == "simpleclick":
+        _write_simpleclick(Path(source), output)
     else:
         _write_swin(source, output, kind)
+
+
+def _write_simpleclick(source: Path, output: Path) -> None:
+    import torch
+
+    from adclick.networks.checkpoints import save_model
+    from adclick.networks.foreign import SIMPLECLICK_CODE, read_checkpoint, simpleclick
+    from adclick.networks.simpleclick import KIND, build_simpleclick
+    from adclick.run.provenance import file_sha256
+
+    try:
+        weights, sizes = simpleclick(read_checkpoint(source, unread=SIMPLECLICK_CODE))
+    except InputError as error:
+        raise InputError(f"{source}, as simpleclick: {error}") from None
+    with torch.device("meta"):
+        model = build_simpleclick(**sizes)
+    model.load_state_dict(weights, assign=True)
+    origin = {"source": f"sha256 {file_sha256(source)}"}
+    save_model(output, model, sizes=sizes, kind=KIND, extra=origin)
+    _tell(output, len(weights), sizes)
 
 
 def _write_swin(source: str, output: Path, kind: Kind) -> None:
     from adclick.networks.checkpoints import save_tensors
     from adclick.networks.foreign import lavt_swin, plain_swin, swin_sizes
-    from adclick.run.provenance import file_sha256
 
-    if output.suffix != ".safetensors":
-        raise InputError(f"{output}: give a name that ends in .safetensors")
     content, origin = _content(source, hub=kind == "swin")
     try:
         weights = (lavt_swin if kind == "lavt-swin" else plain_swin)(content)
@@ -40,8 +63,14 @@ def _write_swin(source: str, output: Path, kind: Kind) -> None:
     sizes = {name: value for name, value in swin_sizes(weights).items() if name != "trainable"}
     if kind == "swin":
         del sizes["text_channels"]
+    _tell(output, len(weights), sizes)
+
+
+def _tell(output: Path, tensors: int, sizes: Mapping[str, Any]) -> None:
+    from adclick.run.provenance import file_sha256
+
     said = ", ".join(f"{name} {value}" for name, value in sizes.items())
-    print(f"{output}: {len(weights)} tensors, {said}\nsha256 {file_sha256(output)}")
+    print(f"{output}: {tensors} tensors, {said}\nsha256 {file_sha256(output)}")
 
 
 def _content(source: str, *, hub: bool) -> tuple[dict[str, Any], str]:

@@ -1,6 +1,7 @@
 """Weights that others published, renamed to our networks' names; no code in a file is ever run."""
 
 import argparse
+import math
 import pickle
 import re
 import warnings
@@ -12,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from adclick.networks.neck import NECK_STRIDES
+from adclick.networks.simpleclick import build_simpleclick
 from adclick.networks.vision_language import LanguageSizes, VisionLanguageSwin, language_parts
 from adclick.run.errors import InputError
 
@@ -35,24 +38,46 @@ LANGUAGE_NAMES = (
     (r"layers\.(\d+)\.res_gate\.0\.(.+)", r"stages.\1.gate.first.\2"),
     (r"layers\.(\d+)\.res_gate\.2\.(.+)", r"stages.\1.gate.second.\2"),
 )
+SIMPLECLICK_NAMES = (
+    (r"backbone\.(patch_embed\.proj\..+|pos_embed|blocks\..+)", r"vit.\1"),
+    (r"patch_embed_coords\.proj\.(.+)", r"click_stem.projection.\1"),
+    *(
+        (rf"neck\.down_{stride}\.(.+)", rf"neck.levels.{level}.\1")
+        for level, stride in enumerate(NECK_STRIDES)
+    ),
+    (r"head\.convs\.(\d+)\.conv\.(.+)", r"head.project.\1.\2"),
+    (r"head\.fusion_conv\.conv\.(.+)", r"head.mix.\1"),
+    (r"head\.conv_seg\.(.+)", r"head.logit.\1"),
+)
+# What SimpleClick's transformer has of a classifier, and layers that its head does not use.
+SIMPLECLICK_UNUSED = r"backbone\.(cls_token|fc_norm\..+|head\..+)|head\.up_conv\d\..+"
+SIMPLECLICK_CODE = "isegm."  # a loss of its own code lies in the checkpoint
+PRETRAINED_PX = 224  # its windows are of the pictures that the transformer was pretrained on
+MOST_HEADS, HEAD_CHANNELS = 16, 64  # of the published sizes: base 12, large and huge 16
 # Tables that follow from the sizes, and the classifier of a Swin.
 SWIN_UNUSED = r".+\.relative_position_index|.+\.attn_mask|norm\..+|head\..+"
 BERT_UNUSED = r"pooler\..+|embeddings\.position_ids"
 BERT_HEAD_CHANNELS = 64  # of every published BERT
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+class _Unread:
+    """What a checkpoint has of its own code becomes this, which holds values and does nothing."""
+
+
+def read_checkpoint(path: Path, *, unread: str | None = None) -> dict[str, Any]:
     """What a `.safetensors` or torch file holds; InputError for anything but tensors and values.
 
     A torch file is a pickle: only tensors, plain values and `argparse.Namespace` are made of it,
-    and whatever else it names is refused, unexecuted.
+    and whatever else it names is refused, unexecuted; in place of what begins with `unread` stands
+    an object that does nothing.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        known = [argparse.Namespace, *_stand_ins(path, unread)]
+        with torch.serialization.safe_globals(known), warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # of old pickles, which are read or refused all the same
@@ -69,6 +94,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def _stand_ins(path: Path, unread: str | None) -> list[tuple[type, str]]:
+    if unread is None:
+        return []
+    named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    return [(_Unread, name) for name in named if name.startswith(unread)]
+
+
 def lavt_swin(checkpoint: Mapping[str, Any]) -> Weights:
     """The language-vision Swin of a LAVT checkpoint (arXiv 2112.02244) in our names.
 
@@ -83,11 +115,11 @@ def lavt_swin(checkpoint: Mapping[str, Any]) -> Weights:
     }
     if not backbone:
         raise InputError(f"{next(iter(named), 'nothing')}: no name begins with backbone.")
-    weights = _renamed(backbone, (*SWIN_NAMES, *LANGUAGE_NAMES))
+    weights = _renamed(backbone, (*SWIN_NAMES, *LANGUAGE_NAMES), SWIN_UNUSED)
     weights = {name: _as_linear(name, value) for name, value in _merged_before(weights).items()}
     last = max((name.split(".")[1] for name in weights if ".blocks." in name), default="")
     unused = f"stages.{last}.gate."
-    return _checked({name: value for name, value in weights.items() if unused not in name})
+    return _checked_swin({name: value for name, value in weights.items() if unused not in name})
 
 
 def plain_swin(checkpoint: Mapping[str, Any]) -> Weights:
@@ -97,10 +129,47 @@ def plain_swin(checkpoint: Mapping[str, Any]) -> Weights:
     next one.
     """
     named = _tensors(checkpoint, "model")
-    weights = _renamed(named, SWIN_NAMES)
+    weights = _renamed(named, SWIN_NAMES, SWIN_UNUSED)
     if "stages.0.merge.norm.weight" in weights:
         weights = _merged_before(weights)
-    return _checked(weights)
+    return _checked_swin(weights)
+
+
+def simpleclick(checkpoint: Mapping[str, Any]) -> tuple[Weights, dict[str, Any]]:
+    """A published SimpleClick in our names, and its sizes.
+
+    Source of the names: the modules of SimpleClick's published code, whose transformer keeps a
+    classifier and the place of its class token, which nothing reads.
+    """
+    named = _tensors(checkpoint, "state_dict")
+    weights = _renamed(named, SIMPLECLICK_NAMES, SIMPLECLICK_UNUSED)
+    try:
+        weights["vit.pos_embed"] = weights["vit.pos_embed"][:, 1:]
+        sizes = _simpleclick_sizes(weights)
+        with torch.device("meta"):
+            expected = build_simpleclick(**sizes).state_dict()
+    except KeyError as error:
+        raise InputError(f"no weights for {error.args[0]}: there is no SimpleClick in it") from None
+    except ValueError as error:
+        raise InputError(f"sizes of no SimpleClick ({error})") from None
+    return _checked(weights, expected), sizes
+
+
+def _simpleclick_sizes(weights: Weights) -> dict[str, Any]:
+    dim, _, patch, _ = weights["vit.patch_embed.proj.weight"].shape
+    blocks = {name.split(".")[2] for name in weights if name.startswith("vit.blocks.")}
+    widths = [weights[f"head.project.{level}.weight"].shape[1] for level in range(4)]
+    return {
+        "image_px": math.isqrt(weights["vit.pos_embed"].shape[1]) * patch,
+        "patch": patch,
+        "dim": dim,
+        "depth": len(blocks),
+        "heads": min(MOST_HEADS, max(1, dim // HEAD_CHANNELS)),
+        "window": PRETRAINED_PX // patch,
+        "global_every": 6 if len(blocks) == 12 else max(1, len(blocks) // 4),
+        "neck_channels": widths,
+        "head_hidden": len(weights["head.mix.weight"]),
+    }
 
 
 def lavt_bert(checkpoint: Mapping[str, Any]) -> tuple[Weights, dict[str, Any]]:
@@ -179,11 +248,13 @@ def _tensors(checkpoint: Mapping[str, Any], part: str) -> Weights:
     }
 
 
-def _renamed(weights: Weights, names: tuple[tuple[str, str], ...]) -> Weights:
-    """Weights in our names; InputError for the first name that none of the patterns knows."""
+def _renamed(weights: Weights, names: tuple[tuple[str, str], ...], unused: str) -> Weights:
+    """Weights in our names, without those `unused`; InputError for the first name that none of the
+    patterns knows.
+    """
     renamed: Weights = {}
     for name, value in weights.items():
-        if re.fullmatch(SWIN_UNUSED, name):
+        if re.fullmatch(unused, name):
             continue
         found = [re.sub(old, new, name) for old, new in names if re.fullmatch(old, name)]
         if not found:
@@ -207,8 +278,8 @@ def _as_linear(name: str, value: Tensor) -> Tensor:
     return value[..., 0] if pointwise else value
 
 
-def _checked(weights: Weights) -> Weights:
-    """The weights in our module's order; InputError for the first that is missing or misshapen."""
+def _checked_swin(weights: Weights) -> Weights:
+    """The weights of a Swin, with those of the language parts or without any (`_checked`)."""
     sizes = swin_sizes(weights)
     image_px = 32 * sizes["window"]  # the smallest whose coarsest map holds a window
     with torch.device("meta"):
@@ -220,6 +291,13 @@ def _checked(weights: Weights) -> Weights:
     language = language_parts(expected)
     if not any(name in weights for name in language):
         expected = {name: value for name, value in expected.items() if name not in language}
+    return _checked(weights, expected)
+
+
+def _checked(weights: Weights, expected: Weights) -> Weights:
+    """The weights in our module's order; InputError for the first that is missing, misshapen or too
+    many.
+    """
     for name, value in expected.items():
         if name not in weights:
             raise InputError(f"no weights for {name}")
@@ -229,5 +307,5 @@ def _checked(weights: Weights) -> Weights:
             )
     surplus = [name for name in weights if name not in expected]
     if surplus:
-        raise InputError(f"{surplus[0]}: no such weights in a Swin of these sizes")
+        raise InputError(f"{surplus[0]}: no such weights in a network of these sizes")
     return {name: weights[name].contiguous() for name in expected}

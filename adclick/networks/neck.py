@@ -14,15 +14,22 @@ LanguageInit = Literal["default", "silent"]
 
 
 class SimplePyramid(nn.Module):
-    """Maps at several strides, each made from the trunk's stride-8 tokens alone.
+    """Maps at several strides, each made from the tokens alone, which have stride 8 or 16.
 
-    Up: a transposed 2x2 convolution; down: 2x2 convolutions of stride 2; then 1x1 to the level's
+    Up: transposed 2x2 convolutions; down: 2x2 convolutions of stride 2; then 1x1 to the level's
     channels, GroupNorm with one group, GELU. Strides are any of 4, 8, 16, 32, ascending.
 
-    Source: SimpleClick's simple feature pyramid (arXiv 2210.11006), moved to strides 4 to 32.
+    Source: SimpleClick's simple feature pyramid (arXiv 2210.11006), whose tokens have stride 16.
     """
 
-    def __init__(self, *, dim: int, channels: Sequence[int], strides: Sequence[int]) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        token_stride: int = TOKEN_STRIDE,
+    ) -> None:
         super().__init__()
         if len(channels) != len(strides):
             raise ValueError(f"{len(channels)} neck channels for {len(strides)} neck strides")
@@ -31,7 +38,8 @@ class SimplePyramid(nn.Module):
                 f"neck strides are {list(strides)}; choose ascending from {NECK_STRIDES}"
             )
         self.levels = nn.ModuleList(
-            _level(dim, width, stride) for width, stride in zip(channels, strides, strict=True)
+            _level(dim, width, stride / token_stride)
+            for width, stride in zip(channels, strides, strict=True)
         )
 
     def forward(
@@ -41,22 +49,25 @@ class SimplePyramid(nn.Module):
         return [level(tokens) for level in self.levels]
 
 
-def _level(dim: int, channels: int, stride: int) -> nn.Sequential:
-    resample, width = _resample(dim, stride)
+def _level(dim: int, channels: int, reduction: float) -> nn.Sequential:
+    resample, width = _resample(dim, reduction)
     return nn.Sequential(
         *resample, nn.Conv2d(width, channels, 1), nn.GroupNorm(1, channels), nn.GELU()
     )
 
 
-def _resample(dim: int, stride: int) -> tuple[list[nn.Module], int]:
-    """The layers from stride 8 to `stride`, and how many channels they end with."""
-    if stride == 4:
-        up = nn.ConvTranspose2d(dim, dim // 2, 2, stride=2)
-        return [up, nn.GroupNorm(1, dim // 2)], dim // 2
-    if stride == TOKEN_STRIDE:
+def _resample(dim: int, reduction: float) -> tuple[list[nn.Module], int]:
+    """The layers to a map smaller by `reduction`, 1/4 to 4, and how many channels they end with."""
+    if reduction == 1:
         return [], dim
+    if reduction < 1:
+        up = [nn.ConvTranspose2d(dim, dim // 2, 2, stride=2), nn.GroupNorm(1, dim // 2)]
+        if reduction == 1 / 2:
+            return up, dim // 2
+        again, width = _resample(dim // 2, 2 * reduction)
+        return [*up, nn.GELU(), *again], width
     last = [nn.Conv2d(dim, 2 * dim, 2, stride=2), nn.GroupNorm(1, 2 * dim)]
-    if stride == 16:
+    if reduction == 2:
         return last, 2 * dim
     first = [nn.Conv2d(dim, dim, 2, stride=2), nn.GroupNorm(1, dim), nn.GELU()]
     return [*first, *last], 2 * dim

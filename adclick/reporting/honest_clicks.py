@@ -18,6 +18,7 @@ from adclick.reporting.table_forms import NOT_RUN, RANKING, Table
 Record = Mapping[str, Any]
 Records = dict[tuple[str, str, str, str], dict[int, Record]]  # data set, category, method, user
 
+KEY = "honest_clicks"
 TITLE = "Honest clicks: the same methods with users who click less well"
 COUNTS = (5, 3, 1)
 METRICS = {"miou": "mIoU", "worst": "worst", "pixel_ap": "AP"}
@@ -93,6 +94,7 @@ def build_robot_table(
         tuple(departures),
         tuple(_notes(index, robots, names)),
         labels=4,
+        key=KEY,
     )
 
 

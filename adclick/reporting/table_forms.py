@@ -61,7 +61,7 @@ class Table:
 
     `rows` has the columns `columns`; `marks`, of the same shape, says `best`, `second` or nothing.
     The first `labels` columns are labels, in a table of the paper up to `Source`; those after them
-    are numbers; `AP@5` is the AP after 5 clicks. A table of ours has no `number`.
+    are numbers; `AP@5` is the AP after 5 clicks. A table of ours has no `number` but a `key`.
     `setting` is one line on this run, `departures` are its differences in scale.
     """
 
@@ -74,6 +74,7 @@ class Table:
     departures: tuple[str, ...]
     notes: tuple[str, ...]
     labels: int | None = None
+    key: str = ""
 
     @property
     def label_count(self) -> int:
@@ -313,7 +314,7 @@ def _latex_columns(table: Table) -> str:
 
 
 def _latex_caption(table: Table) -> str:
-    label = "honest_clicks" if table.number is None else f"table{table.number}"
+    label = table.key or f"table{table.number}"
     return rf"\caption{{{_latex_text(table.title)}.}}\label{{tab:{label}}}"
 
 

@@ -13,8 +13,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from adclick.run.errors import InputError
-from adclick.run.kinds import kinds_of
-from adclick.run.settings.clicks import MAP_THRESHOLD, PEERS, Clicks, Robots, Zoom
+from adclick.run.kinds import kinds_of, settings_of
+from adclick.run.settings.clicks import MAP_THRESHOLD, OPENER, PEERS, Clicks, Robots, Zoom
 from adclick.run.settings.data import Dataset, Expansion, Simulation, Toy
 from adclick.run.settings.language import Language, Prompts
 from adclick.run.settings.networks import (
@@ -123,7 +123,14 @@ class Config(Section):
     run_adclick: list[Name] = Field(description="ADClick variants that are run.")
     run_click_peers: list[Name] = Field(
         description="Peers: `threshold`, the training-free map cut at a threshold set by the"
-        " clicks; `random_walker`, `watershed` and `grabcut`, which see the picture alone."
+        " clicks; `random_walker`, `watershed` and `grabcut`, which see the picture alone; and"
+        " `sam`, `sam2` and `simpleclick`, which were trained elsewhere and have weights. Without"
+        " these their rows stay empty."
+    )
+    click_peers: dict[Name, dict[str, bool | int | float | str]] = Field(
+        description="Settings of peers, by name: any keyword of `open_peer` in the peer's file"
+        " (`adclick/models/peers`) that has a value there. `weights` is a file, a folder as"
+        " transformers writes it, or a model of its hub that was downloaded (`hf download`)."
     )
     run_adclick_seg: list[Name] = Field(description="ADClick-Seg variants that are run.")
     run_sliding: list[Name] = Field(
@@ -216,6 +223,7 @@ class Config(Section):
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
         _require("run_click_peers", self.run_click_peers, [MAP_THRESHOLD, *kinds_of(PEERS)])
+        _check_peers(self.click_peers)
         _require("run_zoom", self.run_zoom, self.run_adclick)
         _require("run_robots", self.run_robots, self.robots)
         _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
@@ -307,6 +315,19 @@ def _require(key: str, names: Sequence[str], known: Collection[str]) -> None:
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(f"{key}: {missing} not defined; known: {sorted(known)}")
+
+
+def _check_peers(given: Mapping[str, Mapping[str, Any]]) -> None:
+    """ValueError for settings that a peer does not have, or of another type than its default."""
+    _require("click_peers", [*given], kinds_of(PEERS))
+    for peer, settings in given.items():
+        known = settings_of(PEERS, peer, OPENER)
+        _require(f"click_peers.{peer}", [*settings], known)
+        for key, value in settings.items():
+            if type(value) is not type(known[key]):
+                raise ValueError(
+                    f"click_peers.{peer}.{key} = {value!r}: give a value like {known[key]!r}"
+                )
 
 
 BASE = Path("config/config.yaml")

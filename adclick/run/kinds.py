@@ -5,14 +5,17 @@ loads it by that name, and the file's fingerprint is one of the stage's settings
 one kind makes no result of another stale.
 """
 
+import ast
+from functools import cache
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from adclick.run.provenance import PACKAGE_FOLDER
 
 
 def kinds_of(room: str) -> list[str]:
-    """The names of the files in a folder of this package (`clicks/peers`), sorted."""
+    """The names of the files in a folder of this package (`models/peers`), sorted."""
     files = (PACKAGE_FOLDER / room).glob("*.py")
     return sorted(path.stem for path in files if not path.stem.startswith("_"))
 
@@ -25,3 +28,20 @@ def module_of(room: str, kind: str) -> str:
 def load_kind(room: str, kind: str) -> ModuleType:
     """A kind's file, imported."""
     return import_module(module_of(room, kind))
+
+
+@cache
+def settings_of(room: str, kind: str, function: str) -> dict[str, Any]:
+    """The settings of a kind with their defaults: the keywords of a function of its file that have
+    a plain value there. The file is read, not run, so that its libraries may be absent.
+    """
+    text = (PACKAGE_FOLDER / room / f"{kind}.py").read_text(encoding="utf-8")
+    (found,) = (
+        one
+        for one in ast.parse(text).body
+        if isinstance(one, ast.FunctionDef) and one.name == function
+    )
+    pairs = zip(found.args.kwonlyargs, found.args.kw_defaults, strict=True)
+    return {
+        keyword.arg: ast.literal_eval(default) for keyword, default in pairs if default is not None
+    }

@@ -38,7 +38,7 @@ PEER = '''
 from adclick.clicks.click import click_disks
 
 
-def open_peer(image, *, radius_px):
+def open_peer(image, *, radius_px, device):
     """A function of clicks to the disks of the positive ones."""
     return lambda clicks, _: click_disks(clicks, shape=image.shape[:2], radius_px=radius_px)[0]
 '''
@@ -62,7 +62,8 @@ OVERLAY = {
     **{"run_datasets": ["shed"], "pretrain_on": {"shed/bolt": []}},
     **{"run_adclick": [], "run_adclick_seg": [], "run_map_peers": [], "run_robots": []},
     **{"run_zoom": [], "run_sliding": []},
-    "run_click_peers": ["disks", "grabcut"],
+    "run_click_peers": ["disks", "grabcut", "sam"],
+    "click_peers": {"sam": {"weights": "nowhere"}},
     "tables": {1: ["shed"], 9: ["shed"], **{number: [] for number in range(2, 9)}},
     "titles": {"shed": "The shed", "disks": "disks alone"},
 }
@@ -84,7 +85,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = copied.folder
     draw_shed(folder.parent / "data/shed/bolt")
     (folder / "adclick/data/layouts/beside.py").write_text(READER, encoding="utf-8")
-    (folder / "adclick/clicks/peers/disks.py").write_text(PEER, encoding="utf-8")
+    (folder / "adclick/models/peers/disks.py").write_text(PEER, encoding="utf-8")
     specification = folder / "adclick/run/settings/tables.py"
     text = specification.read_text(encoding="utf-8")
     assert text.count("\n)\nTABLES = ") == 1
@@ -111,8 +112,19 @@ def test_a_peer_is_a_file_and_a_title(project: Project) -> None:
     assert "The shed,bolt,disks alone,this run" in table
 
 
+def test_a_peer_without_its_weights_is_a_line_and_an_empty_row(project: Project) -> None:
+    tables = project.folder / "results/added/tables"
+    assert "The shed,bolt,SAM,this run,not run,not run" in (tables / "table1.csv").read_text()
+    assert "The shed,,SAM,not run,not run" in (tables / "click_costs.csv").read_text()
+    (tables / "table9.csv").unlink()
+    done = project.snakemake("table9", "--cores", "1", overlay=OVERLAY)
+    assert done.returncode == 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("sam:")]
+    assert line.startswith("sam: no weights at nowhere, so its rows stay empty; name ")
+
+
 def test_an_edit_of_a_peer_reruns_its_clicks_alone(project: Project) -> None:
-    path = project.folder / "adclick/clicks/peers/disks.py"
+    path = project.folder / "adclick/models/peers/disks.py"
     path.write_text(PEER.replace("[0]\n", "[0] * 1\n"), encoding="utf-8")
     again = project.planned("tables", overlay=OVERLAY)
     path.write_text(PEER, encoding="utf-8")
@@ -120,7 +132,7 @@ def test_an_edit_of_a_peer_reruns_its_clicks_alone(project: Project) -> None:
     assert len(clicked) == 2
     assert all("/disks/" in outputs for outputs in clicked)
     others = {job.rule for job in again} - {"simulate_clicks", "evaluate_clicks"}
-    assert others == {"make_table", "tables"}
+    assert others == {"make_table", "make_cost_table", "tables"}
 
 
 def test_a_table_is_its_specification(project: Project) -> None:

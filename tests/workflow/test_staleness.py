@@ -73,7 +73,7 @@ def test_a_second_run_has_nothing_to_do(project: Project) -> None:
 def test_every_table_and_figure_is_there(project: Project) -> None:
     tables = project.results("micro/tables/*.csv")
     partly = {f"results/micro/tables/table{number}.csv" for number in (7, 8)}
-    assert len(tables) == 8 + 1
+    assert len(tables) == 8 + 2  # honest clicks, click costs
     assert {name for name, text in tables.items() if b"not run" in text} == partly
     assert len(project.results("micro/figures/toy/*/*.png")) == 2 * 5
 
@@ -222,7 +222,7 @@ def test_an_edit_of_tables_or_figures_draws_them_again_and_nothing_else(project:
     with edited(*tables, "def to_csv(table: Any)"), edited(*figures, "RESOLUTION_DPI = 151"):
         found = Counter(job.rule for job in project.planned())
     drawn = ("make_click_figures", "make_map_figures", "make_training_figure")
-    made = {"make_table": 8, "make_robot_table": 1, "everything": 1}
+    made = {"make_table": 8, "make_robot_table": 1, "make_cost_table": 1, "everything": 1}
     assert found == made | dict.fromkeys(drawn, 2)
 
 

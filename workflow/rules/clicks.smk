@@ -54,6 +54,7 @@ rule simulate_clicks:
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
     output:
         maps="results/{run}/{dataset}/{category}/simulate_clicks/{method}/seed{seed}/maps.h5",
+        record="results/{run}/{dataset}/{category}/simulate_clicks/{method}/seed{seed}/record.json",
     log:
         "results/{run}/logs/simulate_clicks/{dataset}-{category}-{method}-{seed}.log",
     benchmark:
@@ -66,11 +67,11 @@ rule simulate_clicks:
     params:
         settings=settings("simulate_clicks"),
         code=fingerprint("adclick.commands.simulate_clicks"),
-        files=flags("residuals", "weights", "language"),
+        files=flags("residuals", "weights", "language", "peer_weights"),
     shell:
         "python -m adclick.commands.simulate_clicks --settings {params.settings:q} {params.files}"
         " --manifest {input.manifest:q} --images {input.images:q} --masks {input.masks:q}"
-        " --maps {output.maps:q} > {log:q} 2>&1"
+        " --maps {output.maps:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 # Answers to other users than the protocol's: several draws of every image, so they are not kept.
@@ -78,6 +79,9 @@ use rule simulate_clicks as simulate_robot_clicks with:
     output:
         maps=temp(
             "results/{run}/{dataset}/{category}/simulate_clicks/{method}/{robot}/seed{seed}/maps.h5"
+        ),
+        record=temp(
+            "results/{run}/{dataset}/{category}/simulate_clicks/{method}/{robot}/seed{seed}/record.json"
         ),
     log:
         "results/{run}/logs/simulate_clicks/{dataset}-{category}-{method}-{robot}-{seed}.log",

@@ -113,6 +113,8 @@ def require_inputs():
             " from vicos.si), or put your own pictures there (docs/own_product.md), and give their folder"
             " with --config data_root=...; `make demo` needs no data"
         )
+    for said in plan.peers.missing_peers(CONFIG).values():
+        print(said, file=sys.stderr)
     unlabelled = [place(job.wildcards) for job in jobs if job.rule.name == "collect_labels"]
     lacking = plan.clicks.missing_labels(CONFIG, unlabelled)
     if lacking:

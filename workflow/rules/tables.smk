@@ -63,6 +63,38 @@ rule make_robot_table:
         " --text {output.text:q} > {log:q} 2>&1"
 
 
+rule make_cost_table:
+    input:
+        records=planned(plan.tables.cost_records),
+        paper_settings="config/published/settings.csv",
+    output:
+        html=report(
+            "results/{run}/tables/click_costs.html",
+            caption="../report/click_costs.rst",
+            category="Tables",
+            labels={"table": "click costs"},
+        ),
+        csv="results/{run}/tables/click_costs.csv",
+        markdown="results/{run}/tables/click_costs.md",
+        latex="results/{run}/tables/click_costs.tex",
+        text="results/{run}/tables/click_costs.txt",
+    log:
+        "results/{run}/logs/make_cost_table/click_costs.log",
+    benchmark:
+        "results/{run}/benchmarks/make_cost_table/click_costs.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("make_cost_table"),
+        code=fingerprint("adclick.commands.make_cost_table"),
+        files=flags("records"),
+    shell:
+        "python -m adclick.commands.make_cost_table --settings {params.settings:q} {params.files}"
+        " --paper-settings {input.paper_settings:q} --csv {output.csv:q}"
+        " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q}"
+        " --text {output.text:q} > {log:q} 2>&1"
+
+
 TABLES = plan.tables.tables(CONFIG)
 
 for number in TABLE_NUMBERS:

@@ -1,6 +1,5 @@
 """ADClick: its trainings, its clicks, and the labels that it makes."""
 
-import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from adclick.run.plan.names import (
     adclick_pretraining,
     category_folder,
     click_matching,
+    click_methods,
     click_variant,
     labeller,
     matching_of,
@@ -29,6 +29,7 @@ from adclick.run.plan.names import (
     variant_of_labels,
     zoom_methods,
 )
+from adclick.run.plan.peers import WEIGHTS, peer_files, peer_settings
 from adclick.run.plan.pick import Stage
 from adclick.run.plan.residuals import residuals_file
 from adclick.run.provenance import fingerprint
@@ -57,6 +58,7 @@ class TrainAdclick(Stage):
     text_channels: int
     residual_channels: int
     inputs: Literal["residual", "image", "both"]
+    published: str | None
     residual_input: ResidualInput
     network: Network
     vision_language: VisionLanguage
@@ -73,8 +75,9 @@ class TrainAdclick(Stage):
         place, pretraining = place_of(wildcards), wildcards.get("pretraining")
         if pretraining is None:
             variant = config.adclick_variants[wildcards["variant"]]
-            language, inputs = variant.language, variant.inputs
+            language, inputs, published = variant.language, variant.inputs, variant.published
         else:
+            published = None
             language = pretraining.startswith("language")
             ends = reversed(
                 INPUT_SUFFIXES.items()
@@ -85,13 +88,15 @@ class TrainAdclick(Stage):
             **training_settings(config, place, pretraining),
             language=language,
             inputs=inputs,
+            published=published,
             training=settings_of_phase(config.adclick_training, pretraining),
         )
 
 
 class SimulateClicks(Stage):
     """Settings of `simulate_clicks`; without a `peer` the method is a network, and `detection` is
-    for the thresholded training-free map alone. Edges are followed after a network alone.
+    for the thresholded training-free map alone. Edges are followed after a network alone. Where a
+    peer's weights lie is no setting: their files are inputs.
     """
 
     category: str
@@ -101,12 +106,14 @@ class SimulateClicks(Stage):
     zoom: Zoom | None
     peer: str | None
     peer_code: str | None
+    peer_settings: dict[str, bool | int | float | str]
     detection: Detection | None
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         peer = wildcards["method"] if wildcards["method"] in config.run_click_peers else None
         robot = wildcards.get("robot", PROTOCOL)
+        settings = peer_settings(config, peer) if peer else {}
         return cls.pick(
             config,
             category=wildcards["category"],
@@ -116,6 +123,7 @@ class SimulateClicks(Stage):
             zoom=config.zoom if wildcards["method"] in zoom_methods(config) else None,
             peer=peer,
             peer_code=fingerprint(module_of(PEERS, peer)) if peer in kinds_of(PEERS) else None,
+            peer_settings={name: one for name, one in settings.items() if name != WEIGHTS},
             detection=config.detection if peer == MAP_THRESHOLD else None,
         )
 
@@ -184,8 +192,13 @@ def _pretrained(
 
 def click_models(config: Config) -> list[str]:
     """The weights of all ADClick variants of the run."""
-    found = itertools.product(places(config), config.run_adclick, config.seeds)
-    return [adclick_weights(config, place, name, seed) for place, name, seed in found]
+    seeds = click_methods(config)
+    return [
+        adclick_weights(config, place, name, seed)
+        for place in places(config)
+        for name in config.run_adclick
+        for seed in seeds[name]
+    ]
 
 
 def training_inputs(
@@ -219,9 +232,12 @@ def pretraining_inputs(config: Config, place: str, matching: str) -> dict[str, l
 def initial_weights(
     config: Config, place: str, network: str, name: str, seed: int | str
 ) -> dict[str, str]:
-    """The pretrained weights that a variant's training starts from, under `initial`; nothing
-    without any.
+    """The pretrained weights that a variant's training starts from, under `initial`, or those that
+    others published; nothing without any.
     """
+    if network == "adclick" and (peer := config.adclick_variants[name].published):
+        files = peer_files(config, peer)
+        return {"initial": files[0]} if files else {}
     if not pretraining_sources(config, place):
         return {}
     if network == "adclick":
@@ -246,12 +262,15 @@ def finetuning_inputs(
     return {**initial_weights(config, place, "adclick", variant, seed), **own}
 
 
-def click_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
+def click_inputs(
+    config: Config, place: str, method: str, seed: int | str
+) -> dict[str, str | list[str]]:
     """The network of a click method, if it has one, and the residuals of the real images, if it
-    reads them.
+    reads them; of a peer that reads the picture alone the files of its weights, if it has any.
     """
     if method in kinds_of(PEERS):
-        return {}
+        files = peer_files(config, method)
+        return {"peer_weights": files} if files else {}
     residuals = residuals_file(config, place, click_matching(config, method), REAL)
     if method in config.run_click_peers:
         return {"residuals": residuals}
@@ -264,7 +283,9 @@ def network_inputs(config: Config, place: str, weights: str) -> dict[str, str]:
     return {"weights": weights, "language": language_file(config, place.split("/")[0])}
 
 
-def labelling_inputs(config: Config, place: str, labels: str, seed: int | str) -> dict[str, str]:
+def labelling_inputs(
+    config: Config, place: str, labels: str, seed: int | str
+) -> dict[str, str | list[str]]:
     """The network that clicks labels and the residuals that it sees; other labels need neither."""
     variant = variant_of_labels(config, labels)
     if variant.supervision != "weak":

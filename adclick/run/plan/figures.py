@@ -131,9 +131,12 @@ class MakeTrainingFigure(Stage):
 
 
 def drawn_clicks(config: Config) -> dict[str, list[int]]:
-    """The click methods in figures and their seeds: those of the run's matching."""
-    found = click_methods(config).items()
-    return {name: seeds for name, seeds in found if click_matching(config, name) == config.matching}
+    """The click methods in figures and their seeds: those of the run's matching that have any."""
+    return {
+        name: seeds
+        for name, seeds in click_methods(config).items()
+        if seeds and click_matching(config, name) == config.matching
+    }
 
 
 def drawn_maps(config: Config) -> dict[str, list[int]]:

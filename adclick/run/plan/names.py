@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from adclick.run.config import Config
 from adclick.run.errors import InputError
+from adclick.run.plan.peers import missing_peers
 from adclick.run.settings.clicks import PROTOCOL, PROTOCOL_ROBOT, Robot
 from adclick.run.settings.training import AdclickVariant, SegVariant
 
@@ -169,10 +170,17 @@ def patch_matchings(config: Config) -> set[str]:
 
 
 def click_methods(config: Config) -> dict[str, list[int]]:
-    """Click methods of the run and their seeds; what is not trained has one."""
+    """Click methods of the run and their seeds; what is not trained has one, and what needs weights
+    of others that are missing none.
+    """
+    missing = missing_peers(config)
     peers = {name: config.seeds[:1] for name in config.run_click_peers}
     names = [*config.run_adclick, *zoom_methods(config)]
-    return peers | {name: list(config.seeds) for name in names}
+    found = peers | {name: list(config.seeds) for name in names}
+    return {
+        name: [] if click_variant(config, name) in missing else seeds
+        for name, seeds in found.items()
+    }
 
 
 def map_methods(config: Config) -> dict[str, list[int]]:

@@ -6,6 +6,7 @@ from typing import Any
 from adclick.run.config import Config
 from adclick.run.plan.clicks import click_scores
 from adclick.run.plan.names import (
+    category_folder,
     click_methods,
     costs_differ,
     map_methods,
@@ -19,7 +20,8 @@ from adclick.run.settings.clicks import Robot
 from adclick.run.settings.tables import TABLES, TableLayout
 from adclick.run.settings.training import AdclickVariant, SegVariant
 
-ROBOT_TABLE, ROBOT_TABLE_LIKE = "honest_clicks", 1  # its data sets are those of table 1
+ROBOT_TABLE, COST_TABLE = "honest_clicks", "click_costs"
+LIKE_TABLE = 1  # their data sets are those of table 1
 
 
 class MakeTable(Stage):
@@ -63,12 +65,33 @@ class MakeRobotTable(Stage):
 
     @classmethod
     def of(cls, config: Config, _: Mapping[str, str]) -> Stage:
-        names = config.tables.get(ROBOT_TABLE_LIKE, [])
+        names = config.tables.get(LIKE_TABLE, [])
         return cls.pick(
             config,
             datasets={name: config.datasets[name].categories for name in names},
             methods=list(robot_methods(config)),
             robots={name: robot_of(config, name) for name in robot_names(config)},
+            scale=scale_facts(config),
+        )
+
+
+class MakeCostTable(Stage):
+    """Settings of `make_cost_table`: `measured` has data set and method of every record."""
+
+    datasets: list[str]
+    methods: list[str]
+    measured: list[tuple[str, str]]
+    scale_note: str
+    scale: dict[str, str]
+    titles: dict[str, str]
+
+    @classmethod
+    def of(cls, config: Config, _: Mapping[str, str]) -> Stage:
+        return cls.pick(
+            config,
+            datasets=config.tables.get(LIKE_TABLE, []),
+            methods=list(click_methods(config)),
+            measured=[(place.split("/")[0], method) for place, method, _ in _clicked(config)],
             scale=scale_facts(config),
         )
 
@@ -130,7 +153,7 @@ def _is_ablated(variant: AdclickVariant | SegVariant) -> bool:
 
 def robot_table(config: Config) -> list[str]:
     """The table of honest clicks, when the run has other users than the protocol's."""
-    if not (config.run_robots and robot_methods(config) and config.tables.get(ROBOT_TABLE_LIKE)):
+    if not (config.run_robots and robot_methods(config) and config.tables.get(LIKE_TABLE)):
         return []
     return [f"results/{config.run}/tables/{ROBOT_TABLE}.csv"]
 
@@ -139,11 +162,36 @@ def robot_metrics(config: Config) -> list[str]:
     """The metric files that the table of honest clicks is made of."""
     return [
         click_scores(config, f"{dataset}/{category}", method, robot, seed)
-        for dataset in config.tables.get(ROBOT_TABLE_LIKE, [])
+        for dataset in config.tables.get(LIKE_TABLE, [])
         for category in config.datasets[dataset].categories
         for method, seeds in robot_methods(config).items()
         for robot in robot_names(config)
         for seed in seeds
+    ]
+
+
+def _clicked(config: Config) -> list[tuple[str, str, int]]:
+    """Place, method and first seed of the clicks behind table 1."""
+    methods = click_methods(config)
+    return [
+        (f"{dataset}/{category}", method, seed)
+        for dataset in config.tables.get(LIKE_TABLE, [])
+        for category in config.datasets[dataset].categories
+        for method, seeds in methods.items()
+        for seed in seeds[:1]
+    ]
+
+
+def cost_table(config: Config) -> list[str]:
+    """The table of what a click costs, when the run has clicks of table 1."""
+    return [f"results/{config.run}/tables/{COST_TABLE}.csv"] if _clicked(config) else []
+
+
+def cost_records(config: Config) -> list[str]:
+    """The records that the table of costs is made of."""
+    return [
+        f"{category_folder(config, place)}/simulate_clicks/{method}/seed{seed}/record.json"
+        for place, method, seed in _clicked(config)
     ]
 
 
@@ -170,7 +218,8 @@ def table_file(config: Config, number: int) -> str:
 def tables(config: Config) -> list[str]:
     """The tables of the run, in order."""
     numbers = [number for number in sorted(config.tables) if config.tables[number]]
-    return [*(table_file(config, number) for number in numbers), *robot_table(config)]
+    made = [table_file(config, number) for number in numbers]
+    return [*made, *robot_table(config), *cost_table(config)]
 
 
 def scale_facts(config: Config) -> dict[str, str]:

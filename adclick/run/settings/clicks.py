@@ -6,7 +6,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from adclick.run.settings.section import Name, NonNegative, Positive, Section, Share
 
-PEERS = "clicks/peers"  # the folder of the peers that read the picture alone, a file each
+PEERS = "models/peers"  # the folder of the peers that read the picture alone, a file each
+OPENER = "open_peer"  # what each of these files has; its keywords with a value are settings
 MAP_THRESHOLD = "threshold"  # the peer that reads the training-free map
 
 

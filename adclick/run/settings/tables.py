@@ -48,7 +48,13 @@ _ALL = (
         clicks=(5, 3, 1),
         remark="Published rows with * were finetuned on simulated defects and normal images of the"
         " category.",
-        counterparts={"finetuned_lang": "Ours*", "pretrained_lang": "Ours"},
+        counterparts={
+            "finetuned_lang": "Ours*",
+            "pretrained_lang": "Ours",
+            "simpleclick": "SimpleClick",
+            "simpleclick_finetuned": "SimpleClick*",
+            "sam": "SAM",
+        },
     ),
     TableLayout(
         number=2,

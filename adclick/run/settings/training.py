@@ -128,11 +128,22 @@ class AdclickVariant(Section):
         description="The matching whose residuals it reads, also of the categories that it is"
         " pretrained on; without it the run's.",
     )
+    published: Literal["simpleclick"] | None = Field(
+        None,
+        description="A network that others published, in place of ours: that of the peer of this"
+        " name, finetuned from its weights (`click_peers`). It reads the picture alone. Without its"
+        " weights the row stays empty.",
+    )
 
     @model_validator(mode="after")
     def _is_trained(self) -> "AdclickVariant":
         if not (self.pretrain or self.finetune):
             raise ValueError("pretrain and finetune are both false: the network would be untrained")
+        if self.published and (self.language or self.pretrain or self.inputs != "image"):
+            raise ValueError(
+                "published: such a network has weights of its own and reads the picture; set"
+                " language and pretrain to false and inputs to image"
+            )
         return self
 
 

@@ -11,7 +11,7 @@ from adclick.clicks.seeded import DEFECT, open_seeded
 
 
 def open_peer(
-    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int
+    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int, device: object
 ) -> Callable[[Sequence[Click], object], Float32[np.ndarray, "height width"]]:
     """A function of clicks (and of a previous answer, which it does not read) to a mask: 1 in the
     basins of positive clicks, 0 elsewhere. It has no grades, so curves over thresholds say little.

@@ -14,7 +14,7 @@ SEED = 0  # of the colour models' first clusters
 
 
 def open_peer(
-    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int
+    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int, device: object
 ) -> Callable[[Sequence[Click], object], Float32[np.ndarray, "height width"]]:
     """A function of clicks (and of a previous answer, which it does not read) to a mask of 0 and 1.
 

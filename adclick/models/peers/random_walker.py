@@ -14,7 +14,7 @@ MODE = "cg_j"  # its advice where multigrid (pyamg) is not installed
 
 
 def open_peer(
-    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int
+    image: UInt8[np.ndarray, "height width 3"], *, radius_px: float | int, device: object
 ) -> Callable[[Sequence[Click], object], Float32[np.ndarray, "height width"]]:
     """A function of clicks (and of a previous answer, which it does not read) to the probability
     that a random walker who starts at a pixel meets a positive click's disk first.

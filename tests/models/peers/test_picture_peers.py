@@ -1,16 +1,19 @@
 """Peers that see the picture alone: the random walker, the watershed and GrabCut."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
 
 from adclick.clicks import seeded
 from adclick.clicks.click import Click
-from adclick.clicks.peers.grabcut import open_peer as open_grabcut
-from adclick.clicks.peers.random_walker import open_peer as open_walker
-from adclick.clicks.peers.watershed import open_peer as open_watershed
+from adclick.models.peers import grabcut, random_walker, watershed
 
 SIDE = 24
+open_grabcut = partial(grabcut.open_peer, device=None)
+open_walker = partial(random_walker.open_peer, device=None)
+open_watershed = partial(watershed.open_peer, device=None)
 OPENERS = [open_walker, open_watershed, open_grabcut]
 INSIDE, OUTSIDE = Click(11, 11, True), Click(3, 3, False)
 
