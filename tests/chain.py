@@ -13,6 +13,7 @@ from adclick.run.plan.clicks import (
     click_scores,
     finetuning_inputs,
     labelling_inputs,
+    refinement_file,
     training_inputs,
 )
 from adclick.run.plan.detection import detection_inputs, detector_inputs, expansion_inputs
@@ -125,6 +126,9 @@ def steps(config: Config) -> dict[str, Step]:
             (f"{category} {name}" if category == "washer" else name): step
             for name, step in data.items()
         }
+    listed["record_clicks"] = Step(
+        "record_clicks", "record_clicks", {}, {}, {"record": refinement_file(config)}
+    )
     return listed | _learning_steps(config)
 
 
@@ -250,7 +254,7 @@ def _learning_steps(config: Config) -> dict[str, Step]:
         {"variant": "finetuned_lang"},
         finetuning_inputs(config, place, "finetuned_lang", SEED),
     )
-    for method in ("threshold", "finetuned_lang", "finetuned_lang_zoom"):
+    for method in ("threshold", "finetuned_lang", "finetuned_lang_plain"):
         clicked = f"{folder}/simulate_clicks/{method}/seed{SEED}/maps.h5"
         found[f"simulate_clicks {method}"] = Step(
             "simulate_clicks",

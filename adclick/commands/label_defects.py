@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from adclick.clicks.edges import follow_edges, prepare
 from adclick.clicks.labels import boxes
 from adclick.clicks.robot import Answer, simulate_clicks
 from adclick.data.rows import defect_rows, read_masks
@@ -109,10 +108,13 @@ def _labels(
         ) as opened,
     ):
         for row, image_id, kind in rows:
-            predict = opened.session(row, [kind]).predict
-            if settings.edges is not None:
-                picture = prepare(opened.images[row], settings.edges, radius_px=settings.radius_px)
-                predict = follow_edges(predict, picture)
+            predict = opened.answers(
+                row,
+                [kind],
+                zoom=settings.zoom,
+                edges=settings.edges,
+                threshold=settings.threshold,
+            )
             yield simulate_clicks(
                 predict, truths[image_id], count=settings.label_clicks, threshold=settings.threshold
             )[-1]

@@ -115,9 +115,7 @@ def _method(job: Job[SimulateClicks]) -> Iterator[Opener]:
 
 @contextmanager
 def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
-    from adclick.clicks.edges import follow_edges, prepare
     from adclick.models.opening import open_network
-    from adclick.models.zoom import zoom_in
     from adclick.run.device import compute_device
 
     clicks = job.settings.clicks
@@ -133,24 +131,9 @@ def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
             device=device,
         ) as opened,
     ):
-
-        def opener(row: int, kind: str) -> Predict:
-            predict, zoom = opened.session(row, [kind]).predict, job.settings.zoom
-            if zoom is not None:
-                predict = zoom_in(
-                    predict,
-                    lambda window: opened.session(row, [kind], window).predict,
-                    stride=job.settings.stride,
-                    threshold=clicks.threshold,
-                    margin=zoom.margin,
-                    least_side=zoom.least_side,
-                )
-            if clicks.edges is not None:
-                picture = prepare(opened.images[row], clicks.edges, radius_px=clicks.radius_px)
-                predict = follow_edges(predict, picture)
-            return predict
-
-        yield opener
+        yield lambda row, kind: opened.answers(
+            row, [kind], zoom=clicks.zoom, edges=clicks.edges, threshold=clicks.threshold
+        )
 
 
 @contextmanager

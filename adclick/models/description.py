@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from adclick.run.artifacts import read_json
 from adclick.run.errors import InputError
 from adclick.run.provenance import digest
-from adclick.run.settings.clicks import Edges
+from adclick.run.settings.clicks import Edges, Zoom
 from adclick.run.settings.networks import Sliding
 from adclick.run.settings.section import Section, validation_line
 
@@ -46,11 +46,12 @@ class Comparison(Section):
 
 class ClickUse(Section):
     """The disks' radius that the network was trained with, in its own pixels, the threshold, and
-    how answers follow edges (None, as in folders of earlier versions: not at all).
+    how answers are refined (None, as in folders of earlier versions: not at all).
     """
 
     radius_px: float
     threshold: float
+    zoom: Zoom | None = None
     edges: Edges | None = None
 
 

@@ -216,7 +216,7 @@ def _describe(
         clicks=ClickUse(
             radius_px=trained["radius_px"],
             threshold=trained["threshold"],
-            edges=trained.get("edges"),
+            **source.refinement,
         ),
         detection=source.detection,
         normal_images=normal_images,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float16, Float32, Int, UInt8
 
-from adclick.clicks.edges import prepare
+from adclick.clicks.robot import Predict
 from adclick.data.images import resize_image
 from adclick.models.description import (
     BACKBONE,
@@ -26,8 +26,10 @@ from adclick.models.description import (
     part,
     read_description,
 )
-from adclick.models.session import EdgeSession, Session, open_image, start_session, trained_form
+from adclick.models.refining import RefinedSession, refined
+from adclick.models.session import Session, open_image, start_session, trained_form
 from adclick.models.sliding import zero_click_map
+from adclick.models.zoom import Window, crop_inputs
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.loading import ClickNetwork, load_model
 from adclick.networks.trained_detector import KIND as FEATURE_DETECTOR
@@ -189,38 +191,63 @@ def detect(
     return _detect(model, _compare(model, image))
 
 
-def open_session(
-    model: OpenedModel, encoding: Encoding, defect_type: str | None
-) -> Session | EdgeSession:
-    """An encoded picture opened for clicks on a defect of a type; its answers follow the picture's
-    edges and keep every click where the model was made so.
+def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None) -> RefinedSession:
+    """An encoded picture opened for clicks on a defect of a type; its answers get a second look and
+    follow the picture's edges where the model was made so.
 
     None is an unknown type: the network then reads one text, the average of all types' texts. Of a
     named type it reads the type's own, for which the language branch looks at the picture again.
     InputError for a type that the model does not know.
     """
-    use, opened = model.description.clicks, _open_session(model, encoding, defect_type)
-    if use.edges is None:
-        return opened
-    return EdgeSession(opened, prepare(encoding.image, use.edges, radius_px=use.radius_px))
+    texts, masks = _words_of(model, defect_type)
+    use = model.description.clicks
+
+    def open_window(window: Window) -> Predict:
+        image, residual = crop_inputs(encoding.image, encoding.residual, window)
+        return _open(model, image, residual, texts, masks).predict
+
+    return RefinedSession(
+        refined(
+            _open_whole(model, encoding, defect_type, texts, masks).predict,
+            encoding.image,
+            open_window=open_window,
+            zoom=use.zoom,
+            edges=use.edges,
+            stride=model.description.backbone.stride,
+            radius_px=use.radius_px,
+            threshold=use.threshold,
+        )
+    )
 
 
-def _open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None) -> Session:
+def _words_of(model: OpenedModel, defect_type: str | None) -> tuple[np.ndarray, np.ndarray]:
     if defect_type is not None and defect_type not in model.types:
         known = ", ".join(model.types)
         raise InputError(f"{model.title}: no defect type {defect_type!r}; known: {known}")
     if defect_type is None or model.words is None:
-        device = torch.device(model.device)
-        return start_session(
-            _clicked(model),
-            torch.from_numpy(encoding.tokens).to(device),
-            [torch.from_numpy(level).to(device) for level in encoding.maps],
-            image=encoding.image,
-            radius_px=model.description.clicks.radius_px,
-        )
+        return _any_words(model.words)
     index = model.types.index(defect_type)
-    texts, masks = model.words.texts[[index]], model.words.masks[[index]]
-    return _open(model, encoding.image, encoding.residual, texts, masks)
+    return model.words.texts[[index]], model.words.masks[[index]]
+
+
+def _open_whole(
+    model: OpenedModel,
+    encoding: Encoding,
+    defect_type: str | None,
+    texts: np.ndarray,
+    masks: np.ndarray,
+) -> Session:
+    """What `encode` has computed is for the words of an unknown type."""
+    if defect_type is not None and model.words is not None:
+        return _open(model, encoding.image, encoding.residual, texts, masks)
+    device = torch.device(model.device)
+    return start_session(
+        _clicked(model),
+        torch.from_numpy(encoding.tokens).to(device),
+        [torch.from_numpy(level).to(device) for level in encoding.maps],
+        image=encoding.image,
+        radius_px=model.description.clicks.radius_px,
+    )
 
 
 def _clicked(model: OpenedModel) -> ClickNetwork:

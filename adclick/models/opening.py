@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from adclick.clicks.robot import Predict
 from adclick.language.words import Text, read_texts, text_of
+from adclick.models.refining import refined
 from adclick.models.session import Session, open_image, trained_form
 from adclick.models.zoom import Window, crop_inputs
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.loading import load_model
 from adclick.run.artifacts import open_arrays
+from adclick.run.settings.clicks import Edges, Zoom
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,27 @@ class Opened:
     form: ResidualForm
     radius_px: float
     device: torch.device
+
+    def answers(
+        self,
+        row: int,
+        types: Sequence[str],
+        *,
+        zoom: Zoom | None,
+        edges: Edges | None,
+        threshold: float,
+    ) -> Predict:
+        """The network's answers about the image of a row, refined."""
+        return refined(
+            self.session(row, types).predict,
+            self.images[row],
+            open_window=lambda window: self.session(row, types, window).predict,
+            zoom=zoom,
+            edges=edges,
+            stride=self.images.shape[1] // self.residuals.shape[1],
+            radius_px=self.radius_px,
+            threshold=threshold,
+        )
 
     def session(self, row: int, types: Sequence[str], window: Window | None = None) -> Session:
         """The image of a row, or a window of it, opened for clicks, with the average words of the

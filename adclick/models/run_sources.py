@@ -21,6 +21,7 @@ DETECTORS = ("adclick_seg", "feature_detector")
 STAGES = ("train_adclick", "train_adclick_seg")
 MADE_WITH_WEIGHTS = ("simulate_clicks", "predict_maps")
 LANGUAGE = "encode_prompts/language.h5"
+REFINEMENT = "record_clicks/clicks.json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Source:
     settings: dict[str, Any]
     retrieval: dict[str, Any]
     detection: MapUse | None
+    refinement: dict[str, Any]
     stamp: dict[str, Any]
 
     def part(self, name: str) -> Path:
@@ -102,6 +104,8 @@ def find(category: Path, variant: str, seed: int) -> Source:
         with open_arrays(maps) as file:
             detection = MapUse.model_validate_json(str(file.attrs["detection"]))
         used["maps"] = maps
+    refinement = category.parents[1] / REFINEMENT
+    used["clicks"] = refinement
     settings = {"variant": variant, "place": _place(category)}
     inputs = {name: input_digest(path) for name, path in used.items()}
     return Source(
@@ -115,6 +119,7 @@ def find(category: Path, variant: str, seed: int) -> Source:
         stamp["settings"],
         retrieval["settings"]["retrieval"],
         detection,
+        stamp_of(refinement)["settings"],
         make_stamp(COMMAND, settings=settings, inputs=inputs, seed=seed),
     )
 

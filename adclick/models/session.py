@@ -10,7 +10,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from adclick.clicks.click import Click
-from adclick.clicks.edges import PreparedPicture, solve
 from adclick.clicks.spreading import PictureGraph, picture_graph
 from adclick.networks.inputs import ResidualForm, click_maps, network_input
 from adclick.networks.loading import ClickNetwork
@@ -45,20 +44,6 @@ class Session:
         batch = torch.from_numpy(given[None]).to(self.tokens.device)
         logits = self.model.decode(self.tokens, batch, self.maps)
         return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
-
-
-@dataclass(frozen=True)
-class EdgeSession:
-    """A session whose answers follow the picture's edges and keep every click."""
-
-    session: Session
-    picture: PreparedPicture
-
-    def predict(
-        self, clicks: Sequence[Click], previous: Float[np.ndarray, "height width"] | None = None
-    ) -> Float[np.ndarray, "height width"]:
-        """As `Session.predict`; 1 at positively and 0 at negatively clicked pixels."""
-        return solve(self.picture, self.session.predict(clicks, previous), clicks)
 
 
 def trained_form(settings: Mapping[str, Any]) -> ResidualForm:

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from adclick.run.errors import InputError
 from adclick.run.kinds import kinds_of, settings_of
-from adclick.run.settings.clicks import MAP_THRESHOLD, OPENER, PEERS, Clicks, Robots, Zoom
+from adclick.run.settings.clicks import MAP_THRESHOLD, OPENER, PEERS, Clicks, Robots
 from adclick.run.settings.data import Dataset, Expansion, Simulation, Toy
 from adclick.run.settings.language import Language, Prompts
 from adclick.run.settings.networks import (
@@ -157,11 +157,11 @@ class Config(Section):
     robot_methods: list[Name] = Field(
         description="Click methods in that table: those listed that are run."
     )
-    run_zoom: list[Name] = Field(
-        description="Variants of `run_adclick` that get one more row in table 1, `<variant>_zoom`:"
-        " their answer is looked at a second time, enlarged. No training of its own."
+    run_plain: list[Name] = Field(
+        description="Variants of `run_adclick` that get one more row in table 1, `<variant>_plain`:"
+        " the network's own answers, without `clicks.zoom` and `clicks.edges`, as in the paper. No"
+        " training of its own."
     )
-    zoom: Zoom = Field(description="The second look.")
     detection: Detection = Field(description="Anomaly maps without clicks.")
     sliding: Sliding = Field(
         description="Sliding windows: residual tokens and language-vision maps of the whole image,"
@@ -224,7 +224,7 @@ class Config(Section):
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
         _require("run_click_peers", self.run_click_peers, [MAP_THRESHOLD, *kinds_of(PEERS)])
         _check_peers(self.click_peers)
-        _require("run_zoom", self.run_zoom, self.run_adclick)
+        _require("run_plain", self.run_plain, self.run_adclick)
         _require("run_robots", self.run_robots, self.robots)
         _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
         whole = [

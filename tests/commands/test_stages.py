@@ -132,7 +132,7 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("evaluate_clicks finetuned_lang", "maps", noise("probabilities")),
     ("simulate_clicks threshold", "residuals", noise("lengths")),
     ("simulate_clicks threshold", "masks", inverted("masks")),
-    ("simulate_clicks finetuned_lang_zoom", "residuals", noise("residuals")),
+    ("simulate_clicks finetuned_lang_plain", "residuals", noise("residuals")),
     ("simulate_clicks random_walker jittered", "images", noise("images")),
     ("simulate_clicks random_walker jittered", "masks", inverted("masks")),
     ("evaluate_clicks random_walker jittered", "maps", noise("probabilities")),
@@ -517,17 +517,21 @@ def test_a_shortcut_for_unsupervised_detectors_is_in_no_other(
     assert has_shortcut("pretrain_adclick_seg", "all")
 
 
-def test_the_masks_of_a_network_keep_every_click(config: Config, folder: Path) -> None:
-    for method in ("finetuned_lang", "finetuned_lang_zoom"):
-        with open_arrays(
-            first_output(steps(config)[f"simulate_clicks {method}"], folder, None)
-        ) as file:
+def test_the_masks_of_a_refined_network_keep_every_click(config: Config, folder: Path) -> None:
+    def kept(method: str) -> bool:
+        step = steps(config)[f"simulate_clicks {method}"]
+        with open_arrays(first_output(step, folder, None)) as file:
             clicks, masks = file["clicks"][:], np.unpackbits(file["masks"][:], axis=-1)
         assert (clicks[:, :, 0] >= 0).all()
-        for image, draw, count in np.ndindex(clicks.shape[:3]):
-            for row, column, positive in clicks[image, draw, : count + 1]:
-                if row >= 0:
-                    assert masks[image, draw, count, row, column] == positive
+        return all(
+            masks[image, draw, count, row, column] == positive
+            for image, draw, count in np.ndindex(clicks.shape[:3])
+            for row, column, positive in clicks[image, draw, : count + 1]
+            if row >= 0
+        )
+
+    assert kept("finetuned_lang")
+    assert not kept("finetuned_lang_plain")
 
 
 def test_labels_keep_every_click(config: Config, folder: Path) -> None:

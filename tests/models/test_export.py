@@ -15,13 +15,11 @@ from safetensors.torch import save_file
 
 from adclick.annotate.worker import Server
 from adclick.clicks.click import Click
-from adclick.clicks.edges import follow_edges, prepare
 from adclick.models.detecting import open_feature_detector
 from adclick.models.export import describe_folder, export_model, is_current
 from adclick.models.folder import OpenedModel, detect, encode, open_model, open_session
 from adclick.models.opening import open_network
 from adclick.models.run_sources import trained_variants
-from adclick.models.session import Session
 from adclick.networks.checkpoints import read_metadata
 from adclick.networks.trained_detector import TrainedDetector, save_detector
 from adclick.residuals.backbone import load_backbone
@@ -36,7 +34,7 @@ from tests.typed import type_command
 VARIANTS = {"adclick": "finetuned_lang", "adclick_seg": "weak"}
 CLICKS = [Click(20, 30, True), Click(50, 8, False)]
 CATEGORY = "results/micro/toy/cloth"
-EDGES = micro_config().clicks.edges
+ZOOM, EDGES = micro_config().clicks.zoom, micro_config().clicks.edges
 # The workflow extracts features of several pictures at once, a folder of one: rounding differs.
 HALF = 2e-3
 
@@ -102,8 +100,7 @@ def test_clicks_are_answered_as_in_the_workflow(kind: str, run: Path, folders) -
         ):
             if not name.startswith("test/") or defect == "good":
                 continue
-            workflow = opened.session(row, [defect]).predict
-            expected = follow_edges(workflow, prepare(opened.images[row], EDGES, radius_px=2.0))
+            expected = opened.answers(row, [defect], zoom=ZOOM, edges=EDGES, threshold=0.49)
             answer = open_session(model, encode(model, pictures(run)[name]), defect)
             first = answer.predict(CLICKS[:1])
             np.testing.assert_allclose(first, expected(CLICKS[:1], None), atol=1e-3)
@@ -276,11 +273,15 @@ def test_a_folder_of_an_earlier_version_answers_as_its_network_does(
 ) -> None:
     shutil.copytree(folders["adclick"], tmp_path / "model")
     said = json.loads((tmp_path / "model/model.json").read_text())
-    del said["clicks"]["edges"]
+    del said["clicks"]["edges"], said["clicks"]["zoom"]
     (tmp_path / "model/model.json").write_text(json.dumps(said))
     model = open_model(tmp_path / "model")
+    assert (model.description.clicks.zoom, model.description.clicks.edges) == (None, None)
     session = open_session(model, encode(model, pictures(run)["test/hole/000"]), None)
-    assert isinstance(session, Session)
+    whole = open_session(
+        open_model(folders["adclick"]), encode(model, pictures(run)["test/hole/000"]), None
+    )
+    assert np.abs(session.predict(CLICKS) - whole.predict(CLICKS)).max() > 1e-3
 
 
 def test_a_picture_of_any_size_is_resized_as_the_manifest_does(run, folders) -> None:
@@ -319,8 +320,9 @@ def test_the_description_says_what_the_model_is(folders: dict[str, Path]) -> Non
         "smoothing_px": 2.0,
         "foreground_exponent": 1.0,
     }
-    assert EDGES is not None
-    assert said["clicks"] == {"radius_px": 2, "threshold": 0.49, "edges": EDGES.model_dump()}
+    assert EDGES is not None and ZOOM is not None
+    refined = {"zoom": ZOOM.model_dump(), "edges": EDGES.model_dump()}
+    assert said["clicks"] == {"radius_px": 2, "threshold": 0.49, **refined}
     assert said["normal_images"] == 4
     assert said["backbone"]["origin"] == "seeded"
     assert set(said["files"]) == {"bank.h5", "weights.safetensors", "words.h5"}

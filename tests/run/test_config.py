@@ -106,7 +106,7 @@ def test_every_configuration_is_valid(run: str) -> None:
         ({"adclick_seg_network": {"normalise": "group"}}, "group needs residual_input.groups"),
         ({"adclick_seg_network": {"image_channels": [4, 4]}}, "adclick_seg_network.image_channels"),
         ({"titles": {"weak": "ours", "full": "ours"}}, "printed names of more than one: ['ours']"),
-        ({"run_zoom": ["no_residual"]}, "run_zoom: ['no_residual'] not defined"),
+        ({"run_plain": ["no_residual"]}, "run_plain: ['no_residual'] not defined"),
         ({"run_robots": ["careless"]}, "run_robots: ['careless'] not defined"),
         ({"robots": {"deepest": {"place": "inside", "wrong": 0, "draws": 1}}}, "robots: deepest"),
         (

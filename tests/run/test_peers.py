@@ -141,7 +141,7 @@ def test_a_published_network_is_finetuned_from_its_peers_weights(folder: Path) -
 
 def test_without_those_weights_it_is_not_trained_and_its_row_is_empty() -> None:
     name = "simpleclick_finetuned"
-    made = config(run_zoom=[name])
+    made = config(run_plain=[name])
     assert missing_peers(made)[name].endswith("under click_peers.simpleclick.weights")
     assert name in table_methods(made, 1)
     files = [*table_metrics(made, 1), *click_models(made), *training_records(made, "mvtec/bottle")]

@@ -509,26 +509,41 @@ def test_variants_share_a_pretraining_with_those_that_read_the_same() -> None:
         assert json.loads(text)["inputs"] == inputs
 
 
-def test_a_second_look_is_one_more_row_with_the_same_network() -> None:
-    made = config(run_zoom=["finetuned_lang"])
-    name, place = "finetuned_lang_zoom", "mvtec/bottle"
+def test_the_network_alone_is_one_more_row_with_the_same_network() -> None:
+    zoom = {"margin": 1.4, "least_side": 0.4}
+    made = config(run_plain=["finetuned_lang"], clicks={"zoom": zoom})
+    name, place = "finetuned_lang_plain", "mvtec/bottle"
     assert table_methods(made, 1)[-1] == name
     assert name not in table_methods(made, 7)
     once = click_inputs(made, place, "finetuned_lang", 0)
     assert click_inputs(made, place, name, 0) == once
     assert click_matching(made, name) == made.matching
     wildcards = {"dataset": "mvtec", "category": "bottle", "method": name}
-    settings = json.loads(settings_json(made, "simulate_clicks", **wildcards))
-    assert settings["zoom"] == {"margin": 1.4, "least_side": 0.4}
+    alone = json.loads(settings_json(made, "simulate_clicks", **wildcards))
+    assert alone["clicks"]["zoom"] is None
     wildcards["method"] = "finetuned_lang"
-    assert json.loads(settings_json(made, "simulate_clicks", **wildcards))["zoom"] is None
+    both = json.loads(settings_json(made, "simulate_clicks", **wildcards))
+    assert both["clicks"]["zoom"] == zoom
+
+
+def test_how_answers_are_refined_is_no_setting_of_a_training() -> None:
+    edges = {"trust": 1, "least_trust": 0, "early_trust": 0, "prior_power": 1, "sharpness": 1}
+    refined = config(clicks={"edges": {**edges, "likeness": 1}})
+    place = {"dataset": "mvtec", "category": "bottle", "variant": "finetuned_lang"}
+    for made in (config(), refined):
+        assert settings_json(made, "train_adclick", **place) == settings_json(
+            config(), "train_adclick", **place
+        )
+    assert json.loads(settings_json(refined, "record_clicks"))["edges"]["trust"] == 1
 
 
 def test_a_product_with_photographs_alone_needs_no_other_category_and_no_mask() -> None:
     own = load_config(read(*OVERLAYS["own"]))
     folder = "results/own/own/bracket"
-    assert click_models(own) == [f"{folder}/train_adclick/scratch/seed0/weights.safetensors"]
-    assert detectors(own) == [f"{folder}/predict_maps/human/seed0/maps.h5"]
+    refinement = "results/own/record_clicks/clicks.json"
+    trained = f"{folder}/train_adclick/scratch/seed0/weights.safetensors"
+    assert click_models(own) == [trained, refinement]
+    assert detectors(own) == [f"{folder}/predict_maps/human/seed0/maps.h5", refinement]
     check(own)
     assert figures(own) == ["results/own/figures/own/bracket/losses.png"]
     scored = load_config(read(*OVERLAYS["own"]) | {"tables": {1: ["own"], 4: ["own"]}})
@@ -544,6 +559,6 @@ def test_a_product_with_photographs_alone_needs_no_other_category_and_no_mask() 
 def test_a_run_trains_every_variant_of_every_category_with_every_seed() -> None:
     two = config(seeds=[0, 1])
     count = 2 * len(places(two))
-    assert len(set(detectors(two))) == count * len(two.run_adclick_seg)
+    assert len(set(detectors(two))) == count * len(two.run_adclick_seg) + 1
     own = [name for name in two.run_adclick if two.adclick_variants[name].published is None]
-    assert len(click_models(two)) == count * len(own)
+    assert len(click_models(two)) == count * len(own) + 1

@@ -61,7 +61,7 @@ OVERLAY = {
     },
     **{"run_datasets": ["shed"], "pretrain_on": {"shed/bolt": []}},
     **{"run_adclick": [], "run_adclick_seg": [], "run_map_peers": [], "run_robots": []},
-    **{"run_zoom": [], "run_sliding": []},
+    **{"run_plain": [], "run_sliding": []},
     "run_click_peers": ["disks", "grabcut", "sam"],
     "click_peers": {"sam": {"weights": "nowhere"}},
     "tables": {1: ["shed"], 9: ["shed"], **{number: [] for number in range(2, 9)}},

@@ -274,7 +274,7 @@ def test_the_same_seed_gives_the_same_scores_and_weights(project: Project) -> No
     place = "results/micro/toy/cloth"
     scores = [
         f"{place}/{name}/seed0/metrics.json"
-        for name in ("evaluate_maps/weak_sliding", "evaluate_clicks/finetuned_lang_zoom")
+        for name in ("evaluate_maps/weak_sliding", "evaluate_clicks/finetuned_lang_plain")
     ]
     kept = [*scores, f"{place}/train_adclick_seg/weak/seed0/weights.safetensors"]
     kept += [f"{place}/train_adclick/finetuned_lang/seed0/weights.safetensors"]

@@ -171,6 +171,23 @@ rule collect_labels:
         " --folder {params.folder:q} --manifest {input.manifest:q} --labels {output.labels:q} > {log:q} 2>&1"
 
 
+rule record_clicks:
+    output:
+        record="results/{run}/record_clicks/clicks.json",
+    log:
+        "results/{run}/logs/record_clicks.log",
+    benchmark:
+        "results/{run}/benchmarks/record_clicks.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("record_clicks"),
+        code=fingerprint("adclick.commands.record_clicks"),
+    shell:
+        "python -m adclick.commands.record_clicks --settings {params.settings:q}"
+        " --record {output.record:q} > {log:q} 2>&1"
+
+
 rule click_models:
     input:
         plan.clicks.click_models(CONFIG),

@@ -23,11 +23,11 @@ from adclick.run.plan.names import (
     named_place,
     place_of,
     places,
+    plain_methods,
     pretraining_sources,
     robot_of,
     seg_pretraining,
     variant_of_labels,
-    zoom_methods,
 )
 from adclick.run.plan.peers import WEIGHTS, peer_files, peer_settings
 from adclick.run.plan.pick import Stage
@@ -48,9 +48,7 @@ from adclick.run.settings.training import Batch, Training
 
 
 class TrainAdclick(Stage):
-    """Settings of `train_adclick`, for pretraining and for finetuning. Training follows no edges:
-    they stay with the weights, so that a model folder of these weights alone has them.
-    """
+    """Settings of `train_adclick`, for pretraining and for finetuning."""
 
     size_px: int
     stride: int
@@ -65,7 +63,6 @@ class TrainAdclick(Stage):
     training: Training
     radius_px: float
     threshold: float
-    edges: Edges | None
     pretrain: bool
     category: str
     sources: list[str]
@@ -95,15 +92,13 @@ class TrainAdclick(Stage):
 
 class SimulateClicks(Stage):
     """Settings of `simulate_clicks`; without a `peer` the method is a network, and `detection` is
-    for the thresholded training-free map alone. Edges are followed after a network alone. Where a
-    peer's weights lie is no setting: their files are inputs.
+    for the thresholded training-free map alone. Answers of a network alone, and not of a plain row,
+    are refined. Where a peer's weights lie is no setting: their files are inputs.
     """
 
     category: str
     clicks: Clicks
-    stride: int
     robot: Robot
-    zoom: Zoom | None
     peer: str | None
     peer_code: str | None
     peer_settings: dict[str, bool | int | float | str]
@@ -114,13 +109,13 @@ class SimulateClicks(Stage):
         peer = wildcards["method"] if wildcards["method"] in config.run_click_peers else None
         robot = wildcards.get("robot", PROTOCOL)
         settings = peer_settings(config, peer) if peer else {}
+        is_plain = peer is not None or wildcards["method"] in plain_methods(config)
+        unrefined = {"zoom": None, "edges": None}
         return cls.pick(
             config,
             category=wildcards["category"],
-            clicks=config.clicks.model_copy(update={"edges": None}) if peer else config.clicks,
-            stride=config.features.stride,
+            clicks=config.clicks.model_copy(update=unrefined) if is_plain else config.clicks,
             robot=robot_of(config, robot),
-            zoom=config.zoom if wildcards["method"] in zoom_methods(config) else None,
             peer=peer,
             peer_code=fingerprint(module_of(PEERS, peer)) if peer in kinds_of(PEERS) else None,
             peer_settings={name: one for name, one in settings.items() if name != WEIGHTS},
@@ -151,11 +146,13 @@ class LabelDefects(Stage):
     threshold: float
     radius_px: float
     label_clicks: int
+    zoom: Zoom | None
     edges: Edges | None
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         variant = variant_of_labels(config, wildcards["labels"])
+        is_clicked = variant.supervision == "weak"
         return cls(
             category=wildcards["category"],
             supervision=variant.supervision,  # pyright: ignore[reportArgumentType]
@@ -163,8 +160,20 @@ class LabelDefects(Stage):
             threshold=config.clicks.threshold,
             radius_px=config.clicks.radius_px,
             label_clicks=variant.label_clicks or config.clicks.label_clicks,
-            edges=config.clicks.edges if variant.supervision == "weak" else None,
+            zoom=config.clicks.zoom if is_clicked else None,
+            edges=config.clicks.edges if is_clicked else None,
         )
+
+
+class RecordClicks(Stage):
+    """Settings of `record_clicks`: what of clicks no training reads, and a model folder needs."""
+
+    zoom: Zoom | None
+    edges: Edges | None
+
+    @classmethod
+    def of(cls, config: Config, _: Mapping[str, str], /) -> Stage:
+        return cls(zoom=config.clicks.zoom, edges=config.clicks.edges)
 
 
 class CollectLabels(Stage):
@@ -191,14 +200,22 @@ def _pretrained(
 
 
 def click_models(config: Config) -> list[str]:
-    """The weights of all ADClick variants of the run."""
+    """What `adclick export-model` needs of all ADClick variants of the run: their weights, and how
+    their answers are refined.
+    """
     seeds = click_methods(config)
-    return [
+    weights = [
         adclick_weights(config, place, name, seed)
         for place in places(config)
         for name in config.run_adclick
         for seed in seeds[name]
     ]
+    return [*weights, refinement_file(config)]
+
+
+def refinement_file(config: Config) -> str:
+    """What says how a run's networks' answers to clicks are refined."""
+    return f"results/{config.run}/record_clicks/clicks.json"
 
 
 def training_inputs(
@@ -357,7 +374,6 @@ def training_settings(config: Config, place: str, pretraining: str | None) -> di
         "residual_channels": config.features.dimension,
         "radius_px": config.clicks.radius_px,
         "threshold": config.clicks.threshold,
-        "edges": config.clicks.edges,
         "pretrain": pretraining is not None,
         "category": place,
         "sources": pretraining_sources(config, place) if pretraining else [place],

@@ -7,6 +7,7 @@ from adclick.run.config import Config
 from adclick.run.plan.clicks import (
     initial_weights,
     network_inputs,
+    refinement_file,
     settings_of_phase,
     training_inputs,
     training_settings,
@@ -26,7 +27,6 @@ from adclick.run.plan.names import (
 )
 from adclick.run.plan.pick import Stage
 from adclick.run.plan.residuals import images_of, residuals_file
-from adclick.run.settings.clicks import Edges
 from adclick.run.settings.data import Expansion, Simulation
 from adclick.run.settings.networks import (
     FeatureNetwork,
@@ -85,8 +85,8 @@ class FeatureDetection(Section):
 
 
 class TrainAdclickSeg(Stage):
-    """Settings of `train_adclick_seg`, for pretraining and for training on one category; `edges` as
-    in `TrainAdclick`, `features` where the variant is a detector on features.
+    """Settings of `train_adclick_seg`, for pretraining and for training on one category;
+    `features` where the variant is a detector on features.
     """
 
     size_px: int
@@ -102,7 +102,6 @@ class TrainAdclickSeg(Stage):
     features: FeatureDetection | None
     radius_px: float
     threshold: float
-    edges: Edges | None
     pretrain: bool
     category: str
     sources: list[str]
@@ -184,13 +183,14 @@ class EvaluateMaps(Stage):
 
 def detectors(config: Config) -> list[str]:
     """What `adclick export-model` needs of all ADClick-Seg variants of the run: their maps, which
-    say how they are made, and before them their weights.
+    say how they are made, before them their weights, and how answers to clicks are refined.
     """
     found = itertools.product(places(config), config.run_adclick_seg, config.seeds)
-    return [
+    maps = [
         f"{category_folder(config, place)}/predict_maps/{name}/seed{seed}/maps.h5"
         for place, name, seed in found
     ]
+    return [*maps, refinement_file(config)]
 
 
 def detector_inputs(

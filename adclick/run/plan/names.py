@@ -59,14 +59,16 @@ def matching_of(config: Config, variant: AdclickVariant | SegVariant) -> str:
     return variant.matching or config.matching
 
 
-def zoom_methods(config: Config) -> dict[str, str]:
-    """Click methods that look twice, and the variant that each is: one more row, no training."""
-    return {f"{name}_zoom": name for name in config.run_zoom}
+def plain_methods(config: Config) -> dict[str, str]:
+    """Click methods that are a network alone, and the variant that each is: one more row, no
+    training.
+    """
+    return {f"{name}_plain": name for name in config.run_plain}
 
 
 def click_variant(config: Config, method: str) -> str:
     """The ADClick variant whose network a click method is."""
-    return zoom_methods(config).get(method, method)
+    return plain_methods(config).get(method, method)
 
 
 def click_matching(config: Config, method: str) -> str:
@@ -175,7 +177,7 @@ def click_methods(config: Config) -> dict[str, list[int]]:
     """
     missing = missing_peers(config)
     peers = {name: config.seeds[:1] for name in config.run_click_peers}
-    names = [*config.run_adclick, *zoom_methods(config)]
+    names = [*config.run_adclick, *plain_methods(config)]
     found = peers | {name: list(config.seeds) for name in names}
     return {
         name: [] if click_variant(config, name) in missing else seeds

@@ -38,6 +38,17 @@ class Edges(Section):
     )
 
 
+class Zoom(Section):
+    """A second look, enlarged, at the part of a picture that a network's answer is about."""
+
+    margin: float = Field(
+        ge=1,
+        description="Side of the square that is looked at, as a multiple of the extent of mask and"
+        " positive clicks.",
+    )
+    least_side: Share = Field(description="Its least side, as a share of the picture's.")
+
+
 class Clicks(Section):
     """Simulated clicks: after how many the mask is scored, its threshold, and the disks' radius."""
 
@@ -49,11 +60,16 @@ class Clicks(Section):
         description="Radius of click disks and of the discs of Eq. 8, in network pixels."
     )
     label_clicks: Positive = Field(description="Clicks a training defect when labels are made.")
+    zoom: Zoom | None = Field(
+        None,
+        description="The second look of a click network, for robot users, labels and the annotation"
+        " tool. Without it, as in the paper, the first.",
+    )
     edges: Edges | None = Field(
         None,
-        description="The last stage after a click network, for robot users, labels and the"
-        " annotation tool: the answer follows the picture's edges, and the mask holds every"
-        " positive click and no negative one. Without it the network's answer, as in the paper.",
+        description="The last stage after a click network, for the same: the answer follows the"
+        " picture's edges, and the mask holds every positive click and no negative one. Without it"
+        " the network's answer, as in the paper.",
     )
 
 
@@ -76,17 +92,6 @@ class Robot(Section):
         if self.draws > 1 and self.place == "deepest" and self.wrong == 0:
             raise ValueError("draws of a robot that draws nothing are all equal; set draws to 1")
         return self
-
-
-class Zoom(Section):
-    """A second look at the part of a picture that the answer is about."""
-
-    margin: float = Field(
-        ge=1,
-        description="Side of the square that is looked at, as a multiple of the extent of mask and"
-        " positive clicks.",
-    )
-    least_side: Share = Field(description="Its least side, as a share of the picture's.")
 
 
 PROTOCOL = "deepest"
