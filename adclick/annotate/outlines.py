@@ -40,37 +40,42 @@ def outlines(mask: Bool[np.ndarray, "height width"]) -> Iterator[np.ndarray]:
 
 
 def _bridged(mask: np.ndarray, outer: Points, holes: Sequence[Points]) -> Points:
-    """One closed path through a component's contours.
-
-    A bridge goes from a hole's highest pixel straight up through the component, to where it ends:
-    there another contour passes, which is the outer one or that of a hole that begins higher up.
-    """
+    """One closed path through a component's contours."""
     if not holes:
         return outer
     contours = [outer, *(_from_the_top(hole) for hole in sorted(holes, key=_top))]
-    places: dict[tuple[int, int], tuple[int, int]] = {}
-    bridges: list[dict[int, list[int]]] = [{} for _ in contours]
-    for index, contour in enumerate(contours):
-        if index:
-            column, row = contour[0]
-            gaps = np.flatnonzero(~mask[:row, column])
-            end = int(gaps[-1]) + 1 if len(gaps) else 0
-            owner, place = places[int(column), end]
-            bridges[owner].setdefault(place, []).append(index)
-        for place, (column, row) in enumerate(contour.tolist()):
-            places.setdefault((column, row), (index, place))
+    bridges = _bridges(mask, contours)
     paths: dict[int, Points] = {}
     for index in reversed(range(len(contours))):  # a contour's bridges lead to later ones
-        contour = contours[index]
-        parts, done = [], 0
+        contour, parts, done = contours[index], [], 0
         for place, reached in sorted(bridges[index].items()):
-            parts += [contour[done : place + 1]]
+            parts.append(contour[done : place + 1])
             for one in reached:
                 parts += [paths.pop(one), contour[[place]]]
             done = place + 1
         closing = contour[:1] if index else contour[:0]
         paths[index] = np.concatenate([*parts, contour[done:], closing])
     return paths[0]
+
+
+def _bridges(mask: np.ndarray, contours: Sequence[Points]) -> list[dict[int, list[int]]]:
+    """For each contour, the holes that are reached from it, by the place of the bridge's end in it.
+
+    A bridge goes from a hole's highest pixel straight up through the component, to where it ends:
+    there another contour passes, which is the outer one or that of a hole that begins higher up.
+    """
+    places: dict[tuple[int, int], tuple[int, int]] = {}
+    bridges: list[dict[int, list[int]]] = [{} for _ in contours]
+    for index, contour in enumerate(contours):
+        if index:
+            column, row = contour[0].tolist()
+            gaps = np.flatnonzero(~mask[:row, column])
+            end = int(gaps[-1]) + 1 if len(gaps) else 0
+            owner, place = places[column, end]
+            bridges[owner].setdefault(place, []).append(index)
+        for place, (column, row) in enumerate(contour.tolist()):
+            places.setdefault((column, row), (index, place))
+    return bridges
 
 
 def _top(contour: Points) -> int:
