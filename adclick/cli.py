@@ -13,6 +13,13 @@ import typer
 from adclick.run.errors import InputError
 from adclick.run.job import run
 
+MaskValuesOption = Annotated[
+    Literal["ids", "shades"] | None,
+    typer.Option(
+        help="what is defect in masks of several values: all but 0, or what is brighter than half"
+        " of white; without it, masks must be clear by themselves"
+    ),
+]
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -69,13 +76,14 @@ def evaluate(
     stream: Annotated[
         bool, typer.Option("--stream", help="one map in memory at a time; says how exact")
     ] = False,
+    mask_values: MaskValuesOption = None,
 ) -> None:
     """Score anomaly maps of any method.
 
     Pixel AP, AUROC and PRO, and image AUROC, at the masks' own size. Maps are .npy, .tif, .tiff or
     .png files (16 bits; 8 are coarse), one score a pixel, higher is more anomalous, under
     <defect type>/<stem> or test/<defect type>/<stem>. Masks are <defect type>/<stem>_mask.png or
-    <defect type>/<stem>.png, true above 127, directly or under ground_truth as in MVTec AD. Maps
+    <defect type>/<stem>.png, white on black, directly or under ground_truth as in MVTec AD. Maps
     under good need no mask.
 
     \b
@@ -95,6 +103,7 @@ def evaluate(
         resize=resize,
         skip_missing=skip_missing,
         stream=stream,
+        mask_values=mask_values,
         as_json=as_json,
     )
 
@@ -176,6 +185,7 @@ def annotate(
     masks: Annotated[
         Path | None, typer.Option(metavar="DIR", help="masks to start from, as <image>.png")
     ] = None,
+    mask_values: MaskValuesOption = None,
     variant: Annotated[
         str | None, typer.Option(metavar="NAME", help="of a run: which trained network")
     ] = None,
@@ -211,6 +221,7 @@ def annotate(
         images=images,
         labels=labels,
         masks=masks,
+        mask_values=mask_values,
         variant=variant,
         seed=seed,
         host=host,

@@ -161,12 +161,14 @@ def _add_pictures(app: FastAPI, desk: Desk) -> None:
         kind = WHOLE_FORMATS.get(path.suffix.lower())
         if kind is not None and not _is_turned(path, desk.pictures[key].shape):
             return Response(path.read_bytes(), media_type=kind)
-        return _png(cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR))
+        image = read_image(path, bits=desk.model.facts.bits)
+        return _png(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
     @app.get(f"{API}/images/{{key:path}}/thumbnail")
     def thumbnail(key: str) -> Response:
         """A small picture with the saved mask's outline."""
-        image = _thumbnail(read_image(_readable(desk, key)), desk.mask(key))
+        image = read_image(_readable(desk, key), bits=desk.model.facts.bits)
+        image = _thumbnail(image, desk.mask(key))
         done, content = cv2.imencode(".jpg", image)
         if not done:
             raise RuntimeError("a thumbnail could not be encoded")

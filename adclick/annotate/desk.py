@@ -43,6 +43,7 @@ from adclick.annotate.worker import Model
 from adclick.clicks.click import Click, scale_clicks
 from adclick.data.images import decode_mask, read_mask
 from adclick.run.errors import InputError
+from adclick.run.settings.data import MaskValues
 
 LEASE_S = 120.0
 MOST_SESSIONS = 12
@@ -86,11 +87,15 @@ class Desk:
         labels: Path,
         model: Model,
         masks: Path | None = None,
+        mask_values: MaskValues | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`masks` is a folder of existing masks, `<key>.png` or `<key>_mask.png`, to start from."""
+        """`masks` is a folder of existing masks, `<key>.png` or `<key>_mask.png`, to start from;
+        `mask_values` says what their values mean, and those of a dropped one.
+        """
         self.pictures = {picture.key: picture for picture in pictures}
         self.labels, self.model, self.masks = labels, model, masks
+        self.mask_values: MaskValues | None = mask_values
         self._clock = clock
         self._lock = threading.RLock()
         self._leases: dict[str, tuple[str, float]] = {}
@@ -150,7 +155,7 @@ class Desk:
     def mask(self, key: str) -> Bool[np.ndarray, "height width"] | None:
         """The saved mask of an image, else the one that it may start from."""
         path = self._mask_file(self._picture(key).key)
-        return None if path is None else read_mask(path)
+        return None if path is None else read_mask(path, mask_values=self.mask_values)
 
     def _mask_file(self, key: str) -> Path | None:
         files = [self.labels / f"{key}.png"]
@@ -393,15 +398,17 @@ class Desk:
         return lambda state, edit: apply(state, edit, predict=predict, start_mask=_start_mask)
 
     def _resolved(self, key: str, opened: _Open, action: Action) -> Action:
-        """A start action with its mask in it, so that replaying needs nothing else. InputError for
-        a type that the model does not know.
+        """A start action with its mask in it, as 0 and 255, so that replaying needs nothing else.
+        InputError for a type that the model does not know.
         """
         if isinstance(action, TypeAction) and action.value not in (None, *self.model.facts.types):
             known = ", ".join(self.model.facts.types) or "none"
             raise InputError(f"no defect type {action.value!r}; known: {known}")
-        if not isinstance(action, StartAction) or action.source == "png":
+        if not isinstance(action, StartAction):
             return action
-        if action.source == "saved":
+        if action.source == "png":
+            mask = _start_mask(action, opened.state.shape, self.mask_values)
+        elif action.source == "saved":
             mask = self.mask(key)
             if mask is None:
                 raise InputError(f"{key}: no saved mask to start from")
@@ -518,12 +525,15 @@ def _masks(state: State) -> list[dict[str, Any]]:
     ]
 
 
-def _start_mask(action: StartAction, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+def _start_mask(
+    action: StartAction, shape: tuple[int, int], mask_values: MaskValues | None = "shades"
+) -> Bool[np.ndarray, "height width"]:
+    """The mask in a start action; one that comes from a journal is 0 and 255."""
     try:
         content = base64.b64decode(action.png or "", validate=True)
     except ValueError:
         raise InputError("start mask: not base64; send a PNG file's content") from None
-    return decode_mask(content, Path("start mask"), shape=shape)
+    return decode_mask(content, Path("start mask"), shape=shape, mask_values=mask_values)
 
 
 def _object(state: State, one: Any, shown: np.ndarray, current: int) -> Mapping[str, Any]:

@@ -1,34 +1,39 @@
 """Finished labels in the forms that other software reads."""
 
+import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Integer
-from PIL import ExifTags, Image
+from jaxtyping import Bool
 
 from adclick.annotate.desk import object_masks
+from adclick.annotate.outlines import outlines
 from adclick.annotate.store import Picture, find_pictures, saved_labels, saved_mask
-from adclick.data.images import read_image, write_png
+from adclick.data.images import is_turned, upright_png, write_png
 from adclick.run.artifacts import new_folder, replacing, write_text
 from adclick.run.errors import InputError
 
 UNKNOWN = "unknown"
 NORMAL = "good"
-SMALLEST_POLYGON = 3
+ANOMALIB_COLUMNS = ("image_path", "label", "label_index", "split", "mask_path", "defect_type")
 
 
 @dataclass(frozen=True)
 class Label:
-    """A finished image: its picture, whole mask, and its defects' types and masks."""
+    """A finished image: its picture, whole mask, and its defects' types and masks, which together
+    are the whole; the exported picture is `file_name`.
+    """
 
     picture: Picture
     name: str
+    file_name: str
     mask: Bool[np.ndarray, "height width"]
     defects: Sequence[tuple[str, Bool[np.ndarray, "height width"]]]
 
@@ -70,17 +75,30 @@ def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -
         raise InputError(
             f"{labels / key}.png: missing, or not of its picture's size; save it again"
         )
-    defects = [(name or UNKNOWN, own) for name, own in object_masks(facts) if own.any()]
-    for name, _ in defects:
-        if name == NORMAL or not re.fullmatch(r"\w[\w .+-]*", name):
-            raise InputError(f"{labels / key}.json: {name!r} is no name of a defect type")
-    return Label(picture, key.replace("/", "-"), mask, defects)
+    defects = _defects(facts, mask)
+    for kind, _ in defects:
+        if kind == NORMAL or not re.fullmatch(r"\w[\w .+-]*", kind):
+            raise InputError(f"{labels / key}.json: {kind!r} is no name of a defect type")
+    name = key.replace("/", "-")
+    suffix = ".png" if is_turned(picture.path) else picture.path.suffix.lower()
+    return Label(picture, name, name + suffix, mask, defects)
+
+
+def _defects(facts: Mapping[str, Any], mask: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Type and mask of every defect. The saved mask, which may have been painted elsewhere since,
+    is the last word: what no defect has of it is of the image's one type, else of none known.
+    """
+    found = [(name or UNKNOWN, own & mask) for name, own in object_masks(facts)]
+    types = {name for name, own in found if own.any()}
+    rest = mask & ~np.any([np.zeros_like(mask), *(own for _, own in found)], axis=0)
+    found.append((types.pop() if len(types) == 1 else UNKNOWN, rest))
+    return [(name, own) for name, own in found if own.any()]
 
 
 def write_mvtec(labels: Sequence[Label], output: Path) -> None:
     """MVTec AD's layout: `test/<type>/<name>` and `ground_truth/<type>/<name>_mask.png`."""
     for label in labels:
-        _copy(label.picture.path, output / "test" / label.type / _file_name(label))
+        _copy(label, output / "test" / label.type)
         if label.type != NORMAL:
             write_png(output / "ground_truth" / label.type / f"{label.name}_mask.png", label.mask)
 
@@ -88,14 +106,16 @@ def write_mvtec(labels: Sequence[Label], output: Path) -> None:
 def write_anomalib(labels: Sequence[Label], output: Path) -> None:
     """The same, and `labels.csv` with the columns of anomalib's tabular data."""
     write_mvtec(labels, output)
-    lines = ["image_path,label,label_index,split,mask_path,defect_type"]
+    text = StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(ANOMALIB_COLUMNS)
     for label in labels:
-        image = PurePosixPath("test", label.type, _file_name(label))
+        image = PurePosixPath("test", label.type, label.file_name)
         normal = label.type == NORMAL
         mask = "" if normal else PurePosixPath("ground_truth", label.type, f"{label.name}_mask.png")
-        state = "normal,0" if normal else "abnormal,1"
-        lines.append(f"{image},{state},test,{mask},{label.type}")
-    write_text(output / "labels.csv", "\n".join(lines) + "\n")
+        state = ("normal", 0) if normal else ("abnormal", 1)
+        lines.writerow([image, *state, "test", mask, label.type])
+    write_text(output / "labels.csv", text.getvalue())
 
 
 def write_coco(labels: Sequence[Label], output: Path) -> None:
@@ -103,10 +123,10 @@ def write_coco(labels: Sequence[Label], output: Path) -> None:
     numbers = _numbers(labels)
     images, annotations = [], []
     for index, label in enumerate(labels, start=1):
-        _copy(label.picture.path, output / "images" / _file_name(label))
+        _copy(label, output / "images")
         height, width = label.mask.shape
         size = {"height": height, "width": width}
-        images.append({"id": index, "file_name": _file_name(label), **size})
+        images.append({"id": index, "file_name": label.file_name, **size})
         for name, mask in label.defects:
             annotations.append(
                 {
@@ -125,21 +145,22 @@ def write_coco(labels: Sequence[Label], output: Path) -> None:
 
 
 def write_yolo(labels: Sequence[Label], output: Path) -> None:
-    """YOLO segmentation: `images/`, `labels/<name>.txt` with a polygon a line, `data.yaml`.
+    """YOLO segmentation: `images/`, `labels/<name>.txt` with a polygon a line (one for every
+    component of a defect, as `outlines` has them), `data.yaml`.
 
-    Polygons are the outer outlines; holes are lost, which the masks of other formats keep.
+    `data.yaml` names no `path`: trainers then take its own folder, wherever they are started.
     """
     numbers = {name: number - 1 for name, number in _numbers(labels).items()}
     for label in labels:
-        _copy(label.picture.path, output / "images" / _file_name(label))
+        _copy(label, output / "images")
         lines = [
             f"{numbers[name]} " + " ".join(f"{value:.6f}" for value in outline.ravel())
             for name, mask in label.defects
-            for outline in _outlines(mask)
+            for outline in outlines(mask)
         ]
         write_text(output / "labels" / f"{label.name}.txt", "".join(f"{one}\n" for one in lines))
     names = "".join(f"  {number}: {json.dumps(name)}\n" for name, number in numbers.items())
-    write_text(output / "data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names}")
+    write_text(output / "data.yaml", f"train: images\nval: images\nnames:\n{names}")
 
 
 def write_pngs(labels: Sequence[Label], output: Path) -> None:
@@ -202,30 +223,14 @@ def _box(mask: Bool[np.ndarray, "height width"]) -> list[int]:
     return [int(value) for value in cv2.boundingRect(mask.astype(np.uint8))]
 
 
-def _outlines(mask: Bool[np.ndarray, "height width"]) -> Iterator[np.ndarray]:
-    """Outer outlines [point (x, y)] as shares of the picture's size."""
-    height, width = mask.shape
-    found, _ = cv2.findContours(
-        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_KCOS
-    )
-    for outline in found:
-        points: Integer[np.ndarray, "point 2"] = np.asarray(outline).reshape(-1, 2)
-        if len(points) >= SMALLEST_POLYGON:
-            yield (points + 0.5) / np.array([width, height])
-
-
-def _file_name(label: Label) -> str:
-    return label.name + label.picture.path.suffix.lower()
-
-
-def _copy(source: Path, target: Path) -> None:
-    with Image.open(source) as picture:
-        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    with replacing(target) as temporary:
-        if turned:  # masks are upright, and not every reader turns a photograph
-            Image.fromarray(read_image(source)).save(temporary, format=picture.format)
-        else:
-            temporary.write_bytes(source.read_bytes())
+def _copy(label: Label, folder: Path) -> None:
+    """The picture's own file; as PNG where it had to be turned: masks are upright, and not every
+    reader turns a photograph.
+    """
+    source = label.picture.path
+    content = upright_png(source) if is_turned(source) else source.read_bytes()
+    with replacing(folder / label.file_name) as temporary:
+        temporary.write_bytes(content)
 
 
 def main(labels: Path, *, images: Path, output: Path, form: str) -> None:

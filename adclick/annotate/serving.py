@@ -14,6 +14,7 @@ from typing import Any
 
 from adclick.annotate.store import Picture, find_pictures, only_server
 from adclick.run.errors import InputError
+from adclick.run.settings.data import MaskValues
 
 FIRST_PORT, PORTS = 8765, 20
 
@@ -34,6 +35,7 @@ def main(
     images: Path | None,
     labels: Path | None,
     masks: Path | None,
+    mask_values: MaskValues | None,
     variant: str | None,
     seed: int,
     host: str,
@@ -56,7 +58,15 @@ def main(
     if token is not None and not re.fullmatch(r"[A-Za-z0-9_.~-]{8,}", token):
         raise InputError("--token: give at least 8 letters, digits, or any of _ . ~ -")
     with only_server(work.labels):
-        _serve(work, masks=masks, host=host, port=port, token=token, open_page=open_page)
+        _serve(
+            work,
+            masks=masks,
+            mask_values=mask_values,
+            host=host,
+            port=port,
+            token=token,
+            open_page=open_page,
+        )
 
 
 def _from_folders(model: Path | None, images: Path | None, labels: Path | None) -> Work:
@@ -104,6 +114,7 @@ def _serve(
     work: Work,
     *,
     masks: Path | None,
+    mask_values: MaskValues | None,
     host: str,
     port: int | None,
     token: str | None,
@@ -118,7 +129,9 @@ def _serve(
     path_of = {picture.key: picture.path for picture in work.pictures}
     model = Model(partial(Server, work.model), path_of.__getitem__)
     try:
-        desk = Desk(work.pictures, labels=work.labels, model=model, masks=masks)
+        desk = Desk(
+            work.pictures, labels=work.labels, model=model, masks=masks, mask_values=mask_values
+        )
         model.encodings.want([row["key"] for row in desk.rows() if row["state"] == "todo"])
         app = create_app(desk, token=token, version=importlib.metadata.version("adclick"))
         listening = _listen(host, port)

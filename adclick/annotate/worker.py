@@ -40,6 +40,7 @@ class ModelFacts:
     threshold: float
     identity: str
     start_threshold: float  # of what a detector finds by itself; a click model finds nothing
+    bits: int | None = None  # of pictures that are stored in 16
 
 
 # --- in the process -----------------------------------------------------------------------------
@@ -73,6 +74,7 @@ class Server:
             threshold,
             described.identity,
             threshold if detection is None else detection.threshold,
+            described.pictures.bits,
         )
 
     def encode(self, path: Path) -> Any:
@@ -80,7 +82,7 @@ class Server:
         from adclick.data.images import read_image
         from adclick.models.folder import encode
 
-        return encode(self.model, read_image(path))
+        return encode(self.model, read_image(path, bits=self.model.description.pictures.bits))
 
     def predict(
         self,

@@ -18,6 +18,7 @@ from adclick.run.errors import InputError
 from adclick.run.job import parse_job, run
 from adclick.run.plan.clicks import CollectLabels
 from adclick.run.provenance import digest
+from adclick.run.settings.data import Resize
 
 COMMAND = "adclick.commands.collect_labels"
 NAMED = 5  # ids in a message
@@ -61,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         texts=["folder"],
     )
     folder, size_px = Path(job.texts["folder"]), job.settings.size_px
+    resize = job.settings.resize
     entries = read_entries(job.inputs["manifest"])
-    labels = read_labels(folder, entries, size_px=size_px)
+    labels = read_labels(folder, entries, size_px=size_px, resize=resize)
     stamp = {
         **job.stamp,
         "inputs": {
@@ -94,7 +96,9 @@ def read_entries(manifest: Path) -> list[Entry]:
     ]
 
 
-def read_labels(folder: Path, entries: Sequence[Entry], *, size_px: int) -> list[Label]:
+def read_labels(
+    folder: Path, entries: Sequence[Entry], *, size_px: int, resize: Resize
+) -> list[Label]:
     """The finished labels of a folder that are for training, in the manifest's order.
 
     One InputError names every label without an image, of a normal image, or of another size than
@@ -108,7 +112,7 @@ def read_labels(folder: Path, entries: Sequence[Entry], *, size_px: int) -> list
         label
         for key, entry in sorted(found.items(), key=lambda pair: pair[1].place)
         if entry.role in TRAINED_ON
-        and (label := _label(folder, key, done[key], entry, size_px, problems)) is not None
+        and (label := _label(folder, key, done[key], entry, size_px, resize, problems)) is not None
     ]
     if problems:
         raise InputError(f"{folder}: {'; '.join(problems)}")
@@ -156,6 +160,7 @@ def _label(
     facts: Mapping[str, Any],
     entry: Entry,
     size_px: int,
+    resize: Resize,
     problems: list[str],
 ) -> Label | None:
     mask = saved_mask(folder, key)
@@ -175,7 +180,7 @@ def _label(
     scaled = scale_clicks(kept, shape=(size_px, size_px), original_shape=mask.shape)
     rows = [[click.row, click.column, click.positive] for click in kept]
     saved = digest([list(mask.shape), np.packbits(mask).tobytes().hex(), rows])
-    return Label(entry, resize_mask(mask, size_px), scaled, saved)
+    return Label(entry, resize_mask(mask, size_px, resize), scaled, saved)
 
 
 def _agrees(click: Click, mask: Bool[np.ndarray, "height width"]) -> bool:

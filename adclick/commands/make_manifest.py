@@ -10,11 +10,12 @@ import pandas as pd
 from adclick.data.manifest import (
     LoadedRow,
     build_manifest,
+    camera_bits,
     choose_training_defects,
     load_rows,
     read_split,
 )
-from adclick.data.reading import GOOD
+from adclick.data.reading import GOOD, Row
 from adclick.run.artifacts import (
     ArraySpec,
     create_arrays,
@@ -28,7 +29,7 @@ from adclick.run.job import Job, parse_job, run
 from adclick.run.kinds import load_kind
 from adclick.run.plan.data import MakeManifest
 from adclick.run.provenance import digest
-from adclick.run.settings.data import LAYOUTS
+from adclick.run.settings.data import LAYOUTS, PictureUse
 
 COMMAND = "adclick.commands.make_manifest"
 
@@ -56,7 +57,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     specs = {"images": ArraySpec((size_px, size_px, 3), "uint8")}
     # The number of rows is known only after empty masks are seen, so pixels are collected row by
     # row first.
-    loaded = list(load_rows(rows, size_px, root=root, empty_masks=settings.empty_masks))
+    use = _picture_use(settings, rows, root)
+    loaded = list(
+        load_rows(
+            rows,
+            size_px,
+            root=root,
+            use=use,
+            empty_masks=settings.empty_masks,
+            mask_values=settings.mask_values,
+        )
+    )
     entries = [one.entry for one in loaded]
     if defects is None:
         defects = choose_training_defects(
@@ -70,12 +81,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     ids = [entry.row.image_id for entry in entries]
     with create_arrays(job.outputs["images"], image_ids=ids, specs=specs, stamp=stamp) as file:
+        file.attrs["use"] = use.model_dump_json()
         for index, one in enumerate(loaded):
             file["images"][index] = one.image
         write_names(file, [entry.row.defect_type for entry in entries], ids)
     _write_masks(job.outputs["masks"], loaded, size_px, stamp)
     write_csv(job.outputs["manifest"], manifest, stamp=stamp)
     write_json(job.outputs["record"], {"files": job.texts["files"]}, stamp=stamp)
+
+
+def _picture_use(settings: MakeManifest, rows: Sequence[Row], root: Path) -> PictureUse:
+    if settings.bits is not None:
+        return PictureUse(bits=settings.bits, resize=settings.resize)
+    bits = camera_bits(rows, root)
+    if bits is not None:
+        print(
+            f"{root}: 16-bit pictures are read as {bits} bits, which hold the largest value of"
+            f" {settings.category}; the data set's setting `bits` says another number"
+        )
+    return PictureUse(bits=bits, resize=settings.resize)
 
 
 def _root(job: Job[MakeManifest]) -> Path:

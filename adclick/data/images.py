@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import ExifTags, Image, ImageOps
 
+from adclick.data.mask_values import defect_pixels
 from adclick.run.artifacts import replacing
 from adclick.run.errors import InputError
+from adclick.run.settings.data import MaskValues, Resize
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm")
 # What networks that were trained on ImageNet take pictures to be.
@@ -22,7 +24,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 LOSSLESS_FORMATS = frozenset({"BMP", "GIF", "PNG", "PPM", "TIFF"})
 # No other decoder of Pillow sees a file: PostScript, say, would be run by Ghostscript.
 FORMATS = tuple(sorted(LOSSLESS_FORMATS | {"JPEG", "WEBP"}))
-MASK_THRESHOLD = 127
+PNG_MODES = frozenset({"1", "I;16", "I;16B", "L", "LA", "P", "RGB", "RGBA"})
+TURNED = range(2, 9)  # EXIF orientations that are not upright
 _UNDECODABLE = (
     OSError,
     SyntaxError,
@@ -61,23 +64,26 @@ def picture_files(folder: Path, *, apart_from: Path | None = None) -> dict[str, 
     return files
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+def read_image(path: Path, *, bits: int | None = None) -> UInt8[np.ndarray, "height width 3"]:
     """The picture in a file, as RGB.
 
-    Grey, palette, CMYK and 16-bit files become 8-bit RGB (16-bit values divided by 257, whatever
-    their range). Transparency is dropped, EXIF orientation applied, only the first frame read.
-    Raises InputError when the file is missing, broken or truncated.
+    Grey, palette, CMYK and 16-bit files become 8-bit RGB: of a 16-bit file the `bits` that the
+    camera had, all 16 without it. Transparency is dropped, EXIF orientation applied, only the first
+    frame read. Raises InputError when the file is missing, broken or truncated, or has values of
+    more bits.
     """
-    return decode_image(read_bytes(path), path)
+    return decode_image(read_bytes(path), path, bits=bits)
 
 
-def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
-    """The defect mask in a file: true where the value (of the largest colour channel) is above 127.
+def read_mask(
+    path: Path, *, mask_values: MaskValues | None = None
+) -> Bool[np.ndarray, "height width"]:
+    """The defect mask in a file: true where `defect_pixels` finds a defect.
 
-    Raises InputError as `read_image` does, and for formats that lose detail, such as JPEG: their
-    smeared edges would move the mask's border.
+    Raises InputError as `read_image` and `defect_pixels` do, and for formats that lose detail, such
+    as JPEG: their smeared edges would move the mask's border.
     """
-    return decode_mask(read_bytes(path), path)
+    return decode_mask(read_bytes(path), path, mask_values=mask_values)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -101,13 +107,46 @@ def picture_shape(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def decode_image(content: bytes, path: Path) -> UInt8[np.ndarray, "height width 3"]:
+def is_turned(path: Path) -> bool:
+    """Whether a picture's file says (EXIF) that its pixels are stored turned or mirrored."""
+    with _damage_told(path), Image.open(path, formats=FORMATS) as picture:
+        return picture.getexif().get(ExifTags.Base.Orientation) in TURNED
+
+
+def upright_png(path: Path) -> bytes:
+    """The upright picture in a file as the content of a PNG: pixels as they are stored, in as many
+    bits, where PNG has such pixels, else as `read_image` gives them.
+    """
+    picture = open_picture(read_bytes(path), path)
+    if picture.mode not in PNG_MODES:
+        picture = Image.fromarray(_rgb(picture, path, 16))
+    content = BytesIO()
+    picture.save(content, format="PNG")
+    return content.getvalue()
+
+
+def decode_image(
+    content: bytes, path: Path, *, bits: int | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
     """The picture in a file's content, as `read_image`; `path` is only for the message."""
-    return _rgb(open_picture(content, path), path)
+    return _rgb(open_picture(content, path), path, bits or 16)
+
+
+def deep_maximum(path: Path) -> int | None:
+    """The largest value in a 16-bit file; None when it is another, or cannot be read."""
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            return int(np.asarray(picture).max()) if picture.mode.startswith("I") else None
+    except _UNDECODABLE:
+        return None
 
 
 def decode_mask(
-    content: bytes, path: Path, *, shape: tuple[int, int] | None = None
+    content: bytes,
+    path: Path,
+    *,
+    shape: tuple[int, int] | None = None,
+    mask_values: MaskValues | None = None,
 ) -> Bool[np.ndarray, "height width"]:
     """The mask in a file's content, as `read_mask`; `path` is only for the message.
 
@@ -125,7 +164,7 @@ def decode_mask(
     _decode(picture, path)
     if shape is not None and picture.size != shape[::-1]:
         raise InputError(_of_another_size(path, picture.size, shape))
-    return _rgb(picture, path).max(axis=2) > MASK_THRESHOLD
+    return defect_pixels(picture, path, mask_values)
 
 
 def _of_another_size(path: Path, size: tuple[int, int], shape: tuple[int, int]) -> str:
@@ -167,52 +206,87 @@ def _damage_told(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be decoded ({reason}); replace or remove it") from None
 
 
-def _rgb(picture: Image.Image, path: Path) -> UInt8[np.ndarray, "height width 3"]:
+def _rgb(picture: Image.Image, path: Path, bits: int) -> UInt8[np.ndarray, "height width 3"]:
     if picture.mode.startswith("I"):
-        grey = _eight_bits(np.asarray(picture), path)
+        grey = _eight_bits(np.asarray(picture), path, bits)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if picture.mode == "F":
         raise InputError(f"{path}: floating-point pixels; convert the file to 8 or 16 bits")
     return np.array(picture.convert("RGB"))
 
 
-def _eight_bits(values: np.ndarray, path: Path) -> UInt8[np.ndarray, "height width"]:
+def _eight_bits(values: np.ndarray, path: Path, bits: int) -> UInt8[np.ndarray, "height width"]:
+    white = 2**bits - 1
     wide = values.astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65535:
+    if wide.min() < 0 or wide.max() > white:
         raise InputError(
-            f"{path}: 32-bit pixels outside 0..65535; convert the file to 8 or 16 bits"
+            f"{path}: values from {wide.min()} to {wide.max()}, but pixels of {bits} bits have 0 to"
+            f" {white}; set bits to what the camera has (at most 16), or convert the file"
         )
-    return ((wide + 128) // 257).astype(np.uint8)
+    return ((wide * 255 + white // 2) // white).astype(np.uint8)
 
 
 def resize_image(
-    image: UInt8[np.ndarray, "height width 3"], size_px: int
+    image: UInt8[np.ndarray, "height width 3"], size_px: int, resize: Resize
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """The picture stretched to a square: bilinear, without a low-pass filter when it shrinks."""
+    """The picture stretched to a square, bilinearly.
+
+    Where it shrinks, `published` samples it without a low-pass filter, and `area` takes the mean of
+    what a pixel covers.
+    """
+    if resize == "area":
+        size = _shrunk(image.shape[:2], size_px)
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)  # pyright: ignore[reportAssignmentType]
     if image.shape[:2] == (size_px, size_px):
         return image.copy()
     return cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_LINEAR)  # pyright: ignore[reportReturnType]
 
 
 def resize_mask(
-    mask: Bool[np.ndarray, "height width"], size_px: int
+    mask: Bool[np.ndarray, "height width"], size_px: int, resize: Resize
 ) -> Bool[np.ndarray, "size size"]:
     """The mask stretched to a square: each pixel takes the source pixel under its centre.
 
-    A defect so small that no centre falls on it keeps the pixels nearest to it, so that a defective
+    Where it shrinks, `area` marks the pixels of which it covers half or more, and those on its
+    middle line, so that a thin defect stays one.
+    A defect so small that nothing falls on it keeps the pixels nearest to it, so that a defective
     image never turns into one without a defect.
     """
+    if resize == "area":
+        mask = _covered(mask, _shrunk(mask.shape, size_px))
     height, width = mask.shape
     rows = _centres(size_px, height)
     columns = _centres(size_px, width)
     resized = mask[rows[:, None], columns[None, :]]
     if not resized.any():
-        hit_rows, hit_columns = np.nonzero(mask)
-        resized[
-            (2 * hit_rows + 1) * size_px // (2 * height),
-            (2 * hit_columns + 1) * size_px // (2 * width),
-        ] = True
+        resized[_places(np.nonzero(mask), mask.shape, resized.shape)] = True
     return resized
+
+
+def _shrunk(shape: tuple[int, ...], size_px: int) -> tuple[int, int]:
+    return min(shape[0], size_px), min(shape[1], size_px)
+
+
+def _covered(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if shape == mask.shape:
+        return mask
+    from skimage.morphology import skeletonize
+
+    share = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+    covered = share > 0.5 - 1e-6
+    middle = np.nonzero(skeletonize(mask, method="lee"))
+    covered[_places(middle, mask.shape, shape)] = True
+    return covered
+
+
+def _places(
+    pixels: tuple[np.ndarray, ...], shape: tuple[int, ...], new_shape: tuple[int, ...]
+) -> tuple[np.ndarray, ...]:
+    """Where the centres of pixels fall when the shape becomes another."""
+    return tuple(
+        (2 * pixel + 1) * new // (2 * old)
+        for pixel, old, new in zip(pixels, shape, new_shape, strict=True)
+    )
 
 
 def _centres(size_px: int, length: int) -> np.ndarray:

@@ -3,15 +3,15 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, UInt8
 
-from adclick.data.images import resize_image, resize_mask
+from adclick.data.images import deep_maximum, resize_image, resize_mask
 from adclick.data.reading import GOOD, Pixels, Row, decode_row, problems_error
 from adclick.run.errors import InputError
+from adclick.run.settings.data import EmptyMasks, MaskValues, PictureUse
 from adclick.run.yaml_files import read_yaml
 
 COLUMNS = (
@@ -26,7 +26,7 @@ COLUMNS = (
     "sha256",
     "mask_sha256",
 )
-EmptyMasks = Literal["error", "drop", "normal"]
+DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,26 @@ class Split:
     train_normals: tuple[str, ...] | None
 
 
+def camera_bits(rows: Iterable[Row], root: Path) -> int | None:
+    """The fewest bits of a camera that hold every value of the 16-bit pictures; None without any.
+
+    All pictures of a category are asked: a dark one must not become as bright as the others.
+    """
+    found = [deep_maximum(root / row.path) for row in rows]
+    largest = max((value for value in found if value is not None), default=None)
+    if largest is None:
+        return None
+    return next((bits for bits in DEPTHS if largest < 2**bits), DEPTHS[-1])
+
+
 def load_rows(
-    rows: Iterable[Row], size_px: int, *, root: Path, empty_masks: EmptyMasks
+    rows: Iterable[Row],
+    size_px: int,
+    *,
+    root: Path,
+    use: PictureUse,
+    empty_masks: EmptyMasks,
+    mask_values: MaskValues | None,
 ) -> Iterator[LoadedRow]:
     """Each row's picture and mask at the network's size, every file read and decoded once.
 
@@ -68,12 +86,12 @@ def load_rows(
     """
     problems: list[str] = []
     for row in rows:
-        pixels = decode_row(root, row, problems)
+        pixels = decode_row(root, row, problems, mask_values=mask_values, bits=use.bits)
         if pixels is None:
             continue
         kept = _apply_empty_masks(row, pixels, empty_masks, problems)
         if kept is not None:
-            yield _loaded(kept, pixels, size_px)
+            yield _loaded(kept, pixels, size_px, use)
     if problems:
         raise problems_error(str(root), problems)
 
@@ -87,18 +105,18 @@ def _apply_empty_masks(
         return replace(row, defect_type=GOOD, mask_path=None)
     if empty_masks == "error":
         problems.append(
-            f"{row.mask_path} has no pixel above 127 (empty_masks: drop or normal would accept it)"
+            f"{row.mask_path} marks no pixel (empty_masks: drop or normal would accept it)"
         )
     return None
 
 
-def _loaded(row: Row, pixels: Pixels, size_px: int) -> LoadedRow:
+def _loaded(row: Row, pixels: Pixels, size_px: int, use: PictureUse) -> LoadedRow:
     height, width = pixels.image.shape[:2]
     mask = None if row.mask_path is None else pixels.mask
     return LoadedRow(
         Entry(row, width, height, pixels.sha256, "" if mask is None else pixels.mask_sha256),
-        resize_image(pixels.image, size_px),
-        None if mask is None else resize_mask(mask, size_px),
+        resize_image(pixels.image, size_px, use.resize),
+        None if mask is None else resize_mask(mask, size_px, use.resize),
     )
 
 

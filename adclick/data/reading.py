@@ -7,6 +7,7 @@ one error, so one repair is enough.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,6 +17,7 @@ from jaxtyping import Bool, UInt8
 
 from adclick.data.images import IMAGE_SUFFIXES, decode_image, decode_mask, read_bytes
 from adclick.run.errors import InputError
+from adclick.run.settings.data import MaskValues
 
 GOOD = "good"
 NAMED_PROBLEMS = 20
@@ -62,11 +64,19 @@ class Group(NamedTuple):
     mask_folder: Path | None
 
 
-def decode_row(root: Path, row: Row, problems: list[str]) -> Pixels | None:
+def decode_row(
+    root: Path,
+    row: Row,
+    problems: list[str],
+    *,
+    mask_values: MaskValues | None,
+    bits: int | None = None,
+) -> Pixels | None:
     """A row's pixels and checksums, each file read once; None when `problems` had to grow."""
     before = len(problems)
-    image = decoded(root, row.path, decode_image, problems)
-    mask = None if row.mask_path is None else decoded(root, row.mask_path, decode_mask, problems)
+    image = decoded(root, row.path, partial(decode_image, bits=bits), problems)
+    decode = partial(decode_mask, mask_values=mask_values)
+    mask = None if row.mask_path is None else decoded(root, row.mask_path, decode, problems)
     if len(problems) > before or image is None:
         return None
     if mask is not None and mask[0].shape != image[0].shape[:2]:
@@ -93,7 +103,7 @@ def checked(root: Path, category: str, rows: list[Row], problems: list[str]) -> 
         problems.append("no image at all")
     if problems:
         for row in rows:
-            decode_row(root, row, problems)
+            decode_row(root, row, problems, mask_values="ids")
         raise problems_error(f"{root}, category {category}", sorted(set(problems)))
     return sorted(rows, key=lambda row: row.image_id)
 

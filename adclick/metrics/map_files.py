@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +22,7 @@ from jaxtyping import Bool, Float
 from adclick.data.images import IMAGE_SUFFIXES, decode_mask, open_picture, picture_shape, read_bytes
 from adclick.data.reading import GOOD, folders, pictures
 from adclick.run.errors import InputError
+from adclick.run.settings.data import MaskValues
 
 MAP_SUFFIXES = (".npy", ".tif", ".tiff", ".png")
 GREY_MODES = ("1", "L", "I", "I;16", "I;16B")
@@ -162,7 +164,9 @@ def _refuse_several(folder: Path, inner: str, option: str) -> None:
         )
 
 
-def read_pairs(pairs: Sequence[Pair], *, resize: bool = False) -> Iterator[LoadedMap]:
+def read_pairs(
+    pairs: Sequence[Pair], *, resize: bool = False, mask_values: MaskValues | None = None
+) -> Iterator[LoadedMap]:
     """Every pair's map and mask, one after the other, at the mask's own size.
 
     A normal image is as large as its picture; where that is not known as its map, or with `resize`
@@ -173,17 +177,23 @@ def read_pairs(pairs: Sequence[Pair], *, resize: bool = False) -> Iterator[Loade
     good_shape = _shape_of_masks(pairs) if resize else None
     problems: Problems = defaultdict(list)
     for pair in pairs:
-        loaded = _read_pair(pair, good_shape, problems, resize=resize)
+        loaded = _read_pair(pair, good_shape, problems, resize=resize, mask_values=mask_values)
         if loaded is not None and not problems:
             yield loaded
     _refuse(str(pairs[0].map_path.parents[1]), problems)
 
 
 def _read_pair(
-    pair: Pair, good_shape: Shape | None, problems: Problems, *, resize: bool
+    pair: Pair,
+    good_shape: Shape | None,
+    problems: Problems,
+    *,
+    resize: bool,
+    mask_values: MaskValues | None,
 ) -> LoadedMap | None:
     raw = _read(pair.map_path, decode_map, problems)
-    truth = pair.mask_path and _read(pair.mask_path, decode_mask, problems)
+    decode = partial(decode_mask, mask_values=mask_values)
+    truth = pair.mask_path and _read(pair.mask_path, decode, problems)
     if raw is None or (pair.mask_path and not truth):
         return None
     scores = _floating(raw[0])
@@ -213,7 +223,7 @@ def _check_content(pair: Pair, scores: np.ndarray, mask: np.ndarray, problems: P
     if mask.any() and is_good:
         problems["masks of good images that show a defect"].append(pair.name)
     if not mask.any() and not is_good:
-        problems["masks of defects without a pixel above 127"].append(pair.name)
+        problems["masks of defects that mark no pixel"].append(pair.name)
 
 
 def _good_shape(pair: Pair, shape_of_masks: Shape | None, scores: np.ndarray) -> Shape:

@@ -16,6 +16,7 @@ from adclick.metrics.streaming import StreamingMetrics
 from adclick.run.artifacts import json_text, write_text
 from adclick.run.errors import InputError
 from adclick.run.provenance import digest, fingerprint, installed_version, make_stamp
+from adclick.run.settings.data import MaskValues
 
 COMMAND = "adclick.metrics.scoring"
 NAMED_SIZES = 3
@@ -66,6 +67,7 @@ def main(
     resize: bool = False,
     skip_missing: bool = False,
     stream: bool = False,
+    mask_values: MaskValues | None = None,
     as_json: bool = False,
 ) -> None:
     """Score the maps under one folder against the masks under another; see `adclick evaluate`.
@@ -79,7 +81,7 @@ def main(
     pairs, left_out = pair_maps(maps, masks, skip_missing=skip_missing)
     score = _score_streaming if stream else _score_exactly
     scores = score(
-        partial(read_pairs, pairs, resize=resize),
+        partial(read_pairs, pairs, resize=resize, mask_values=mask_values),
         pro_limit,
         by_image=per_image is not None,
         by_component=per_component is not None,
@@ -89,6 +91,7 @@ def main(
         "resize": resize,
         "skip_missing": skip_missing,
         "stream": stream,
+        "mask_values": mask_values,
     }
     notes = _notes(scores, left_out)
     text = json_text(_payload(scores, pro_limit, notes), stamp=_stamp(scores.facts, settings))

@@ -41,6 +41,7 @@ from adclick.run.artifacts import (
 )
 from adclick.run.errors import InputError
 from adclick.run.provenance import file_sha256
+from adclick.run.settings.data import PictureUse
 
 
 def export_model(category: Path, variant: str, *, seed: int, output: Path) -> None:
@@ -203,6 +204,7 @@ def _describe(
             "matching": source.residuals.parent.name,
         },
         size_px=settings["size_px"],
+        pictures=_picture_use(source.part("make_manifest/images.h5")),
         backbone=backbone,
         comparison=Comparison(
             words=retrieval["words"],
@@ -224,6 +226,11 @@ def _describe(
         files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         stamp=source.stamp,
     )
+
+
+def _picture_use(images: Path) -> PictureUse:
+    with open_arrays(images) as file:
+        return PictureUse.model_validate_json(str(file.attrs["use"]))
 
 
 def _parameters(path: Path) -> int:

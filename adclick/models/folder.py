@@ -281,7 +281,7 @@ class _Seen:
 def _compare(model: OpenedModel, image: np.ndarray) -> _Seen:
     """Features, neighbours, residual and foreground, as the workflow makes them."""
     how, use = model.description.comparison, model.description.backbone
-    picture = resize_image(image, model.size_px)
+    picture = resize_image(image, model.size_px, model.description.pictures.resize)
     patches, layer1 = extract(
         model.backbone,
         picture[None],

@@ -62,7 +62,7 @@ def predict(
         for path in pictures.values():
             name = path.relative_to(images)
             try:
-                picture = read_image(path)
+                picture = read_image(path, bits=described.pictures.bits)
             except InputError as error:
                 broken.append(str(error))
                 print(f"{name}: skipped", flush=True)

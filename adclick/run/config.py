@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from adclick.run.errors import InputError
 from adclick.run.kinds import kinds_of, settings_of
 from adclick.run.settings.clicks import MAP_THRESHOLD, OPENER, PEERS, Clicks, Robots
-from adclick.run.settings.data import Dataset, Expansion, Simulation, Toy
+from adclick.run.settings.data import Dataset, Expansion, Resize, Simulation, Toy
 from adclick.run.settings.language import Language, Prompts
 from adclick.run.settings.networks import (
     FeatureNetwork,
@@ -59,6 +59,11 @@ class Config(Section):
     )
     size_px: Positive = Field(
         description="Side of the square that every picture is resized to, in pixels."
+    )
+    resize: Resize = Field(
+        description="How pictures and masks shrink to it: `published` takes samples between pixels,"
+        " as the paper's and most other code does, and may miss a thin line; `area` takes the mean"
+        " of what a pixel covers, and keeps thin defects of the masks in one piece."
     )
     datasets: dict[Name, Dataset] = Field(
         description="Definitions of data sets by name. Only those in `run_datasets` (and what they"

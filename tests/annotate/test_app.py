@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from adclick.annotate.app import create_app
@@ -21,6 +23,7 @@ from adclick.annotate.desk import png_bytes
 from adclick.annotate.guard import MOST_BODY_BYTES
 from adclick.data.images import write_png
 from tests.annotate.conftest import HEADERS, make_desk
+from tests.annotate.fake import FACTS
 
 API = "/api/v1"
 KEY = f"{API}/images/crack/000"
@@ -70,6 +73,15 @@ def test_pictures_of_every_kind(client) -> None:
     broken = client.get(f"{API}/images/broken/thumbnail")
     assert broken.status_code == 400
     assert "broken" in broken.json()["error"]
+
+
+def test_a_deep_picture_is_shown_as_its_camera_saw_it(desk, images) -> None:
+    Image.fromarray(np.full((40, 60), 4095, np.uint16)).save(images / "crack/000.png")
+    desk.model.facts = replace(FACTS, bits=12)
+    app = create_app(desk, token=None, version="1.2")
+    client = TestClient(app, base_url="http://127.0.0.1:8765", headers=HEADERS)
+    assert picture(client.get(f"{KEY}/picture")).min() == 255
+    assert picture(client.get(f"{KEY}/thumbnail")).min() == 255
 
 
 def test_two_annotators_and_a_stale_page(client) -> None:

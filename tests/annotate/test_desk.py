@@ -15,7 +15,7 @@ from adclick.annotate.actions import (
     TypeAction,
     UndoAction,
 )
-from adclick.annotate.desk import LEASE_S, ConflictError
+from adclick.annotate.desk import LEASE_S, ConflictError, png64
 from adclick.annotate.store import Journal, read_label, saved_mask
 from adclick.data.images import write_png
 from adclick.run.errors import InputError
@@ -216,6 +216,35 @@ def test_existing_masks_are_a_start_that_survives_their_change(desk, images, tmp
     assert shown(again.open(KEY, "ann")) == shown(session)
     with pytest.raises(InputError, match="no saved mask"):
         act(started, StartAction(kind="start", source="saved"), key="zz")
+
+
+@pytest.mark.parametrize(("values", "area"), [("ids", 4), ("shades", 2)])
+def test_a_start_mask_of_several_values_needs_a_word(desk, images, tmp_path, values, area) -> None:
+    given = np.zeros(SHAPE, np.uint8)
+    given[5, 5:9] = [60, 90, 200, 255]
+    write_png(tmp_path / "masks/crack/000.png", given)
+    dropped = StartAction(kind="start", source="png", png=png64(given))
+    for start in (StartAction(kind="start", source="saved"), dropped):
+        made = make_desk(images, tmp_path / "labels", masks=tmp_path / "masks")
+        with pytest.raises(InputError, match="--mask-values"):
+            act(made, start)
+        made.mask_values = values
+        session = act(made, start)
+        assert session["objects"][0]["area"] == area
+        again = make_desk(images, tmp_path / "labels")
+        assert shown(again.open(KEY, "ann"))["objects"] == session["objects"]
+
+
+def test_a_journal_of_before_is_replayed_as_it_was_read_then(images, tmp_path) -> None:
+    given = np.zeros(SHAPE, np.uint8)
+    given[5, 5:9] = [60, 90, 200, 255]
+    start = {"kind": "start", "source": "png", "png": png64(given)}
+    entry = {"action": start, "annotator": "ann", "seconds": 1.0, "time": 0.0}
+    made = make_desk(images, tmp_path / "labels")
+    entry |= {"model": made.model.facts.identity, "masks": []}
+    Journal(tmp_path / "labels", KEY).append(entry)
+    opened = make_desk(images, tmp_path / "labels").open(KEY, "ann")
+    assert opened["objects"][0]["area"] == 2
 
 
 def test_a_detectors_own_answer_is_a_start(desk) -> None:

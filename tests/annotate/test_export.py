@@ -1,20 +1,27 @@
 import csv
 import json
+import warnings
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import ExifTags, Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
 from adclick.annotate.actions import ClickAction, ObjectAction, TypeAction
-from adclick.annotate.export import compressed
+from adclick.annotate.export import FORMATS, Label, compressed
 from adclick.annotate.export import main as export_labels
-from adclick.annotate.store import saved_mask
-from adclick.data.images import read_image, read_mask
+from adclick.annotate.store import Picture, saved_mask
+from adclick.data.images import read_image, read_mask, write_png
+from adclick.data.layouts.csv import read_rows as read_sheet
 from adclick.run.errors import InputError
 from tests.annotate.conftest import make_desk
+from tests.annotate.masks import MASKS, filled
 
 
 @pytest.fixture
@@ -97,10 +104,13 @@ def test_yolo(labels, images) -> None:
     output = exported(labels, images, "yolo")
     lines = (output / "labels/crack-000.txt").read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["0", "1"]
-    points = np.array(lines[0].split()[1:], float).reshape(-1, 2) * [60, 40]
-    assert np.all(np.abs(points - [10, 10]) < 12)
+    polygons = [np.array(line.split()[1:], float) for line in lines]
+    assert np.array_equal(filled(polygons, (40, 60)), saved_mask(labels, "crack/000"))
     assert (output / "labels/zz.txt").read_text() == ""
-    assert '0: "crack"' in (output / "data.yaml").read_text()
+    described = yaml.safe_load((output / "data.yaml").read_text())
+    assert described["names"] == {0: "crack", 1: "stain", 2: "unknown"}
+    assert "path" not in described  # else trainers look below where they are started
+    assert (output / described["train"] / "crack-000.png").is_file()
 
 
 def test_pngs_keep_the_types(labels, images) -> None:
@@ -139,6 +149,40 @@ def test_a_type_that_is_no_folders_name_is_refused(labels, images, name) -> None
     assert not (labels.parent / "out").exists()
 
 
+def rows_of(sheet: Path) -> list[dict[str, str]]:
+    with sheet.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_names_with_commas_and_quotes_stay_in_their_columns(desk, images, tmp_path) -> None:
+    (images / "zz.png").rename(images / 'part 7, "left".png')
+    made = make_desk(images, tmp_path / "labels")
+    key = 'part 7, "left"'
+    made.save(key, "ann", made.open(key, "ann")["revision"], "normal")
+    output = exported(tmp_path / "labels", images, "anomalib")
+    (row,) = rows_of(output / "labels.csv")
+    assert (output / row["image_path"]).is_file()
+    assert (row["label"], row["mask_path"], row["defect_type"]) == ("normal", "", "good")
+    (known,) = read_sheet(output, "labels")
+    assert (output / known.path).is_file()
+
+
+@pytest.mark.parametrize("types", [["crack"], ["crack", "stain"]])
+@pytest.mark.parametrize("form", ["coco", "yolo", "png"])
+def test_a_mask_that_was_painted_elsewhere_is_the_last_word(labels, images, form, types) -> None:
+    facts = json.loads((labels / "crack/000.json").read_text(encoding="utf-8"))
+    for one, name in zip(facts["objects"], 2 * types, strict=False):
+        one["type"] = name
+    (labels / "crack/000.json").write_text(json.dumps(facts), encoding="utf-8")
+    mask = np.zeros((40, 60), bool)
+    mask[5:12, 3:20] = True  # less of the first defect, and more elsewhere
+    mask[30, 49:51] = True
+    write_png(labels / "crack/000.png", mask)
+    found = READERS[form](exported(labels, images, form), "crack-000")
+    assert np.array_equal(np.any(list(found.values()), axis=0), mask)
+    assert set(found) == ({"crack"} if len(types) == 1 else {"crack", "stain", "unknown"})
+
+
 def test_two_images_of_one_exported_name_are_refused(labels, images) -> None:
     (images / "crack-000.png").write_bytes((images / "crack/000.png").read_bytes())
     for suffix in (".png", ".json"):
@@ -148,19 +192,136 @@ def test_two_images_of_one_exported_name_are_refused(labels, images) -> None:
         export_labels(labels, images=images, output=labels.parent / "out", form="png")
 
 
-def test_a_turned_photograph_is_exported_upright_like_its_mask(desk, images, tmp_path) -> None:
-    stored = Image.fromarray(np.zeros((60, 40, 3), np.uint8))
-    stored.putpixel((0, 0), (255, 0, 0))
-    exif = stored.getexif()
-    exif[ExifTags.Base.Orientation] = 6
-    stored.save(images / "turned.png", exif=exif)
-    made = make_desk(images, tmp_path / "turned-labels")
-    session = made.open("turned", "ann")
-    assert (session["width"], session["height"]) == (60, 40)
-    edit = ClickAction(kind="click", row=10, column=50, positive=True)
-    made.act("turned", "ann", session["revision"], edit)
-    made.save("turned", "ann", 1, "done")
-    output = exported(tmp_path / "turned-labels", images, "mvtec")
+@pytest.fixture
+def turned(images, tmp_path) -> Callable[[str, Image.Image, int], Path]:
+    """The folder of labels of a picture that was saved with an orientation, as a normal one."""
+
+    def label(name: str, stored: Image.Image, orientation: int) -> Path:
+        exif = stored.getexif()
+        exif[ExifTags.Base.Orientation] = orientation
+        stored.save(images / name, exif=exif)
+        made = make_desk(images, tmp_path / "turned-labels")
+        key = Path(name).stem
+        session = made.open(key, "ann")
+        edit = ClickAction(kind="click", row=10, column=30, positive=True)
+        made.act(key, "ann", session["revision"], edit)
+        made.save(key, "ann", 1, "done")
+        return tmp_path / "turned-labels"
+
+    return label
+
+
+NOISE = np.random.default_rng(1).integers(0, 256, (60, 40, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["turned.png", "turned.jpg"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_turned_photograph_is_exported_upright_and_whole(
+    turned, images, name, orientation
+) -> None:
+    output = exported(turned(name, Image.fromarray(NOISE), orientation), images, "mvtec")
     with Image.open(output / "test/unknown/turned.png") as picture:
-        assert picture.size == (60, 40)
-    assert read_mask(output / "ground_truth/unknown/turned_mask.png").shape == (40, 60)
+        assert picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        upright = np.asarray(picture)
+    assert np.array_equal(upright, read_image(images / name))
+    mask = read_mask(output / "ground_truth/unknown/turned_mask.png")
+    assert mask.shape == upright.shape[:2]
+
+
+def test_a_turned_photograph_keeps_its_sixteen_bits(turned, images) -> None:
+    stored = NOISE[:, :, 0].astype(np.uint16) * 250
+    output = exported(turned("turned.png", Image.fromarray(stored), 6), images, "coco")
+    with Image.open(output / "images/turned.png") as picture:
+        assert np.array_equal(np.asarray(picture), np.rot90(stored, -1))
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 9])
+def test_what_needs_no_turning_is_copied(turned, images, orientation) -> None:
+    labels = turned("upright.jpg", Image.fromarray(NOISE), orientation)
+    output = exported(labels, images, "yolo")
+    assert (output / "images/upright.jpg").read_bytes() == (images / "upright.jpg").read_bytes()
+
+
+# --- what went in comes back ---------------------------------------------------------------------
+
+
+def from_mvtec(output: Path, name: str) -> dict[str, np.ndarray]:
+    (path,) = output.glob(f"ground_truth/*/{name}_mask.png")
+    return {"": read_mask(path)}
+
+
+def from_anomalib(output: Path, name: str) -> dict[str, np.ndarray]:
+    if not SHEETS.get(output):
+        SHEETS[output] = {
+            Path(row["image_path"]).stem: row for row in rows_of(output / "labels.csv")
+        }
+    return {"": read_mask(output / SHEETS[output][name]["mask_path"])}
+
+
+def decoded(segmentation: dict[str, Any]) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        return coco_masks.decode(segmentation) > 0
+
+
+def from_coco(output: Path, name: str) -> dict[str, np.ndarray]:
+    if output not in SHEETS:
+        content = json.loads((output / "annotations.json").read_text())
+        SHEETS[output] = defaultdict(dict)
+        kinds = {one["id"]: one["name"] for one in content["categories"]}
+        names = {one["id"]: Path(one["file_name"]).stem for one in content["images"]}
+        for one in content["annotations"]:
+            own = SHEETS[output][names[one["image_id"]]]
+            mask = decoded(one["segmentation"])
+            own[kinds[one["category_id"]]] = mask | own.get(kinds[one["category_id"]], False)
+    return SHEETS[output][name]
+
+
+def from_yolo(output: Path, name: str) -> dict[str, np.ndarray]:
+    kinds = yaml.safe_load((output / "data.yaml").read_text())["names"]
+    shape = read_image(output / f"images/{name}.png").shape[:2]
+    lines = [line.split() for line in (output / f"labels/{name}.txt").read_text().splitlines()]
+    return {
+        kinds[int(number)]: filled(
+            [np.array(line[1:], float) for line in lines if line[0] == number], shape
+        )
+        for number in {line[0] for line in lines}
+    }
+
+
+def from_pngs(output: Path, name: str) -> dict[str, np.ndarray]:
+    numbers = json.loads((output / "classes.json").read_text())
+    index = np.asarray(Image.open(output / f"types/{name}.png"))
+    assert np.array_equal(read_mask(output / f"masks/{name}.png"), index > 0)
+    return {kind: index == number for kind, number in numbers.items() if number in index[index > 0]}
+
+
+SHEETS: dict[Path, Any] = {}
+READERS = {
+    "mvtec": from_mvtec,
+    "anomalib": from_anomalib,
+    "coco": from_coco,
+    "yolo": from_yolo,
+    "png": from_pngs,
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_five_hundred_masks_come_back(tmp_path, form, monkeypatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    labels = []
+    for index, mask in enumerate(MASKS):
+        path = tmp_path / f"{mask.shape}.png"
+        if not path.exists():
+            write_png(path, np.zeros(mask.shape, bool))
+        left = np.arange(mask.shape[1]) < mask.shape[1] // 2
+        defects = [("crack", mask & left), ("stain", mask & ~left)]
+        defects = [(kind, own) for kind, own in defects if own.any()]
+        picture = Picture(str(index), path, mask.shape, None)
+        labels.append(Label(picture, str(index), f"{index}.png", mask, defects))
+    FORMATS[form](labels, tmp_path / form)
+    for label in labels:
+        found = READERS[form](tmp_path / form, label.name)
+        assert np.array_equal(np.any(list(found.values()), axis=0), label.mask)
+        for kind, mask in label.defects if "" not in found else ():
+            assert np.array_equal(found[kind], mask)

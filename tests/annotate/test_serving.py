@@ -10,7 +10,14 @@ from adclick.data.images import write_png
 from adclick.run.errors import InputError
 
 CALL = {
-    **{"run": None, "model": None, "images": None, "labels": None, "masks": None},
+    **{
+        "run": None,
+        "model": None,
+        "images": None,
+        "labels": None,
+        "masks": None,
+        "mask_values": None,
+    },
     **{"variant": None, "seed": 0, "host": "127.0.0.1", "port": None, "token": None},
     "open_page": False,
 }

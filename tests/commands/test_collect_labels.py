@@ -51,9 +51,11 @@ def save(
     save_label(folder, key, facts, mask if state in ("done", "normal") else None)
 
 
-def collected(folder: Path, manifest: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def collected(
+    folder: Path, manifest: Path, resize: str = "published"
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     output = manifest.parent / "labels.h5"
-    settings = f'{{"size_px": {SIZE}}}'
+    settings = f'{{"size_px": {SIZE}, "resize": "{resize}"}}'
     collect_labels.main(
         ["--settings", settings, "--folder", str(folder), "--manifest", str(manifest)]
         + ["--labels", str(output)]
@@ -184,3 +186,13 @@ def test_the_stamp_says_which_labels(tmp_path: Path, manifest: Path) -> None:
     second = stamped()
     save(tmp_path / "labels", "test/crack/001", box=(slice(4, 13), slice(8, 16)))
     assert len({first, second, stamped()}) == 3
+
+
+@pytest.mark.parametrize(("resize", "rows"), [("published", 1), ("area", SIZE)])
+def test_masks_shrink_as_the_pictures_do(
+    tmp_path: Path, manifest: Path, resize: str, rows: int
+) -> None:
+    line = (slice(0, 16), slice(8, 9))  # one pixel wide, beside what is sampled
+    save(tmp_path / "labels", "test/crack/001", box=line, clicks=([(6, 8, True)],))
+    (found,) = collected(tmp_path / "labels", manifest, resize).values()
+    assert (found[0] > 0.5).any(axis=1).sum() >= rows

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from adclick.commands import label_defects, make_manifest
 from adclick.data.images import write_png
@@ -36,8 +37,6 @@ def ksdd2(root: Path) -> None:
 
 
 def magnetic_tile(root: Path) -> None:
-    from PIL import Image
-
     for kind in ("Blowhole", "Break", "Crack", "Fray", "Uneven", "Free"):
         for number in range(3):
             folder = root / f"MT_{kind}" / "Imgs"
@@ -170,6 +169,24 @@ def test_training_defects_with_masks_alone_are_enough(tmp_path: Path) -> None:
         write_png(tmp_path / f"own/part/ground_truth/dent/{name}.png", mask(4))
     roles = run(tmp_path / "own", tmp_path / "out", layout="mvtec", category="part")
     assert roles == {"train_normal": 2, "train_defect": 1, "spare_defect": 1}
+
+
+@pytest.mark.parametrize(("bits", "darkest"), [(None, 64), (16, 4)])
+def test_the_log_says_of_how_many_bits_pictures_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bits: int | None, darkest: int
+) -> None:
+    root, out = tmp_path / "own", tmp_path / "out"
+    unlabelled(root)
+    for name, value in (("good/0", 4095), ("good/1", 1023)):
+        deep = Image.fromarray(np.full((40, 24), value, np.uint16))
+        deep.save(root / f"part/train/{name}.png")
+    run(root, out, layout="mvtec", category="part", bits=bits)
+    assert ("16-bit pictures are read as 12 bits" in capsys.readouterr().out) is (bits is None)
+    with open_arrays(out / "images.h5") as images:
+        used = json.loads(images.attrs["use"])
+        place = image_ids(images).index("train/good/1")
+        assert images["images"][place].max() == darkest
+    assert used == {"bits": bits or 12, "resize": "published"}
 
 
 def test_something_must_be_left_to_score_on(tmp_path: Path) -> None:

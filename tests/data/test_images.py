@@ -5,6 +5,7 @@ import zlib
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
@@ -13,6 +14,7 @@ from PIL.EpsImagePlugin import EpsImageFile
 from adclick.data.images import (
     decode_image,
     decode_mask,
+    deep_maximum,
     picture_shape,
     read_image,
     read_mask,
@@ -21,6 +23,7 @@ from adclick.data.images import (
     write_png,
 )
 from adclick.run.errors import InputError
+from adclick.run.settings.data import Resize
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 
@@ -52,6 +55,21 @@ def test_sixteen_bits_become_eight_by_division_by_257(tmp_path: Path) -> None:
     values = np.array([[0, 128, 129, 257, 65535, 30000]], np.uint16)
     image = read_image(save(tmp_path / "deep.png", Image.fromarray(values)))
     assert image[0, :, 0].tolist() == [0, 0, 1, 1, 255, 117]
+
+
+@pytest.mark.parametrize(("bits", "white"), [(8, 255), (12, 4095), (None, 65535)])
+def test_white_is_the_cameras(tmp_path: Path, bits: int | None, white: int) -> None:
+    ramp = np.linspace(0, white, 256).round().astype(np.uint16)[None]
+    path = save(tmp_path / "deep.png", Image.fromarray(ramp))
+    assert np.array_equal(read_image(path, bits=bits)[0, :, 0], np.arange(256))
+    assert deep_maximum(path) == white
+    with pytest.raises(InputError, match="pixels of 7 bits have 0 to 127; set bits"):
+        read_image(path, bits=7)
+
+
+def test_only_deep_files_have_a_depth(tmp_path: Path) -> None:
+    assert deep_maximum(save(tmp_path / "a.png", Image.fromarray(RAMP))) is None
+    assert deep_maximum(tmp_path / "none.png") is None
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
@@ -104,21 +122,8 @@ def test_pixels_that_no_rule_fits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="floating-point"):
         read_image(save(tmp_path / "real.tiff", real))
     wide = Image.fromarray(np.array([[70000, 1]], np.int32))
-    with pytest.raises(InputError, match="32-bit"):
+    with pytest.raises(InputError, match="1 to 70000, but pixels of 16 bits have 0 to 65535"):
         read_image(save(tmp_path / "wide.tiff", wide))
-
-
-def test_masks_are_true_above_127(tmp_path: Path) -> None:
-    values = np.array([[0, 1, 127, 128, 255]], np.uint8)
-    mask = read_mask(save(tmp_path / "mask.png", Image.fromarray(values)))
-    assert mask.tolist() == [[False, False, False, True, True]]
-
-
-def test_a_mask_painted_in_any_colour_counts(tmp_path: Path) -> None:
-    pixels = np.zeros((1, 4, 3), np.uint8)
-    pixels[0, [0, 1, 2], [0, 1, 2]] = 255
-    mask = read_mask(save(tmp_path / "mask.bmp", Image.fromarray(pixels)))
-    assert mask.tolist() == [[True, True, True, False]]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp"])
@@ -196,13 +201,13 @@ def slow_bilinear(image: np.ndarray, size_px: int) -> np.ndarray:
 @pytest.mark.parametrize(("shape", "size_px"), [((5, 9), 12), ((40, 30), 7), ((6, 6), 6)])
 def test_pictures_are_resized_bilinearly(shape: tuple[int, int], size_px: int) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    resized = resize_image(image, size_px)
+    resized = resize_image(image, size_px, "published")
     assert np.abs(resized - slow_bilinear(image.astype(float), size_px)).max() <= 1
 
 
 def test_resizing_to_the_same_size_gives_a_copy() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
-    resize_image(image, 4)[:] = 9
+    resize_image(image, 4, "published")[:] = 9
     assert image.max() == 0
 
 
@@ -216,16 +221,65 @@ def test_masks_take_the_pixel_under_each_centre(shape: tuple[int, int], size_px:
         ]
         for row in range(size_px)
     ]
-    assert np.array_equal(resize_mask(mask, size_px), np.array(expected))
+    assert np.array_equal(resize_mask(mask, size_px, "published"), np.array(expected))
 
 
-def test_a_defect_never_vanishes_by_resizing() -> None:
+@pytest.mark.parametrize("resize", ["published", "area"])
+def test_a_defect_never_vanishes_by_resizing(resize: Resize) -> None:
     for row, column in [(0, 0), (30, 51), (99, 79)]:
         mask = np.zeros((100, 80), bool)
         mask[row, column] = True
-        resized = resize_mask(mask, 8)
+        resized = resize_mask(mask, 8, resize)
         assert np.argwhere(resized).tolist() == [[row * 8 // 100, column * 8 // 80]]
-    assert not resize_mask(np.zeros((100, 80), bool), 8).any()
+    assert not resize_mask(np.zeros((100, 80), bool), 8, resize).any()
+
+
+def test_area_reads_every_row_of_a_picture_that_shrinks() -> None:
+    image = np.zeros((1260, 40, 3), np.uint8)
+    image[::5] = 255  # every fifth row; a pixel of 256 covers 4.9 of them
+    shrunk = resize_image(image, 256, "area")
+    assert shrunk.min() > 40
+    assert resize_image(image, 256, "published").min() == 0
+    rows = image[:1024:4].copy()
+    assert np.array_equal(resize_image(np.repeat(rows, 4, axis=0), 256, "area")[:, 0], rows[:, 0])
+
+
+@pytest.mark.parametrize("shape", [(60, 50), (30, 200), (7, 9)])
+def test_area_is_the_same_where_nothing_shrinks(shape: tuple[int, int]) -> None:
+    generator = np.random.default_rng(5)
+    image = generator.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    mask = generator.random(shape) < 0.3
+    size_px = 200
+    assert np.array_equal(
+        resize_image(image, size_px, "area"), resize_image(image, size_px, "published")
+    )
+    assert np.array_equal(
+        resize_mask(mask, size_px, "area"), resize_mask(mask, size_px, "published")
+    )
+
+
+def components(mask: np.ndarray) -> int:
+    return cv2.connectedComponents(mask.astype(np.uint8))[0] - 1
+
+
+def test_thin_defects_stay_in_one_piece_with_area() -> None:
+    generator = np.random.default_rng(6)
+    published = 0
+    for _ in range(60):
+        ends = generator.integers(0, [300, 500], (4, 2))
+        drawn = np.zeros((500, 300), np.uint8)
+        cv2.polylines(drawn, [ends.astype(np.int32)], isClosed=False, color=1)
+        cv2.circle(drawn, tuple(map(int, ends[0])), 20, 1, -1)
+        mask = drawn > 0
+        assert components(resize_mask(mask, 64, "area")) == 1
+        published += components(resize_mask(mask, 64, "published"))
+    assert published > 120
+
+
+def test_solid_defects_keep_their_area() -> None:
+    mask = np.zeros((512, 512), bool)
+    mask[100:301, 51:402] = True
+    assert resize_mask(mask, 64, "area").mean() == pytest.approx(mask.mean(), rel=0.05)
 
 
 def test_a_written_png_reads_back(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """The manifest: roles, checksums, empty masks, splits, and the digest that planning uses."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from adclick.data.images import write_png
 from adclick.data.layouts.ksdd2 import read_rows as read_ksdd2
@@ -15,13 +16,16 @@ from adclick.data.layouts.mvtec import read_rows as read_mvtec
 from adclick.data.manifest import (
     COLUMNS,
     Entry,
+    LoadedRow,
     build_manifest,
+    camera_bits,
     choose_training_defects,
     load_rows,
     read_split,
 )
 from adclick.data.reading import Row
 from adclick.run.errors import InputError
+from adclick.run.settings.data import EmptyMasks, MaskValues, PictureUse, Resize
 
 PROJECT = Path(__file__).parents[2]
 SHARED = PROJECT.parent / "shared"
@@ -54,6 +58,22 @@ def draw_rows(root: Path, *image_ids: str, empty: Sequence[str] = ()) -> list[Ro
     return rows
 
 
+def load(
+    rows: Sequence[Row],
+    size_px: int,
+    root: Path,
+    empty_masks: EmptyMasks,
+    *,
+    mask_values: MaskValues | None = None,
+    bits: int | None = None,
+    resize: Resize = "published",
+) -> Iterator[LoadedRow]:
+    use = PictureUse(bits=bits, resize=resize)
+    return load_rows(
+        rows, size_px, root=root, use=use, empty_masks=empty_masks, mask_values=mask_values
+    )
+
+
 def roles(entries: Sequence[Entry], **options: object) -> list[str]:
     frame = build_manifest(entries, **options)  # pyright: ignore
     return frame["role"].tolist()
@@ -64,7 +84,7 @@ def roles(entries: Sequence[Entry], **options: object) -> list[str]:
 
 def test_pixels_come_at_the_networks_size_with_native_size_and_checksums(tmp_path: Path) -> None:
     rows = draw_rows(tmp_path, "train/good/0", "test/rust/0")
-    good, rust = load_rows(rows, 4, root=tmp_path, empty_masks="error")
+    good, rust = load(rows, 4, tmp_path, "error")
     assert (good.entry.row, good.entry.width, good.entry.height) == (rows[0], 8, 6)
     assert good.image.shape == (4, 4, 3)
     assert good.mask is None
@@ -77,6 +97,40 @@ def test_pixels_come_at_the_networks_size_with_native_size_and_checksums(tmp_pat
     assert rust.entry.mask_sha256 == hashlib.sha256((tmp_path / mask_path).read_bytes()).hexdigest()
 
 
+def test_the_settings_say_how_files_are_read(tmp_path: Path) -> None:
+    rows = draw_rows(tmp_path, "test/rust/0")
+    assert rows[0].mask_path is not None
+    Image.fromarray(np.full((6, 8), 4095, np.uint16)).save(tmp_path / rows[0].path)
+    values = np.zeros((6, 8), np.uint8)
+    values[:, 1], values[:, 5] = 200, 100
+    Image.fromarray(values).save(tmp_path / rows[0].mask_path)
+    with pytest.raises(InputError, match="set mask_values"):
+        list(load(rows, 4, tmp_path, "error"))
+    (ids,) = load(rows, 4, tmp_path, "error", mask_values="ids", bits=12)
+    assert ids.image.min() == 255
+    assert ids.mask is not None and ids.mask[0].tolist() == [True, False, True, False]
+    (shades,) = load(rows, 4, tmp_path, "error", mask_values="shades")
+    assert shades.image.max() == 16
+    assert shades.mask is not None and shades.mask[0].tolist() == [True, False, False, False]
+    (area,) = load(rows, 2, tmp_path, "error", mask_values="ids", resize="area")
+    assert area.mask is not None and area.mask[0].tolist() == [True, True]
+    (published,) = load(rows, 2, tmp_path, "error", mask_values="ids")
+    assert published.mask is not None and published.mask.sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("largest", "bits"), [(255, 8), (256, 10), (4095, 12), (4096, 14), (65535, 16)]
+)
+def test_bits_are_those_of_the_categorys_largest_value(
+    tmp_path: Path, largest: int, bits: int
+) -> None:
+    rows = draw_rows(tmp_path, "train/good/0", "train/good/1", "train/good/2")
+    assert camera_bits(rows, tmp_path) is None
+    for row, value in zip(rows, (largest, 7), strict=False):
+        Image.fromarray(np.full((6, 8), value, np.uint16)).save(tmp_path / row.path)
+    assert camera_bits(rows, tmp_path) == bits
+
+
 def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = draw_rows(tmp_path, "train/good/0", "test/rust/0")
     read: list[str] = []
@@ -87,18 +141,18 @@ def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return original(self)
 
     monkeypatch.setattr(Path, "read_bytes", count)
-    list(load_rows(rows, 4, root=tmp_path, empty_masks="error"))
+    list(load(rows, 4, tmp_path, "error"))
     assert sorted(read) == ["0.png", "0.png", "0_mask.png"]
 
 
 def test_empty_masks_are_an_error_left_out_or_normal(tmp_path: Path) -> None:
     rows = draw_rows(tmp_path, "test/rust/0", "test/rust/1", "test/rust/2", empty=["test/rust/1"])
-    with pytest.raises(InputError, match=r"rust/1_mask\.png has no pixel above 127") as caught:
-        list(load_rows(rows, 4, root=tmp_path, empty_masks="error"))
+    with pytest.raises(InputError, match=r"rust/1_mask\.png marks no pixel") as caught:
+        list(load(rows, 4, tmp_path, "error"))
     assert "drop" in str(caught.value)
-    dropped = list(load_rows(rows, 4, root=tmp_path, empty_masks="drop"))
+    dropped = list(load(rows, 4, tmp_path, "drop"))
     assert [one.entry.row.image_id for one in dropped] == ["test/rust/0", "test/rust/2"]
-    normal = list(load_rows(rows, 4, root=tmp_path, empty_masks="normal"))
+    normal = list(load(rows, 4, tmp_path, "normal"))
     assert [one.entry.row.defect_type for one in normal] == ["rust", "good", "rust"]
     assert normal[1].mask is None
     assert normal[1].entry.row.mask_path is None
@@ -112,7 +166,7 @@ def test_all_broken_files_are_told_at_once_after_the_others_were_given(tmp_path:
     (tmp_path / (rows[2].mask_path or "")).unlink()
     given = []
     with pytest.raises(InputError) as caught:
-        for one in load_rows(rows, 4, root=tmp_path, empty_masks="error"):
+        for one in load(rows, 4, tmp_path, "error"):
             given.append(one.entry.row.image_id)
     assert given == ["test/rust/3"]
     for part in ("rust/0.png: broken", "1_mask.png has 3 x 3 pixels", "2_mask.png: cannot be read"):
@@ -122,7 +176,7 @@ def test_all_broken_files_are_told_at_once_after_the_others_were_given(tmp_path:
 def test_a_defect_without_a_mask_is_kept_unlabelled(tmp_path: Path) -> None:
     row = draw_rows(tmp_path, "test/rust/0")[0]
     unlabelled = Row(row.image_id, row.path, row.split, row.defect_type, None)
-    (one,) = load_rows([unlabelled], 4, root=tmp_path, empty_masks="error")
+    (one,) = load([unlabelled], 4, tmp_path, "error")
     assert one.entry.row.defect_type == "rust"
     assert one.mask is None
 
@@ -283,7 +337,7 @@ def test_the_shipped_split_of_ksdd2_fits_its_layout(tmp_path: Path) -> None:
             write_png(tmp_path / split / f"{name}.png", np.zeros((9, 4, 3), np.uint8))
             write_png(tmp_path / split / f"{name}_GT.png", np.full((9, 4), name != "10000"))
     rows = read_ksdd2(tmp_path, "ksdd2")
-    entries = [one.entry for one in load_rows(rows, 4, root=tmp_path, empty_masks="error")]
+    entries = [one.entry for one in load(rows, 4, tmp_path, "error")]
     counts = build_manifest(entries, training_defects=listed)["role"].value_counts()
     assert dict(counts) == {
         "train_defect": 10,
@@ -316,7 +370,7 @@ def test_the_shipped_split_of_the_tiles_is_what_its_comment_says() -> None:
     defective = [row for row in rows if row.defect_type == "uneven"]
     for defect_type in ("blowhole", "break", "crack", "fray"):  # only their first can be chosen
         defective += [row for row in rows if row.defect_type == defect_type][:4]
-    loaded = list(load_rows(defective, 16, root=root, empty_masks="drop"))
+    loaded = list(load(defective, 16, root, "drop", mask_values="shades"))
     kept = [one.entry for one in loaded]
     dropped = {row.image_id for row in defective} - {entry.row.image_id for entry in kept}
     assert dropped == {

@@ -319,7 +319,7 @@ def store_as_jpeg(mask: Path) -> None:
         ),
         (
             lambda m, c: write_png(c / "ground_truth/hole/000_mask.png", np.zeros((20, 30), bool)),
-            ["without a pixel above 127: 1", "hole/000"],
+            ["that mark no pixel: 1", "hole/000"],
         ),
         (
             lambda m, c: write_png(c / "ground_truth/good/000_mask.png", np.ones((20, 30), bool)),

@@ -11,10 +11,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from adclick.annotate.worker import Server
 from adclick.clicks.click import Click
+from adclick.data.images import resize_image
 from adclick.models.detecting import open_feature_detector
 from adclick.models.export import describe_folder, export_model, is_current
 from adclick.models.folder import OpenedModel, detect, encode, open_model, open_session
@@ -273,7 +275,7 @@ def test_a_folder_of_an_earlier_version_answers_as_its_network_does(
 ) -> None:
     shutil.copytree(folders["adclick"], tmp_path / "model")
     said = json.loads((tmp_path / "model/model.json").read_text())
-    del said["clicks"]["edges"], said["clicks"]["zoom"]
+    del said["clicks"]["edges"], said["clicks"]["zoom"], said["pictures"]
     (tmp_path / "model/model.json").write_text(json.dumps(said))
     model = open_model(tmp_path / "model")
     assert (model.description.clicks.zoom, model.description.clicks.edges) == (None, None)
@@ -291,6 +293,25 @@ def test_a_picture_of_any_size_is_resized_as_the_manifest_does(run, folders) -> 
     same = encode(model, cv2.resize(large, (64, 64), interpolation=cv2.INTER_LINEAR))
     assert np.array_equal(encode(model, large).residual, same.residual)
     assert encode(model, large).residual_map.shape == (64, 64)
+
+
+def test_a_folder_shrinks_pictures_as_its_run_did(run, folders, tmp_path: Path) -> None:
+    shutil.copytree(folders["adclick"], tmp_path / "model")
+    said = json.loads((tmp_path / "model/model.json").read_text())
+    assert said["pictures"] == {"bits": None, "resize": "published"}
+    said["pictures"] = {"bits": 12, "resize": "area"}
+    (tmp_path / "model/model.json").write_text(json.dumps(said))
+    picture = np.kron(pictures(run)["test/stain/000"], np.ones((4, 4, 1), np.uint8))
+    picture[::4] = 0
+    server = Server(tmp_path / "model")
+    assert server.facts().bits == 12
+    assert np.array_equal(encode(server.model, picture).image, resize_image(picture, 64, "area"))
+    deep = (picture[:, :, 0].astype(np.int32) * 4095 + 127) // 255
+    Image.fromarray(deep.astype(np.uint16)).save(tmp_path / "deep.png")
+    grey = np.repeat(picture[:, :, :1], 3, axis=2)
+    assert np.array_equal(
+        server.encode(tmp_path / "deep.png").image, resize_image(grey, 64, "area")
+    )
 
 
 def test_the_residual_map_is_for_showing(run: Path, folders) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from adclick.data.images import read_image, write_png
 from adclick.models.export import export_model
@@ -82,6 +83,24 @@ def test_maps_are_those_of_the_workflow(
         assert int(row["area_px"]) == (scores > own).sum()
         assert float(row["area_share"]) == pytest.approx((scores > own).mean(), abs=1e-6)
     assert any(int(row["area_px"]) for row in rows.values())
+
+
+def test_pictures_of_twelve_bits_are_those_of_eight(
+    models: dict[str, Path], photos: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    model = shutil.copytree(models["detector"], tmp_path / "model")
+    said = json.loads((model / "model.json").read_text())
+    said["pictures"]["bits"] = 12
+    (model / "model.json").write_text(json.dumps(said))
+    grey = read_image(photos / "hole/000.png")[:, :, 0]
+    write_png(tmp_path / "new/eight.png", grey)
+    deep = (grey.astype(np.int32) * 4095 + 127) // 255
+    Image.fromarray(deep.astype(np.uint16)).save(tmp_path / "new/twelve.png")
+    argv = ["predict", "--model", str(model), "--images", str(tmp_path / "new")]
+    argv += ["--output", str(tmp_path / "found"), "--no-overlays"]
+    assert type_command(argv, monkeypatch, capsys).code == 0
+    rows = table(tmp_path / "found")
+    assert rows["eight.png"]["score"] == rows["twelve.png"]["score"]
 
 
 def test_maps_have_the_pictures_own_size_and_folder(photos: Path, typed, tmp_path: Path) -> None:

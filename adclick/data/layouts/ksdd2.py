@@ -1,6 +1,7 @@
 """KolektorSDD2 as published."""
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from adclick.data.images import decode_mask
@@ -22,9 +23,8 @@ STRAYS = frozenset({"10301 (copy)", "10301_GT (copy)"})  # doubles inside the pu
 def read_rows(root: Path, category: str, *, training_normals: Collection[str] = ()) -> list[Row]:
     """Rows of KolektorSDD2 as published: `{train, test}/<number>.png`, the mask `<number>_GT.png`.
 
-    Every picture has a mask; one without a pixel above 127 makes it normal, any other is of the
-    type `defect`. Two doubles that the published archive contains are skipped. `category` is only
-    for messages.
+    Every picture has a mask; one that is all 0 makes it normal, any other is of the type `defect`.
+    Two doubles that the published archive contains are skipped. `category` is only for messages.
     """
     require_folder(root, "download KolektorSDD2 from vicos.si (Resources) and unpack it there")
     rows: list[Row] = []
@@ -45,7 +45,8 @@ def read_rows(root: Path, category: str, *, training_normals: Collection[str] = 
 
 
 def _ksdd2_row(root: Path, image: Path, mask: Path, split: str, problems: list[str]) -> list[Row]:
-    found = decoded(root, mask.relative_to(root), decode_mask, problems)
+    decode = partial(decode_mask, mask_values="ids")
+    found = decoded(root, mask.relative_to(root), decode, problems)
     if found is None:
         return []
     if found[0].any():

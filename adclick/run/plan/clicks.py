@@ -42,6 +42,7 @@ from adclick.run.settings.clicks import (
     Robot,
     Zoom,
 )
+from adclick.run.settings.data import Resize
 from adclick.run.settings.networks import Network, ResidualInput, VisionLanguage
 from adclick.run.settings.residuals import Detection
 from adclick.run.settings.training import Batch, Training
@@ -180,6 +181,7 @@ class CollectLabels(Stage):
     """Settings of `collect_labels`."""
 
     size_px: int
+    resize: Resize
 
 
 def adclick_weights(config: Config, place: str, name: str, seed: int | str) -> str:

@@ -4,14 +4,21 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 from adclick.run.config import Config
 from adclick.run.kinds import module_of
 from adclick.run.plan.names import SORTED_SPLIT, category_folder
 from adclick.run.plan.pick import Stage
 from adclick.run.provenance import digest, fingerprint
-from adclick.run.settings.data import LAYOUTS, Simulation, Toy
+from adclick.run.settings.data import (
+    LAYOUTS,
+    Bits,
+    EmptyMasks,
+    MaskValues,
+    Resize,
+    Simulation,
+    Toy,
+)
 
 
 class DrawToy(Stage):
@@ -31,7 +38,10 @@ class MakeManifest(Stage):
     size_px: int
     split: str
     training_defects: int
-    empty_masks: Literal["error", "drop", "normal"]
+    empty_masks: EmptyMasks
+    mask_values: MaskValues | None
+    bits: Bits | None
+    resize: Resize
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
@@ -45,6 +55,8 @@ class MakeManifest(Stage):
             split="sorted" if dataset.split == SORTED_SPLIT else "file",
             training_defects=dataset.training_defects,
             empty_masks=dataset.empty_masks,
+            mask_values=dataset.mask_values,
+            bits=dataset.bits,
         )
 
 

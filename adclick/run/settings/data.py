@@ -8,6 +8,10 @@ from adclick.run.kinds import kinds_of
 from adclick.run.settings.section import Count, Name, NonNegative, Positive, Section, Share
 
 LAYOUTS = "data/layouts"  # the folder of the readers, a file a layout
+EmptyMasks = Literal["error", "drop", "normal"]
+MaskValues = Literal["ids", "shades"]
+Resize = Literal["published", "area"]
+Bits = Annotated[int, Field(ge=1, le=16)]
 
 
 def _known_layout(name: str) -> str:
@@ -41,9 +45,21 @@ class Dataset(Section):
         description="How many defects are for training; where `split` is a file, as many as it"
         " lists. All 246 of KolektorSDD2: `split: sorted` and 246."
     )
-    empty_masks: Literal["error", "drop", "normal"] = Field(
+    empty_masks: EmptyMasks = Field(
         description="What a defect with an empty mask is: an `error`, left out (`drop`), or"
         " `normal`."
+    )
+    mask_values: MaskValues | None = Field(
+        None,
+        description="What is a defect in masks of several values: all but 0 (`ids`), or what is"
+        " brighter than half of white (`shades`, of smooth edges). Without it a mask must be clear"
+        " by itself (see above); others are an error.",
+    )
+    bits: Bits | None = Field(
+        None,
+        description="Bits of the camera whose pictures are stored in 16: 12 for values up to 4095."
+        " Without it: the fewest of 8, 10, 12, 14 and 16 that hold the category's largest value,"
+        " which the log of `make_manifest` says.",
     )
     labels: str | None = Field(
         None,
@@ -51,6 +67,15 @@ class Dataset(Section):
         " in its sub-folder `<category>`, as `adclick annotate --labels` wrote them. Without it:"
         " where `adclick annotate results/<run>/<data set>/<category>` keeps them.",
     )
+
+
+class PictureUse(Section):
+    """How pictures of a category became those that its networks saw: `bits` of 16-bit files (None:
+    there were none), and how they shrank.
+    """
+
+    bits: Bits | None
+    resize: Resize
 
 
 class Toy(Section):

@@ -1,0 +1,39 @@
+"""Masks as polygons, and filled again."""
+
+import cv2
+import numpy as np
+import pytest
+
+from adclick.annotate.outlines import outlines
+from tests.annotate.masks import MASKS, filled
+
+
+@pytest.mark.parametrize("whole", [np.floor, np.rint])
+def test_every_mask_comes_back(whole) -> None:
+    for mask in MASKS:
+        assert np.array_equal(filled(outlines(mask), mask.shape, whole), mask)
+
+
+def test_every_component_is_a_polygon_with_an_area() -> None:
+    for mask in MASKS:
+        found = list(outlines(mask))
+        assert len(found) == cv2.connectedComponents(mask.astype(np.uint8))[0] - 1
+        for polygon in found:
+            assert len(polygon) >= 3
+            assert (np.ptp(polygon, axis=0) > 0).all()
+            assert 0 <= polygon.min() <= polygon.max() <= 1
+
+
+def test_straight_sides_have_no_points_between_corners() -> None:
+    mask = np.zeros((300, 400), bool)
+    mask[10:200, 20:300] = True
+    assert [len(polygon) for polygon in outlines(mask)] == [4]
+    mask[50:60, 50:60] = False
+    (with_hole,) = outlines(mask)
+    assert len(with_hole) < 16
+
+
+def test_a_column_of_a_thousand_holes() -> None:
+    mask = np.ones((2001, 3), bool)
+    mask[1::2, 1] = False
+    assert np.array_equal(filled(outlines(mask), mask.shape), mask)
