@@ -76,7 +76,9 @@ def _full(mask: np.ndarray, _: np.random.Generator) -> None:
 
 
 def _noise(mask: np.ndarray, generator: np.random.Generator) -> None:
-    mask[generator.random(mask.shape) < generator.random()] ^= 1
+    column, row = _point(mask, generator)
+    patch = mask[row : row + 16, column : column + 16]
+    patch[generator.random(patch.shape) < generator.random()] ^= 1
 
 
 KINDS = [_line, _dots, _blob_with_holes, _rings, _comb, _border, _full, _noise]
