@@ -55,11 +55,11 @@ class SimpleClick(nn.Module):
 
     def embed(
         self, residual: object, image: Float[Tensor, "batch 3 image_height image_width"]
-    ) -> Float[Tensor, "batch height width dim"]:
+    ) -> Float[Tensor, "batch dim grid grid"]:
         """The tokens of a normalised picture, with their places in it; no residual is read."""
         tokens = cast(nn.Module, self.vit.patch_embed)(self._resized(image)) + self.vit.pos_embed
         side = self.image_px // self.click_stem.projection.kernel_size[0]
-        return tokens.unflatten(1, (side, side))
+        return tokens.unflatten(1, (side, side)).permute(0, 3, 1, 2)
 
     def language_maps(self, image: object, text: object, text_mask: object) -> list[Tensor]:
         """None: it reads no words."""
@@ -67,14 +67,14 @@ class SimpleClick(nn.Module):
 
     def decode(
         self,
-        tokens: Float[Tensor, "#batch height width dim"],
+        tokens: Float[Tensor, "#batch dim grid grid"],
         clicks: Float[Tensor, "#batch click_map image_height image_width"],
         maps: list[Tensor],
     ) -> Float[Tensor, "batch 1 image_height image_width"]:
         """Logits, at the clicks' resolution, of the previous probability and the disks of positive
         and negative clicks.
         """
-        tokens = tokens + self.click_stem(self._resized(clicks)).permute(0, 2, 3, 1)
+        tokens = (tokens + self.click_stem(self._resized(clicks))).permute(0, 2, 3, 1)
         for number, block in enumerate(cast(nn.Sequential, self.vit.blocks), start=1):
             whole = number % self.global_every == 0
             tokens = _attend(block, tokens, tokens.shape[1] if whole else self.window)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from adclick.clicks.click import Click
 from adclick.models import prompted
@@ -103,6 +104,21 @@ def test_the_mask_before_counts_and_other_orders_of_clicks_do_not_mix(
     assert np.abs(fresh - after).max() > 1e-4
     predict(CLICKS[1:2], None)
     assert np.array_equal(predict(CLICKS[:2], None), after)
+
+
+def test_what_pads_a_wide_picture_is_cut_off_the_mask(
+    peer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """SAM pads it to a square; SAM 2 stretches it to one."""
+    with watched(monkeypatch) as seen:
+        answer = peer(picture(16, 32))(CLICKS[:1], None)
+    found = seen[0][1]
+    best = found.pred_masks[:, 0, [int(found.iou_scores[0, 0].argmax())]]
+    whole = functional.interpolate(best, (SIDE, SIDE), mode="bilinear")
+    if request.node.callspec.params["peer"] == "sam":
+        whole = whole[:, :, : SIDE // 2]
+    expected = torch.sigmoid(functional.interpolate(whole, (16, 32), mode="bilinear"))
+    np.testing.assert_allclose(answer, expected[0, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PEERS)
