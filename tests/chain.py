@@ -18,7 +18,7 @@ from adclick.run.plan.clicks import (
 )
 from adclick.run.plan.detection import detection_inputs, detector_inputs, expansion_inputs
 from adclick.run.plan.names import category_folder, pretraining_sources, robot_names
-from adclick.run.plan.residuals import images_of, residuals_file
+from adclick.run.plan.residuals import choice_file, images_of, residuals_file
 from adclick.run.plan.stages import settings_json
 from tests.run.test_config import merged, read
 
@@ -28,6 +28,8 @@ OTHER_RESIDUALS = [
     ("patch_to_patch", "real"),
     ("image_to_image", "real"),
     ("image_to_image", "simulated"),
+    ("auto", "real"),
+    ("auto", "simulated"),
 ]
 OTHER_PEERS = ["training_free_patch_to_patch", "training_free_image_to_image"]
 
@@ -39,6 +41,7 @@ def micro_config() -> Config:
         "run_adclick_seg": [
             "unsupervised",
             "unsupervised_image_to_image",
+            "unsupervised_auto",
             "weak",
             "full",
             "weak_features",
@@ -46,6 +49,8 @@ def micro_config() -> Config:
         "run_sliding": ["weak"],
         "run_map_peers": ["training_free", *OTHER_PEERS],
     }
+    auto = {**values["adclick_seg_variants"]["unsupervised"], "matching": "auto"}
+    listed["adclick_seg_variants"] = {"unsupervised_auto": auto}
     return load_config(merged(values, listed))
 
 
@@ -170,6 +175,17 @@ def _data_steps(config: Config, category: str) -> dict[str, Step]:
     }
     for source in ("real", "simulated"):
         found |= source_steps(config, category, source)
+    if category == "cloth":
+        found["choose_matching"] = Step(
+            "choose_matching",
+            "choose_matching",
+            wildcards | {"matching": "auto"},
+            {
+                **{"manifest": manifest, "images": images, "features": features},
+                **{"retrieval": retrieval, "foreground": foreground},
+            },
+            choice_file(config, "toy/cloth", "auto"),
+        )
     for matching, source in OTHER_RESIDUALS if category == "cloth" else ():
         found[f"compute_residuals {matching} {source}"] = _residual_step(
             config, category, matching, source
@@ -208,6 +224,7 @@ def _residual_step(config: Config, category: str, matching: str, source: str) ->
             "neighbours": f"{folder}/find_neighbours/{source}.h5",
             "features": f"{folder}/extract_features/features.h5",
             "foreground": f"{folder}/fit_foreground/foreground.h5",
+            **choice_file(config, place, matching),
         },
         {"residuals": residuals_file(config, place, matching, source)},
     )
@@ -314,7 +331,8 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             {**files, **masks, **labelling_inputs(config, place, name, SEED)},
             {"labels": f"{folder}/label_defects/{name}/seed{SEED}/labels.h5"},
         )
-    for method in (*config.run_map_peers, "weak", "weak_sliding", "weak_features"):
+    trained = ("unsupervised_auto", "weak", "weak_sliding", "weak_features")
+    for method in (*config.run_map_peers, *trained):
         maps = f"{folder}/predict_maps/{method}/seed{SEED}/maps.h5"
         found[f"predict_maps {method}"] = Step(
             "predict_maps",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from adclick.residuals.comparison import Bank, compare
+from adclick.residuals.comparison import Bank, chosen_matching, compare
 from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_features
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
 from adclick.run.job import parse_job, run
@@ -26,10 +26,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         doc=__doc__,
         inputs=["images", "neighbours", "features", "foreground"],
-        optional=["backbone"],
+        optional=["backbone", "choice"],
         outputs=["residuals"],
     )
-    settings = job.settings
+    settings, matching = job.settings, job.settings.matching
+    if matching.candidates is not None:
+        matching = chosen_matching(job.inputs["choice"])
     with (
         open_arrays(job.inputs["images"]) as images,
         open_arrays(job.inputs["neighbours"]) as neighbours,
@@ -55,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 yield compare(
                     **query,
                     bank=bank,
-                    matched=found[: settings.matching.neighbours],
+                    matched=found[: matching.neighbours],
                     joined=found[: settings.foreground.neighbours],
-                    radius=settings.matching.radius,
+                    radius=matching.radius,
                     device=device,
                 )._asdict()
 

@@ -1,9 +1,15 @@
 """One table of the paper from the metrics of a run, in all forms."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from adclick.reporting.paper_tables import build_table, read_published, scale_departures
+from adclick.reporting.paper_tables import (
+    build_table,
+    choice_notes,
+    read_published,
+    scale_departures,
+)
 from adclick.reporting.table_forms import FORMS, write_table
 from adclick.run.artifacts import read_json
 from adclick.run.job import parse_job, run
@@ -20,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         doc=__doc__,
         inputs=["published", "paper_settings"],
-        lists=["metrics"],
+        lists=["metrics", "choices"],
         outputs=list(FORMS),
     )
     settings = job.settings
@@ -35,8 +41,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         departures=scale_departures(settings.scale, read_published(job.inputs["paper_settings"])),
         switches=settings.switches,
         textures=settings.textures,
+        remarks=choice_notes(_choices(job.lists["choices"]), settings.titles),
     )
     write_table(table, job.outputs, stamp=job.stamp)
+
+
+def _choices(paths: Sequence[Path]) -> list[tuple[str, str, str]]:
+    """Matching, category and what was chosen, of `<category>/choose_matching/<matching>/…`."""
+    return [(path.parent.name, path.parents[2].name, read_json(path)["chosen"]) for path in paths]
 
 
 def _record(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -202,6 +202,7 @@ def _describe(
             "variant": source.variant,
             "seed": source.seed,
             "matching": source.residuals.parent.name,
+            "chosen": settings.get("chosen"),
         },
         size_px=settings["size_px"],
         pictures=_picture_use(source.part("make_manifest/images.h5")),
@@ -265,6 +266,11 @@ def describe_folder(folder: Path) -> str:
         f" {described.parameters:,} parameters, types {', '.join(described.types)};"
         f" {size_mb:.0f} MB, {described.identity}"
     )
+    if described.made_from.get("chosen"):
+        said += (
+            f"\nmatching {described.made_from['matching']}: {described.made_from['chosen']} was"
+            " chosen on simulated defects of held-out normal images"
+        )
     return said + ("\n" + _held_out(folder) if described.kind == KIND else "")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from adclick.models.description import MapUse
 from adclick.networks.checkpoints import ModelMetadata, read_metadata
-from adclick.run.artifacts import input_digest, open_arrays, read_stamp
+from adclick.residuals.comparison import chosen_matching
+from adclick.run.artifacts import input_digest, open_arrays, read_json, read_stamp
 from adclick.run.errors import InputError
 from adclick.run.provenance import make_stamp
 
@@ -82,6 +83,7 @@ def find(category: Path, variant: str, seed: int) -> Source:
     trained: dict[str, Any] = metadata.extra["stamp"]["inputs"]
     residuals = _residuals(category, weights, trained)
     stamp = stamp_of(residuals)
+    settings = {**stamp["settings"], **_choice(category, residuals, stamp)}
     neighbours = category / "find_neighbours/real.h5"
     retrieval = stamp_of(neighbours)
     _require_same(residuals, stamp, neighbours=neighbours)
@@ -106,7 +108,7 @@ def find(category: Path, variant: str, seed: int) -> Source:
         used["maps"] = maps
     refinement = category.parents[1] / REFINEMENT
     used["clicks"] = refinement
-    settings = {"variant": variant, "place": _place(category)}
+    asked = {"variant": variant, "place": _place(category)}
     inputs = {name: input_digest(path) for name, path in used.items()}
     return Source(
         category,
@@ -116,12 +118,24 @@ def find(category: Path, variant: str, seed: int) -> Source:
         metadata,
         residuals,
         language,
-        stamp["settings"],
+        settings,
         retrieval["settings"]["retrieval"],
         detection,
         stamp_of(refinement)["settings"],
-        make_stamp(COMMAND, settings=settings, inputs=inputs, seed=seed),
+        make_stamp(COMMAND, settings=asked, inputs=inputs, seed=seed),
     )
+
+
+def _choice(category: Path, residuals: Path, stamp: Mapping[str, Any]) -> dict[str, Any]:
+    """The matching that was chosen for a category, and its name, where one was chosen."""
+    if "choice" not in stamp["inputs"]:
+        return {}
+    choice = category / "choose_matching" / residuals.parent.name / "choice.json"
+    _require_same(residuals, stamp, choice=choice)
+    return {
+        "matching": chosen_matching(choice).model_dump(),
+        "chosen": read_json(choice)["chosen"],
+    }
 
 
 def _place(category: Path) -> str:

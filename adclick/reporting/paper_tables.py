@@ -118,6 +118,7 @@ def build_table(
     departures: Sequence[str] = (),
     switches: Mapping[str, Mapping[str, Any]] | None = None,
     textures: Mapping[str, Sequence[str]] | None = None,
+    remarks: Sequence[str] = (),
 ) -> Table:
     """A table of the paper, with our measurements beside the published ones.
 
@@ -135,7 +136,7 @@ def build_table(
     and `departures` (from the paper's scale) go below the table. `switches` (Tables 7 and 8) are
     the settings of each variant, which also find its counterpart. `textures` are the categories of
     a data set that fill the picture: where the paper has averages of textures and of objects, they
-    say which is which.
+    say which is which. `remarks` are notes on the run.
 
     Raises ValueError for two records of one run, or a variant without its switches.
     """
@@ -160,6 +161,7 @@ def build_table(
     marking = [MARKED + (APART if departures and compared else "") + "."]
     table_notes = [
         *_run_notes(shown, layout, titles or {}),
+        *remarks,
         *(marking + _row_notes(rows, lines, layout)),
         *_later_notes(rows, later, layout),
         SOURCES,
@@ -464,6 +466,22 @@ def _assemble(
     frame = pd.DataFrame(texts, columns=list(columns), dtype=str)
     marked = pd.DataFrame(marks, columns=list(columns), dtype=str)
     return Table(layout.number, layout.title, columns, frame, marked, *said, tuple(notes))
+
+
+def choice_notes(choices: Sequence[tuple[str, str, str]], titles: Mapping[str, str]) -> list[str]:
+    """A note a matching that was chosen by the category, of (matching, category, chosen)."""
+    notes = []
+    for matching in dict.fromkeys(name for name, _, _ in choices):
+        own = [
+            f"{titles.get(category, category)} {chosen}"
+            for name, category, chosen in choices
+            if name == matching
+        ]
+        notes.append(
+            f"Matching {matching}, chosen on simulated defects of held-out normal images:"
+            f" {', '.join(own)}."
+        )
+    return notes
 
 
 def _image_count(record: Record, layout: TableLayout) -> int | None:

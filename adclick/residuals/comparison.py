@@ -5,6 +5,7 @@ The workflow compares all pictures of a source, a model folder one: both do it h
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +15,9 @@ from jaxtyping import Float, Float16, Float32, Float64, Int
 from adclick.residuals.foreground import Foreground, joined_map
 from adclick.residuals.matching.search import match_in_bank
 from adclick.residuals.residual import residual, residual_length
-from adclick.residuals.retrieval import (
-    histogram_distances,
-    nearest_images,
-)
+from adclick.residuals.retrieval import histogram_distances, nearest_images
+from adclick.run.artifacts import read_json
+from adclick.run.settings.residuals import Matching
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,11 @@ class Compared(NamedTuple):
     lengths: Float32[np.ndarray, "grid grid"]
     foreground: Float16[np.ndarray, "grid grid"]
     mean_square: Float64[np.ndarray, " channel"]
+
+
+def chosen_matching(choice: Path) -> Matching:
+    """What `choose_matching` chose for a category."""
+    return Matching.model_validate(read_json(choice)["matching"])
 
 
 def neighbours(

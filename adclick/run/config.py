@@ -25,7 +25,14 @@ from adclick.run.settings.networks import (
     Sliding,
     VisionLanguage,
 )
-from adclick.run.settings.residuals import Detection, Features, Foreground, Matching, Retrieval
+from adclick.run.settings.residuals import (
+    Detection,
+    Features,
+    Foreground,
+    Matching,
+    MatchingChoice,
+    Retrieval,
+)
 from adclick.run.settings.section import Count, Name, Positive, Section, validation_line
 from adclick.run.settings.tables import TABLES
 from adclick.run.settings.training import (
@@ -88,6 +95,9 @@ class Config(Section):
     matching: Name = Field(
         description="The run's matching: what variants without a `matching`, the peers"
         " `training_free` and `threshold`, and the figures read."
+    )
+    matching_choice: MatchingChoice = Field(
+        description="On what the `candidates` of a matching are compared."
     )
     foreground: Foreground = Field(description="Estimate of where the object is (objects only).")
     simulation: Simulation = Field(description="Simulated defects on normal images.")
@@ -271,6 +281,8 @@ class Config(Section):
         for name, matching in self.matchings.items():
             if (matching.neighbours or 0) > self.retrieval.neighbours:
                 raise ValueError(f"matchings.{name}.neighbours exceeds retrieval.neighbours")
+            fixed = [other for other, one in self.matchings.items() if one.candidates is None]
+            _require(f"matchings.{name}.candidates", matching.candidates or [], fixed)
         return self
 
     @model_validator(mode="after")

@@ -77,6 +77,15 @@ def constant(name: str, value: float) -> Callable[[Path], None]:
     return change
 
 
+def with_radius(radius: float) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        choice = json.loads(path.read_text(encoding="utf-8"))
+        choice["matching"]["radius"] = radius
+        path.write_text(json.dumps(choice), encoding="utf-8")
+
+    return change
+
+
 def other_words(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         for group in file["cloth"].values():
@@ -121,6 +130,9 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("compute_residuals real", "images", noise("images")),
     ("compute_residuals real", "neighbours", constant("neighbours", 0)),
     ("compute_residuals real", "features", noise("patches")),
+    ("choose_matching", "features", noise("patches")),
+    ("choose_matching", "images", noise("images")),
+    ("compute_residuals auto real", "choice", with_radius(3.0)),
     ("pretrain_adclick", "masks", inverted("masks")),
     ("pretrain_adclick", "residuals", noise("residuals")),
     ("train_adclick", "initial", weights_scaled),
@@ -302,6 +314,23 @@ def test_more_normal_patches_to_choose_from_give_shorter_residuals(
     for shorter, longer in itertools.pairwise(lengths):
         assert (shorter <= longer * 1.001).all()
         assert (shorter < longer * 0.999).mean() > 0.2
+
+
+def test_a_chosen_matching_is_the_one_that_was_chosen(
+    config: Config, folder: Path, tmp_path: Path
+) -> None:
+    step = steps(config)["compute_residuals auto real"]
+    choice = json.loads((folder / str(step.inputs["choice"])).read_text(encoding="utf-8"))
+    assert choice["chosen"] in (config.matchings["auto"].candidates or [])
+    everywhere = {**choice, "matching": config.matchings["patch_to_patch"].model_dump()}
+    (tmp_path / "choice.json").write_text(json.dumps(everywhere), encoding="utf-8")
+    step.run(config, folder, {"choice": tmp_path / "choice.json"}, tmp_path / "out")
+    plain = folder / residuals_file(config, "toy/cloth", "patch_to_patch", "real")
+    with (
+        open_arrays(first_output(step, folder, tmp_path / "out")) as file,
+        open_arrays(plain) as other,
+    ):
+        np.testing.assert_array_equal(file["lengths"][:], other["lengths"][:])
 
 
 def test_residuals_that_no_network_reads_are_kept_as_lengths_alone(

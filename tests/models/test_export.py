@@ -195,6 +195,26 @@ def test_a_detector_on_features_takes_no_clicks_and_says_what_it_adds(
     assert "2 images" in typed.out
 
 
+def test_a_folder_keeps_the_matching_that_was_chosen(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    place = tmp_path / "run" / CATEGORY
+    choice = place / "choose_matching/auto/choice.json"
+    chosen = json.loads(choice.read_text(encoding="utf-8"))
+    export_model(place, "unsupervised_auto", seed=0, output=tmp_path / "model")
+    shutil.rmtree(choice.parent)
+    model = open_model(tmp_path / "model")
+    assert model.description.comparison.radius == chosen["matching"]["radius"]
+    assert model.description.made_from["chosen"] == chosen["chosen"]
+    assert f"matching auto: {chosen['chosen']} was chosen" in describe_folder(tmp_path / "model")
+    maps = arrays(place / "predict_maps/unsupervised_auto/seed0/maps.h5", "maps")
+    for name, expected in list(maps.items())[:2]:
+        np.testing.assert_allclose(detect(model, pictures(run)[name]), expected, atol=5e-3)
+    choice.parent.mkdir()
+    choice.write_text(json.dumps({**chosen, "stamp": {"of": "another run"}}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"made of another choice\.json"):
+        export_model(place, "unsupervised_auto", seed=0, output=tmp_path / "again")
+
+
 def test_the_tool_starts_from_a_detector_at_its_own_threshold(folders: dict[str, Path]) -> None:
     described = open_model(folders["adclick_seg"]).description
     assert described.detection is not None

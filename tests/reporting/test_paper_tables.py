@@ -8,7 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adclick.reporting.paper_tables import build_table, read_published, scale_departures
+from adclick.reporting.paper_tables import (
+    build_table,
+    choice_notes,
+    read_published,
+    scale_departures,
+)
 from adclick.reporting.table_forms import FORMS, to_csv, to_html, to_latex, to_markdown, to_text
 from adclick.run.settings.tables import TABLES
 
@@ -352,11 +357,22 @@ def test_setting_and_scale_are_said_with_every_form():
         methods=["weak"],
         setting="toy data: not comparable.",
         departures=["image size 64 px (paper: 512 px)", "backbone untrained"],
+        remarks=["Matching auto: near."],
     )
     for form in FORMS.values():
         text = " ".join(form(table).split())
+        assert form is to_csv or "Matching auto: near." in text
         assert "toy data: not comparable" in text
         assert "image size 64 px (paper: 512 px); backbone untrained" in text
+
+
+def test_what_was_chosen_is_said_once_a_matching():
+    chosen = [("auto", "a", "near"), ("auto", "b", "far"), ("other", "a", "far")]
+    notes = choice_notes(chosen, {"a": "bolt"})
+    assert notes == [
+        "Matching auto, chosen on simulated defects of held-out normal images: bolt near, b far.",
+        "Matching other, chosen on simulated defects of held-out normal images: bolt far.",
+    ]
 
 
 def test_a_departure_names_the_papers_value_or_that_of_full_scale():

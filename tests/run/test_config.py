@@ -82,11 +82,21 @@ def test_every_configuration_is_valid(run: str) -> None:
         ({"features": {"weights": {"source": "file"}}}, "`file` must be given"),
         ({"pretrain_on": {"mvtec/nothing": []}}, "nothing"),
         ({"matching": "near"}, "matching: ['near'] not defined"),
-        ({"run_map_peers": ["training_free_near"]}, "known: ['training_free', 'training_free_im"),
+        ({"run_map_peers": ["training_free_near"]}, "known: ['training_free', 'training_free_au"),
         ({"adclick_variants": {"finetuned": {"matching": "near"}}}, "finetuned.matching: ['near']"),
         (
             {"matchings": {"image_to_image": {"neighbours": 51}}},
             "image_to_image.neighbours exceeds",
+        ),
+        ({"matchings": {"auto": {"radius": 2}}}, "matchings.auto: candidates have radius"),
+        ({"matchings": {"auto": {"candidates": ["location_aware"]}}}, "at least 2 items"),
+        (
+            {"matchings": {"auto": {"candidates": ["location_aware", "auto"]}}},
+            "matchings.auto.candidates: ['auto'] not defined",
+        ),
+        (
+            {"simulation": {"streaks": 0, "blobs": 0, "soft_regions": 0}},
+            "simulation: no kind has a weight",
         ),
         ({"run_sliding": ["near"]}, "run_sliding: ['near'] not defined"),
         ({"sliding": {"window": 1.5}}, "sliding.window = 1.5"),

@@ -44,11 +44,13 @@ from adclick.run.plan.names import (
     map_methods,
     places,
 )
+from adclick.run.plan.residuals import choice_file
 from adclick.run.plan.stages import settings_json
 from adclick.run.plan.tables import (
     robot_metrics,
     robot_table,
     scale_facts,
+    table_choices,
     table_methods,
     table_metrics,
     tables,
@@ -58,6 +60,7 @@ from tests.run.test_config import OVERLAYS, ROOT, merged, read
 # Peers with weights, wherever these are on the machine of the tests.
 UNLOADED = ["simpleclick", "sam", "sam2"]
 NOWHERE = {"click_peers": {name: {"weights": "nowhere"} for name in UNLOADED}}
+CHANGED = {"matchings": {"patch_to_patch": {"radius": 30}}}
 
 
 def config(**changes: object) -> Config:
@@ -212,14 +215,33 @@ def test_labels_of_a_matching_need_an_adclick_with_it() -> None:
 
 
 def test_an_edit_of_one_matching_is_no_edit_of_another() -> None:
-    changed = config(matchings={"patch_to_patch": {"radius": 30}})
+    changed = config(**CHANGED)
     place = {"dataset": "mvtec", "category": "bottle", "source": "real"}
     same = {
         name: settings_json(config(), "compute_residuals", matching=name, **place)
         == settings_json(changed, "compute_residuals", matching=name, **place)
         for name in changed.matchings
     }
-    assert same == {"location_aware": True, "patch_to_patch": False, "image_to_image": True}
+    assert same.pop("patch_to_patch") is False
+    assert all(same.values())
+
+
+def test_a_chosen_matching_waits_for_its_choice_alone() -> None:
+    made = config(matching="auto")
+    place = {"dataset": "mvtec", "category": "pill", "matching": "auto"}
+    assert choice_file(made, "mvtec/pill", "location_aware") == {}
+    named = choice_file(made, "mvtec/pill", "auto")["choice"]
+    assert named == "results/paper/mvtec/pill/choose_matching/auto/choice.json"
+    assert table_choices(config(), 4) == []
+    assert named in table_choices(made, 4)
+    assert named in table_choices(made, 1)
+    choosing, computing = (
+        [settings_json(config(**change), stage, **place) for change in ({}, CHANGED)]
+        for stage in ("choose_matching", "compute_residuals")
+    )
+    assert choosing[0] != choosing[1]
+    assert computing[0] == computing[1]
+    assert scale_facts(made)["matching radius (sigma)"].startswith("chosen for each category: 3.2")
 
 
 def test_other_matchings_are_rows_of_result_tables_and_nothing_else() -> None:

@@ -90,9 +90,40 @@ rule find_neighbours:
         " --neighbours {output.neighbours:q} > {log:q} 2>&1"
 
 
+rule choose_matching:
+    input:
+        unpack(planned(plan.residuals.backbone_file)),
+        manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
+        images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
+        features="results/{run}/{dataset}/{category}/extract_features/features.h5",
+        retrieval="results/{run}/{dataset}/{category}/fit_retrieval/retrieval.h5",
+        foreground="results/{run}/{dataset}/{category}/fit_foreground/foreground.h5",
+    output:
+        choice="results/{run}/{dataset}/{category}/choose_matching/{matching}/choice.json",
+    log:
+        "results/{run}/logs/choose_matching/{dataset}-{category}-{matching}.log",
+    benchmark:
+        "results/{run}/benchmarks/choose_matching/{dataset}-{category}-{matching}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("choose_matching"),
+        code=fingerprint("adclick.commands.choose_matching"),
+        files=flags("backbone"),
+    shell:
+        "python -m adclick.commands.choose_matching --settings {params.settings:q} {params.files}"
+        " --manifest {input.manifest:q} --images {input.images:q} --features {input.features:q}"
+        " --retrieval {input.retrieval:q} --foreground {input.foreground:q}"
+        " --choice {output.choice:q} > {log:q} 2>&1"
+
+
 rule compute_residuals:
     input:
         unpack(planned(plan.residuals.backbone_file)),
+        unpack(planned(plan.residuals.choice_file)),
         images=planned(plan.residuals.images_of),
         neighbours="results/{run}/{dataset}/{category}/find_neighbours/{source}.h5",
         features="results/{run}/{dataset}/{category}/extract_features/features.h5",
@@ -111,7 +142,7 @@ rule compute_residuals:
     params:
         settings=settings("compute_residuals"),
         code=fingerprint("adclick.commands.compute_residuals"),
-        files=flags("backbone"),
+        files=flags("backbone", "choice"),
     shell:
         "python -m adclick.commands.compute_residuals --settings {params.settings:q} {params.files}"
         " --images {input.images:q} --neighbours {input.neighbours:q} --features {input.features:q}"

@@ -1,6 +1,7 @@
 rule make_table:
     input:
         metrics=planned(plan.tables.table_metrics),
+        choices=planned(plan.tables.table_choices),
         published="config/published/results.csv",
         paper_settings="config/published/settings.csv",
     output:
@@ -23,7 +24,7 @@ rule make_table:
     params:
         settings=settings("make_table"),
         code=fingerprint("adclick.commands.make_table"),
-        files=flags("metrics"),
+        files=flags("metrics", "choices"),
     shell:
         "python -m adclick.commands.make_table --settings {params.settings:q} {params.files}"
         " --published {input.published:q} --paper-settings {input.paper_settings:q}"

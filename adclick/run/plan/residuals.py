@@ -13,7 +13,14 @@ from adclick.run.plan.names import (
     places,
 )
 from adclick.run.plan.pick import Stage
-from adclick.run.settings.residuals import Features, Foreground, Matching, Retrieval
+from adclick.run.settings.residuals import (
+    Detection,
+    Features,
+    Foreground,
+    Matching,
+    MatchingChoice,
+    Retrieval,
+)
 
 
 class ExtractFeatures(Stage):
@@ -48,6 +55,32 @@ class FindNeighbours(Stage):
     retrieval: Retrieval
 
 
+class ChooseMatching(Stage):
+    """Settings of `choose_matching`: the candidates by name, the preferred first. On a texture no
+    part is out of place, and no background shows.
+    """
+
+    size_px: int
+    features: Features
+    retrieval: Retrieval
+    foreground: Foreground
+    detection: Detection
+    candidates: dict[str, Matching]
+    matching_choice: MatchingChoice
+    minimum_area: float
+    texture: bool
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
+        names = config.matchings[wildcards["matching"]].candidates or []
+        return cls.pick(
+            config,
+            candidates={name: config.matchings[name] for name in names},
+            minimum_area=config.simulation.minimum_area,
+            texture=wildcards["category"] in config.datasets[wildcards["dataset"]].textures,
+        )
+
+
 class ComputeResiduals(Stage):
     """Settings of `compute_residuals`; `lengths_only` where no network reads this matching, and
     `patches`, the pictures' own features, only where one reads them.
@@ -72,6 +105,13 @@ class ComputeResiduals(Stage):
 def residuals_file(config: Config, place: str, matching: str, source: str) -> str:
     """The residuals of a source (see `images_of`) by one matching."""
     return f"{category_folder(config, place)}/compute_residuals/{matching}/{source}.h5"
+
+
+def choice_file(config: Config, place: str, matching: str) -> dict[str, str]:
+    """What says which of its candidates a matching is for a category, where it has some."""
+    if config.matchings[matching].candidates is None:
+        return {}
+    return {"choice": f"{category_folder(config, place)}/choose_matching/{matching}/choice.json"}
 
 
 def images_of(config: Config, place: str, source: str) -> str:

@@ -7,8 +7,10 @@ from adclick.run.config import Config
 from adclick.run.plan.clicks import click_scores
 from adclick.run.plan.names import (
     category_folder,
+    click_matching,
     click_methods,
     costs_differ,
+    map_matching,
     map_methods,
     matching_of,
     robot_methods,
@@ -16,6 +18,7 @@ from adclick.run.plan.names import (
     robot_of,
 )
 from adclick.run.plan.pick import Stage
+from adclick.run.plan.residuals import choice_file
 from adclick.run.settings.clicks import Robot
 from adclick.run.settings.tables import TABLES, TableLayout
 from adclick.run.settings.training import AdclickVariant, SegVariant
@@ -210,6 +213,23 @@ def table_metrics(config: Config, number: int | str) -> list[str]:
     ]
 
 
+def table_choices(config: Config, number: int | str) -> list[str]:
+    """What says which matching was chosen for each category, where methods of a table had some to
+    choose from.
+    """
+    table = TABLES[int(number)]
+    of_method = click_matching if table.kind == "clicks" else map_matching
+    run = click_methods(config) if table.kind == "clicks" else map_methods(config)
+    shown = [name for name in table_methods(config, table.number) if name in run]
+    return [
+        path
+        for matching in dict.fromkeys(of_method(config, name) for name in shown)
+        for dataset in config.tables.get(table.number, [])
+        for category in config.datasets[dataset].categories
+        for path in choice_file(config, f"{dataset}/{category}", matching).values()
+    ]
+
+
 def table_file(config: Config, number: int) -> str:
     """A table by its number."""
     return f"results/{config.run}/tables/table{number}.csv"
@@ -231,14 +251,13 @@ def scale_facts(config: Config) -> dict[str, str]:
     loops = (config.adclick_training, config.adclick_seg_training)
     steps = {count for loop in loops for count in (loop.pretrain_steps, loop.steps)}
     seeded = language.weights.source == "seeded"
-    radius = config.matchings[config.matching].radius
     return {
         "image size": f"{config.size_px} x {config.size_px} px",
         "feature extractor": f"{features.backbone} of timm"
         + untrained[features.weights.source == "seeded"],
         "residual tensor": f"{config.grid} x {config.grid} x {features.dimension}",
         "normal images retrieved (K)": str(config.retrieval.neighbours),
-        "matching radius (sigma)": "none" if radius is None else f"{radius} positions of the grid",
+        "matching radius (sigma)": _radius(config, config.matching),
         "trunk": f"one Swin stage: depth {network.depth}, width {network.dim},"
         f" {network.heads} heads, window {network.window}",
         "trained parts of the vision-language module": {
@@ -250,3 +269,11 @@ def scale_facts(config: Config) -> dict[str, str]:
         "prompts per defect type (U)": str(config.prompts.phrases),
         "training steps": " to ".join(str(count) for count in sorted({min(steps), max(steps)})),
     }
+
+
+def _radius(config: Config, name: str) -> str:
+    matching = config.matchings[name]
+    if matching.candidates is not None:
+        radii = [_radius(config, candidate) for candidate in matching.candidates]
+        return f"chosen for each category: {', '.join(radii)}"
+    return "none" if matching.radius is None else f"{matching.radius} positions of the grid"

@@ -4,7 +4,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from adclick.run.settings.section import Count, NonNegative, Positive, Section, Weights
+from adclick.run.settings.section import (
+    Count,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+    Share,
+    Weights,
+)
 
 
 class Features(Section):
@@ -70,7 +78,8 @@ class Retrieval(Section):
 
 class Matching(Section):
     """Which normal patches a patch may be matched with (Eq. 3): how far away in grid units, and of
-    how many of the K retrieved images; None = everywhere, all.
+    how many of the K retrieved images; None = everywhere, all. Or several others of which each
+    category gets one.
     """
 
     radius: NonNegative | None = Field(
@@ -82,6 +91,30 @@ class Matching(Section):
         None,
         description="Of how many of the K retrieved images, the most alike first. Without it: all"
         " (Eq. 3).",
+    )
+    candidates: list[Name] | None = Field(
+        None,
+        min_length=2,
+        description="In place of both: names of other matchings, the preferred first. Each category"
+        " gets the one by which the training-free map finds simulated defects best (not in the"
+        " paper).",
+    )
+
+    @model_validator(mode="after")
+    def _is_one_or_several(self) -> "Matching":
+        if self.candidates is not None and (self.radius, self.neighbours) != (None, None):
+            raise ValueError("candidates have radius and neighbours of their own")
+        return self
+
+
+class MatchingChoice(Section):
+    """On what candidates for a matching are compared."""
+
+    normals: Positive = Field(description="Normal training images, each held out in turn.")
+    defects: Positive = Field(description="Simulated defects on each of them.")
+    least_gain: Share = Field(
+        description="By how much of its score, a mean of pixel APs, the best candidate must be"
+        " ahead of a preferred one."
     )
 
 
