@@ -215,6 +215,7 @@ def test_an_edited_body_changes_the_stages_that_reach_it_and_no_other(
     )
     after = all_fingerprints()
     assert {stage for stage in STAGES if after[stage] != untouched[stage]} == {
+        "choose_matching",
         "fit_foreground",
         "fit_retrieval",
         "find_neighbours",
