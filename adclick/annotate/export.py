@@ -1,7 +1,7 @@
 """Finished labels in the forms that other software reads."""
 
 import json
-import re
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,10 +13,12 @@ from jaxtyping import Bool, Integer
 from PIL import ExifTags, Image
 
 from adclick.annotate.desk import object_masks
-from adclick.annotate.store import Picture, find_pictures, saved_labels, saved_mask
-from adclick.data.images import read_image, write_png
+from adclick.annotate.run_pictures import ending_with, recorded_paths
+from adclick.annotate.store import Picture, picture_of, saved_labels, saved_mask
+from adclick.data.images import list_pictures, read_image, write_png
 from adclick.run.artifacts import new_folder, replacing, write_text
 from adclick.run.errors import InputError
+from adclick.run.folders import fault_of_type
 
 UNKNOWN = "unknown"
 NORMAL = "good"
@@ -64,6 +66,39 @@ def finished_labels(
     return found
 
 
+def labelled_pictures(
+    labels: Path, saved: Mapping[str, Mapping[str, Any]], images: Path
+) -> dict[str, Picture]:
+    """The pictures below a folder that labels are of, by the labels' keys.
+
+    A key is a picture's path below the folder that was labelled, or its id in a run, whose manifest
+    or whose label then says which file it is. So `images` may be any folder above the pictures.
+    InputError when several files fit.
+    """
+    images = Path(os.path.normpath(images.absolute()))
+    files = list_pictures(images)
+    by_key: dict[str, list[Path]] = {}
+    for file in files:
+        by_key.setdefault(_stem(file.relative_to(images)), []).append(file)
+    recorded = recorded_paths(labels)
+    found: dict[str, Picture] = {}
+    for key, facts in saved.items():
+        paths = [path for path in (facts.get("path"), recorded.get(key)) if path]
+        fitting = by_key.get(key) or [file for path in paths for file in ending_with(path, files)]
+        fitting = fitting or [file for file in files if _stem(file).endswith(f"/{key}")]
+        fitting = list(dict.fromkeys(fitting))
+        if len(fitting) > 1:
+            names = " and ".join(str(file) for file in fitting[:2])
+            raise InputError(f"{labels}: {key} may be {names}; give a folder with one of them")
+        if fitting:
+            found[key] = picture_of(key, fitting[0])
+    return found
+
+
+def _stem(path: Path) -> str:
+    return path.with_suffix("").as_posix()
+
+
 def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -> Label:
     mask = saved_mask(labels, key)
     if mask is None or mask.shape != picture.shape:
@@ -72,8 +107,9 @@ def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -
         )
     defects = [(name or UNKNOWN, own) for name, own in object_masks(facts) if own.any()]
     for name, _ in defects:
-        if name == NORMAL or not re.fullmatch(r"\w[\w .+-]*", name):
-            raise InputError(f"{labels / key}.json: {name!r} is no name of a defect type")
+        fault = "is that of pictures without any" if name == NORMAL else fault_of_type(name)
+        if fault is not None:
+            raise InputError(f"{labels / key}.json: {name!r} is no name of a defect: it {fault}")
     return Label(picture, key.replace("/", "-"), mask, defects)
 
 
@@ -234,8 +270,8 @@ def main(labels: Path, *, images: Path, output: Path, form: str) -> None:
         raise InputError(f"--format {form}: choose from {', '.join(FORMATS)}")
     if output.exists():
         raise InputError(f"{output}: exists already; give a new folder, or remove it")
-    pictures = {picture.key: picture for picture in find_pictures(images)}
-    finished = finished_labels(labels, saved_labels(labels), pictures)
+    saved = saved_labels(labels)
+    finished = finished_labels(labels, saved, labelled_pictures(labels, saved, images))
     with new_folder(output) as folder:
         FORMATS[form](finished, folder)
     defective = sum(bool(label.mask.any()) for label in finished)

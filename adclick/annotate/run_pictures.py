@@ -1,11 +1,12 @@
 """The defective pictures of a run's category as files, for labelling."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from adclick.annotate.store import Picture, picture_of
-from adclick.data.images import picture_files, write_png
+from adclick.data.images import list_pictures, write_png
 from adclick.run.artifacts import image_ids, open_arrays, read_csv, read_stamp, write_text
 from adclick.run.errors import InputError
 from adclick.run.provenance import canonical_json
@@ -47,18 +48,34 @@ def find_run_pictures(category: Path, folder: Path) -> list[Picture]:
     the files is not below `folder`, or is there twice.
     """
     wanted = _wanted(category)
-    # Links are not followed: a run knows its files by the names that it found them under.
-    files = list(picture_files(Path(os.path.normpath(folder.absolute()))).values())
+    # Links keep their names: a run knows its files by the names that it found them under.
+    files = list_pictures(Path(os.path.normpath(folder.absolute())))
     found: list[Picture] = []
     for image_id, path in wanted.items():
-        fitting = [file for file in files if file.as_posix().endswith(f"/{path}")]
+        fitting = ending_with(path, files)
         if len(fitting) != 1:
             raise InputError(
                 f"{folder}: {path} of the run is {'there twice' if fitting else 'not below it'};"
                 " give the folder of the data set"
             )
-        found.append(picture_of(image_id, fitting[0]))
+        found.append(replace(picture_of(image_id, fitting[0]), source=path))
     return found
+
+
+def ending_with(path: str, files: Iterable[Path]) -> list[Path]:
+    """The files whose path is a given one below some folder above it."""
+    return [file for file in files if file.as_posix() == path or str(file).endswith(f"/{path}")]
+
+
+def recorded_paths(labels: Path) -> dict[str, str]:
+    """The files of a run's images by their ids, for labels that lie where the tool keeps them in a
+    run (`annotate/labels` of a category); empty for others.
+    """
+    manifest = labels.absolute().parents[1] / "make_manifest/manifest.csv"
+    if not manifest.is_file():
+        return {}
+    table = read_csv(manifest)
+    return dict(zip(map(str, table["image_id"]), map(str, table["path"]), strict=True))
 
 
 def _wanted(category: Path) -> Mapping[str, str]:

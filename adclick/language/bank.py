@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adclick.run.errors import InputError
+from adclick.run.folders import fault_of_type
 from adclick.run.yaml_files import read_yaml
 
 Bank = dict[str, dict[str, tuple[str, ...]]]
@@ -54,6 +55,8 @@ def _type_problems(where: str, kind: Any, phrases: Any) -> Iterator[str]:
     """What is wrong with the phrases of one type."""
     if not isinstance(kind, str):
         yield f"{where}: the type {kind!r} is not text: put it in quotes"
+    elif (fault := fault_of_type(kind)) is not None:
+        yield f"{where}: {kind!r} is no name of a kind of defect: it {fault}"
     if not isinstance(phrases, list):
         yield f"{where} must be a list of phrases"
         return

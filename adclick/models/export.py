@@ -36,6 +36,7 @@ from adclick.run.artifacts import (
     input_digest,
     new_folder,
     open_arrays,
+    open_tensors,
     read_csv,
     write_json,
 )
@@ -227,9 +228,7 @@ def _describe(
 
 
 def _parameters(path: Path) -> int:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:  # pyright: ignore[reportUnknownVariableType]
+    with open_tensors(path, framework="numpy") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     return int(sum(np.prod(shape, dtype=np.int64) for shape in shapes))
 

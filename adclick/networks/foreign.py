@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from adclick.networks.vision_language import LanguageSizes, VisionLanguageSwin, language_parts
+from adclick.run.artifacts import refuse_pointer
 from adclick.run.errors import InputError
 
 Weights = dict[str, Tensor]
@@ -49,6 +50,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    refuse_pointer(path)
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))

@@ -36,6 +36,7 @@ from adclick.run.settings.training import (
     SharedTraining,
     Training,
 )
+from adclick.run.yaml_files import NOT_YAML
 
 
 class Config(Section):
@@ -330,7 +331,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(
             f"configuration {path} cannot be read ({reason}): run this in the project's folder"
         ) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except NOT_YAML as error:
         line = " ".join(str(error).split())[:200]
         raise InputError(f"configuration {path} is not valid YAML: {line}") from error
     if not isinstance(content, dict):

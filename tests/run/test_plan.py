@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from adclick.reporting.paper_tables import read_published, scale_departures
+from adclick.run.artifacts import write_text
 from adclick.run.config import Config, load_config
 from adclick.run.errors import InputError
 from adclick.run.plan.checks import check, missing_weights
@@ -77,6 +78,16 @@ def test_the_digest_changes_with_names_sizes_and_times_alone(tmp_path: Path) -> 
     assert digest_files([folder], tmp_path) == before
     first.rename(first.with_name("1.png"))
     assert digest_files([folder], tmp_path) != before
+
+
+def test_links_that_lead_nowhere_and_names_of_any_bytes_are_planned(tmp_path: Path) -> None:
+    write_text(tmp_path / "a/1.png", "1")
+    plain = digest_files([tmp_path], tmp_path)
+    (tmp_path / "a/gone.png").symlink_to("nothing.png")
+    (tmp_path / "a/loop").symlink_to(tmp_path)
+    dangling = digest_files([tmp_path], tmp_path)
+    (tmp_path / os.fsdecode(b"a/\xe4.png")).write_bytes(b"")
+    assert len({plain, dangling, digest_files([tmp_path], tmp_path)}) == 3
 
 
 def test_a_sample_sheet_counts_beside_its_folder(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Pictures and masks: which files a category's manifest is made of, and simulated defects."""
 
+import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 from adclick.run.config import Config
+from adclick.run.folders import Walk, shown, walk
 from adclick.run.kinds import module_of
 from adclick.run.plan.names import SORTED_SPLIT, category_folder
 from adclick.run.plan.pick import Stage
@@ -90,7 +91,7 @@ def data_digest(config: Config, dataset: str, category: str) -> str:
 def digest_files(parts: Iterable[Path], root: Path) -> str:
     """A digest of (name below `root`, size, modification time) of files and folders' files.
 
-    Dot-files and dot-folders do not count.
+    Dot-files and dot-folders do not count; links that lead to no file count by their names.
     """
     return digest(sorted(state for part in parts for state in _file_states(part, root)))
 
@@ -108,11 +109,9 @@ def _recorded_digest(config: Config, place: str) -> str:
 
 
 def _file_states(path: Path, root: Path) -> Iterator[list[str | int]]:
-    if path.is_file():
-        state = path.stat()
-        yield [path.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns]
-        return
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                yield from _file_states(Path(entry.path), root)
+    found = Walk([path]) if path.is_file() else walk(path)
+    for file in found.files:
+        state = file.stat()
+        yield [shown(file.relative_to(root)), state.st_size, state.st_mtime_ns]
+    for lost in itertools.chain.from_iterable(found.lost.values()):
+        yield [shown(lost.relative_to(root)), -1, 0]
