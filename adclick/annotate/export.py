@@ -84,9 +84,9 @@ def labelled_pictures(
     found: dict[str, Picture] = {}
     for key, facts in saved.items():
         paths = [path for path in (facts.get("path"), recorded.get(key)) if path]
-        fitting = by_key.get(key) or [file for path in paths for file in ending_with(path, files)]
-        fitting = fitting or [file for file in files if _stem(file).endswith(f"/{key}")]
-        fitting = list(dict.fromkeys(fitting))
+        named = [file for path in paths for file in ending_with(path, files)]
+        below = by_key.get(key) or [file for file in files if _stem(file).endswith(f"/{key}")]
+        fitting = list(dict.fromkeys(named or below))
         if len(fitting) > 1:
             names = " and ".join(str(file) for file in fitting[:2])
             raise InputError(f"{labels}: {key} may be {names}; give a folder with one of them")

@@ -102,7 +102,7 @@ def _labels(
             job.inputs["weights"],
             images=job.inputs["images"],
             residuals=job.inputs["residuals"],
-            language=job.inputs["language"],
+            language=job.inputs.get("language"),
             category=settings.category,
             radius_px=settings.radius_px,
             device=device,

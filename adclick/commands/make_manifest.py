@@ -1,5 +1,6 @@
 """One row a picture of a category, and its pixels and masks at the network's size, read once."""
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from adclick.data.manifest import (
     choose_training_defects,
     load_rows,
     read_split,
+    repeated_pictures,
 )
-from adclick.data.reading import GOOD
+from adclick.data.reading import GOOD, problems_error
 from adclick.run.artifacts import (
     ArraySpec,
     create_arrays,
@@ -60,10 +62,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     entries = [one.entry for one in loaded]
     if defects is None:
         defects = choose_training_defects(
-            [entry.row for entry in entries], settings.training_defects
+            [entry.row for entry in entries],
+            settings.training_defects,
+            order="sorted" if settings.split == "sorted" else "drawn",
         )
     manifest = build_manifest(entries, training_defects=defects, training_normals=normals)
     _check_roles(manifest, root, settings.category)
+    repeated = _repeated(manifest, f"{root}, category {settings.category}", settings.duplicates)
     stamp = {
         **job.stamp,
         "inputs": {**job.stamp["inputs"], "data": digest(manifest.to_csv(index=False))},
@@ -75,7 +80,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_names(file, [entry.row.defect_type for entry in entries], ids)
     _write_masks(job.outputs["masks"], loaded, size_px, stamp)
     write_csv(job.outputs["manifest"], manifest, stamp=stamp)
-    write_json(job.outputs["record"], {"files": job.texts["files"]}, stamp=stamp)
+    record = {"files": job.texts["files"], "warnings": repeated}
+    write_json(job.outputs["record"], record, stamp=stamp)
+
+
+def _repeated(manifest: pd.DataFrame, place: str, duplicates: str) -> list[str]:
+    """Warnings of pictures that are there twice; InputError where that is an error."""
+    repeated = repeated_pictures(manifest)
+    if not repeated:
+        return []
+    line = str(problems_error(place, repeated))
+    if duplicates == "error":
+        raise InputError(f"{line} (duplicates: warn would go on)")
+    print(f"warning: {line}", file=sys.stderr)
+    return [line]
 
 
 def _root(job: Job[MakeManifest]) -> Path:

@@ -103,6 +103,26 @@ def select_phrases(
     return {kind: found[:count] for kind, found in phrases.items()}
 
 
+def chosen_phrases(
+    path: Path, categories: Iterable[str], types: Mapping[str, Sequence[str]], count: int | None
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """The phrases of every type in the bank of each category, `count` of each; all without a count.
+
+    InputError for a category that is not in the bank, a type of `types` (category to types) that
+    has no phrases, and a type that has too few.
+    """
+    bank = read_bank(path)
+    chosen: dict[str, dict[str, tuple[str, ...]]] = {}
+    for category in categories:
+        if category not in bank:
+            raise InputError(f"{path}: no category {category!r}; add it with its defect types")
+        wanted = sorted({*bank[category], *types.get(category, ())})
+        chosen[category] = select_phrases(bank, category, wanted, count or 1)
+        if count is None:
+            chosen[category] = {kind: bank[category][kind] for kind in wanted}
+    return chosen
+
+
 def plain(phrase: str) -> str:
     """A phrase as it is compared: letter case and spaces do not count."""
     return " ".join(phrase.lower().split())

@@ -80,6 +80,7 @@ def _types(source: Source) -> tuple[list[str], Mapping[str, Text] | None]:
     if source.language is None:
         return real, None
     texts = read_texts(source.language, source.category.name)
+    assert texts is not None
     return defect_types(texts, real), {kind: texts[kind] for kind in real}
 
 

@@ -1,6 +1,6 @@
 """A trained network and one category's artifacts, opened for clicking or for detection."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adclick.language.words import Text, read_texts, text_of
+from adclick.language.words import Texts, read_texts, text_of
 from adclick.models.session import Session, open_image, trained_form
 from adclick.models.zoom import Window, crop_inputs
 from adclick.networks.inputs import ResidualForm
@@ -25,7 +25,7 @@ class Opened:
     images: Any
     residuals: Any
     scale: np.ndarray
-    texts: Mapping[str, Text]
+    texts: Texts
     form: ResidualForm
     radius_px: float
     device: torch.device
@@ -57,7 +57,7 @@ def open_network(
     *,
     images: Path,
     residuals: Path,
-    language: Path,
+    language: Path | None,
     category: str,
     radius_px: float,
     device: torch.device,

@@ -82,9 +82,9 @@ def told_if_it_fails(name: str, broken: list[str]) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        broken.append(str(error))
+        broken.append(" ".join(str(error).split()))
     except Exception as error:  # of this picture, whatever it is: others must not wait for it
-        broken.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
+        broken.append(f"{name}: {' '.join(f'{type(error).__name__}: {error}'.split())}")
     else:
         return
     print(f"{name}: skipped", flush=True)

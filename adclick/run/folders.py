@@ -69,7 +69,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
             return FOLDER
         return FILE if entry.is_file() else DANGLING if entry.is_symlink() else SPECIAL
     except OSError:
-        return CLOSED
+        return DANGLING if entry.is_symlink() else CLOSED  # also one that leads back to itself
 
 
 def passed_over(folder: Path, lost: Mapping[str, Sequence[Path]]) -> Iterator[str]:
@@ -82,8 +82,11 @@ def passed_over(folder: Path, lost: Mapping[str, Sequence[Path]]) -> Iterator[st
 
 
 def shown(name: str | Path) -> str:
-    """A name as it is printed and written: bytes that are no UTF-8 become text like `\\xe4`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A name as it is printed and written, on one line: bytes that are no UTF-8, and characters
+    that cannot be printed, become text like `\\xe4` and `\\n`.
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def fault_of_type(name: str) -> str | None:

@@ -111,17 +111,14 @@ def test_an_orientation_of_another_type_is_none_or_refused(
     try:
         shape = picture_shape(path)
     except InputError as error:
-        assert str(error).count("a.") == 1
+        assert str(error).startswith(str(path))
     else:
         assert shape == read_image(path).shape[:2]
 
 
 def test_a_picture_that_is_too_large_is_told_what_to_do(tmp_path: Path) -> None:
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    chunk = b"IHDR" + header
-    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk
     path = tmp_path / "wide.png"
-    path.write_bytes(content + struct.pack(">I", zlib.crc32(chunk)))
+    path.write_bytes(png_claiming(60_000, 60_000))
     for read in (read_image, picture_shape):
         with pytest.raises(InputError, match="megapixels: cut it") as caught:
             read(path)
@@ -236,7 +233,7 @@ def png_claiming(width: int, height: int) -> bytes:
     ("content", "says"),
     [
         (png_claiming(60_000, 1_000), "60000 x 1000 pixels, the image has 30 x 20"),
-        (png_claiming(60_000, 60_000), "exceeds limit"),
+        (png_claiming(60_000, 60_000), "megapixels: cut it"),
         (encoded("JPEG"), "blurred edges"),
         (encoded("EPS"), "not a picture in a known format"),
     ],

@@ -18,7 +18,7 @@ from adclick.run.plan.clicks import (
     labels_file,
     labels_folder,
     missing_labels,
-    training_inputs,
+    pretraining_inputs,
 )
 from adclick.run.plan.data import data_digest, digest_files, missing_data
 from adclick.run.plan.detection import detection_inputs, detector_inputs, detectors
@@ -193,7 +193,7 @@ def test_whatever_a_variant_reads_is_by_its_own_matching() -> None:
         detection_inputs(made, place, name, seed),
         labelling_inputs(made, place, labels, seed),
         finetuning_inputs(made, place, "clicked_without_place", seed),
-        training_inputs(made, ["mvtec/pill"], matching="patch_to_patch", masks=True),
+        pretraining_inputs(made, "mvtec/pill", "patch_to_patch", "language"),
     ):
         files = all_files(inputs)
         assert not [path for path in files if "location_aware" in path]

@@ -3,6 +3,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from adclick.language import needs
 from adclick.run import plan
 from adclick.run.config import load_config
 from adclick.run.errors import InputError
@@ -113,6 +114,12 @@ def require_inputs():
             " from vicos.si), or put your own pictures there (docs/own_product.md), and give their folder"
             " with --config data_root=...; `make demo` needs no data"
         )
+    for job in jobs:
+        if job.rule.name == "generate_prompts":
+            try:
+                needs.check_words(CONFIG, job.wildcards.dataset)
+            except InputError as error:
+                refuse(error)
     unlabelled = [place(job.wildcards) for job in jobs if job.rule.name == "collect_labels"]
     lacking = plan.clicks.missing_labels(CONFIG, unlabelled)
     if lacking:
@@ -122,6 +129,12 @@ def require_inputs():
             "vision_language.weights: the frozen language-vision Swin needs pretrained weights; give a"
             " safetensors file, or train the whole branch with vision_language.trainable: all"
         )
+
+
+def tell_warnings():
+    """Says at the end of a run what its data give reason to doubt."""
+    for line in plan.data.data_warnings(CONFIG):
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def refuse(message):

@@ -9,7 +9,7 @@ from typing import Literal
 from adclick.run.config import Config
 from adclick.run.folders import Walk, shown, walk
 from adclick.run.kinds import module_of
-from adclick.run.plan.names import SORTED_SPLIT, category_folder
+from adclick.run.plan.names import UNLISTED_SPLITS, category_folder, places
 from adclick.run.plan.pick import Stage
 from adclick.run.provenance import digest, fingerprint
 from adclick.run.settings.data import LAYOUTS, Simulation, Toy
@@ -30,9 +30,10 @@ class MakeManifest(Stage):
     root: str
     category: str
     size_px: int
-    split: str
+    split: Literal["drawn", "sorted", "file"]
     training_defects: int
     empty_masks: Literal["error", "drop", "normal"]
+    duplicates: Literal["warn", "error"]
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
@@ -43,7 +44,7 @@ class MakeManifest(Stage):
             layout_code=fingerprint(module_of(LAYOUTS, dataset.layout)),
             root="" if dataset.layout == "toy" else dataset.root,
             category=wildcards["category"],
-            split="sorted" if dataset.split == SORTED_SPLIT else "file",
+            split=dataset.split if dataset.split in UNLISTED_SPLITS else "file",
             training_defects=dataset.training_defects,
             empty_masks=dataset.empty_masks,
         )
@@ -58,7 +59,7 @@ class SimulateDefects(Stage):
 def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:
     """What a manifest is made of besides pictures: the split's file, the record of drawn data."""
     defined = config.datasets[dataset]
-    inputs = {} if defined.split == SORTED_SPLIT else {"split": defined.split}
+    inputs = {} if defined.split in UNLISTED_SPLITS else {"split": defined.split}
     if defined.layout == "toy":
         inputs["drawn"] = f"results/{config.run}/{dataset}/draw_toy/record.json"
     return inputs
@@ -69,6 +70,16 @@ def missing_data(config: Config, unread: Iterable[str]) -> list[str]:
     defined = [config.datasets[place.split("/")[0]] for place in unread]
     folders = [Path(config.data_root) / one.root for one in defined if one.layout != "toy"]
     return [str(folder) for folder in dict.fromkeys(folders) if not folder.is_dir()]
+
+
+def data_warnings(config: Config) -> list[str]:
+    """What the manifests of a finished run warn of."""
+    records = [
+        Path(category_folder(config, place), "make_manifest/record.json")
+        for place in places(config)
+    ]
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in records if path.is_file()]
+    return [line for record in read for line in record.get("warnings", [])]
 
 
 def data_digest(config: Config, dataset: str, category: str) -> str:
