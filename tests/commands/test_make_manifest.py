@@ -186,3 +186,17 @@ def test_a_list_of_another_length_than_the_configuration_says_is_refused(tmp_pat
     places = tmp_path / "sheet", tmp_path / "out"
     with pytest.raises(InputError, match="1 training defects of part, but training_defects is 2"):
         run(*places, *flags, layout="csv", category="part", split="file", training_defects=2)
+
+
+def test_a_picture_in_training_and_test_is_warned_of_or_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet(tmp_path / "sheet")
+    (tmp_path / "sheet/good3.png").write_bytes((tmp_path / "sheet/good0.png").read_bytes())
+    places = (tmp_path / "sheet", tmp_path / "out")
+    run(*places, layout="csv", category="part")
+    (line,) = json.loads((tmp_path / "out/r.json").read_text())["warnings"]
+    assert line.endswith("test/good/good3 and train/good/good0 are one picture")
+    assert capsys.readouterr().err == f"warning: {line}\n"
+    with pytest.raises(InputError, match="are one picture"):
+        run(*places, layout="csv", category="part", duplicates="error")

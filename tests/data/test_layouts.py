@@ -167,9 +167,8 @@ def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
     found = load_kind(LAYOUTS, "mvtec").read_rows(tmp_path, "bolt")
     problems: list[str] = []
     decoded = [decode_row(tmp_path, row, problems) for row in found]
-    assert problems == [
-        f"{tmp_path}/bolt/test/rust/001.png: cannot be read (No such file or directory); check the path and its permissions"
-    ]
+    (problem,) = problems
+    assert problem.startswith(f"{tmp_path}/bolt/test/rust/001.png: cannot be read (No such file")
     assert decoded.count(None) == 1
 
 

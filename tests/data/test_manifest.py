@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -196,21 +197,10 @@ def test_types_take_turns_in_sorted_order() -> None:
         make_row(f"test/{name}")
         for name in ("c/2", "c/1", "a/5", "b/9", "a/3", "b/1", "a/4", "good/1")
     ]
-    assert choose_training_defects(rows, 6, order="sorted") == [
-        "test/a/3",
-        "test/b/1",
-        "test/c/1",
-        "test/a/4",
-        "test/b/9",
-        "test/c/2",
-    ]
-    assert choose_training_defects(rows[::-1], 6, order="sorted") == choose_training_defects(
-        rows, 6, order="sorted"
-    )
-    assert (
-        choose_training_defects(rows, 2, order="sorted")
-        == choose_training_defects(rows, 6, order="sorted")[:2]
-    )
+    six = choose_training_defects(rows, 6, order="sorted")
+    assert six == ["test/a/3", "test/b/1", "test/c/1", "test/a/4", "test/b/9", "test/c/2"]
+    assert choose_training_defects(rows[::-1], 6, order="sorted") == six
+    assert choose_training_defects(rows, 2, order="sorted") == six[:2]
     assert choose_training_defects(rows, 0, order="sorted") == []
 
 
