@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         CollectLabels,
         argv,
         doc=__doc__,
+        trains=lambda _: True,
         inputs=["manifest"],
         outputs=["labels"],
         texts=["folder"],

@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         LabelDefects,
         argv,
         doc=__doc__,
+        trains=lambda _: True,
         inputs=["manifest", "images", "masks"],
         optional=["weights", "language", "residuals"],
         outputs=["labels"],

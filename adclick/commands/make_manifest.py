@@ -26,7 +26,7 @@ from adclick.run.artifacts import (
     write_names,
 )
 from adclick.run.errors import InputError
-from adclick.run.job import Job, parse_job, run
+from adclick.run.job import Job, parse_job, run, with_training
 from adclick.run.kinds import load_kind
 from adclick.run.plan.data import MakeManifest
 from adclick.run.provenance import digest
@@ -69,10 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifest = build_manifest(entries, training_defects=defects, training_normals=normals)
     _check_roles(manifest, root, settings.category)
     repeated = _repeated(manifest, f"{root}, category {settings.category}", settings.duplicates)
-    stamp = {
-        **job.stamp,
-        "inputs": {**job.stamp["inputs"], "data": digest(manifest.to_csv(index=False))},
-    }
+    seen = manifest[~manifest["role"].str.startswith("test")]
+    stamp = with_training(_of_data(job.stamp, manifest), _of_data(job.stamp, seen))
     ids = [entry.row.image_id for entry in entries]
     with create_arrays(job.outputs["images"], image_ids=ids, specs=specs, stamp=stamp) as file:
         for index, one in enumerate(loaded):
@@ -82,6 +80,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_csv(job.outputs["manifest"], manifest, stamp=stamp)
     record = {"files": job.texts["files"], "warnings": repeated}
     write_json(job.outputs["record"], record, stamp=stamp)
+
+
+def _of_data(stamp: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
+    return {**stamp, "inputs": {**stamp["inputs"], "data": digest(rows.to_csv(index=False))}}
 
 
 def _repeated(manifest: pd.DataFrame, place: str, duplicates: str) -> list[str]:

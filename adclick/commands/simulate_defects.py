@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         SimulateDefects,
         argv,
         doc=__doc__,
+        trains=lambda _: True,
         inputs=["manifest", "images", "foreground"],
         outputs=["simulated"],
     )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from adclick.networks.adclick import build_adclick
 from adclick.networks.inputs import ResidualForm
-from adclick.run.job import parse_job, run
+from adclick.run.job import Job, parse_job, run
+from adclick.run.kept import made_once
 from adclick.run.plan.clicks import TrainAdclick
 from adclick.training.fit import (
     EXPANDED,
@@ -28,11 +29,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         TrainAdclick,
         argv,
         doc=__doc__,
+        trains=lambda settings: not settings.pretrain,
         optional=["initial"],
         lists=[*LISTS, *EXPANDED, "branch"],
         outputs=["weights", "record"],
         seeded=True,
     )
+    made_once(job.outputs, job.stamp, lambda: _train(job))
+
+
+def _train(job: Job[TrainAdclick]) -> None:
     settings = job.settings
     training, network = settings.training, settings.network
     channels = settings.residual_input.groups or settings.residual_channels

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+TRAINING = "training"
 POINTER = b"version https://git-lfs"
 # An h5py.File or Group whose entries are arrays, which its own types cannot say.
 ArrayFile = Any
@@ -169,13 +170,18 @@ def read_csv(path: Path) -> "pd.DataFrame":
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def input_digest(path: Path) -> str:
+def input_digest(path: Path, *, training: bool = False) -> str:
     """What stands for an input in a stamp: the digest of its own stamp, else its content's.
     InputError when it cannot be read.
+
+    With `training` it is that of what trainings see of it: where an artifact also holds pictures
+    that are for testing alone, its stamp has a digest of its own for the others.
     """
     try:
         stamp = read_stamp(path)
-        return digest(stamp) if stamp is not None else file_sha256(path)[:16]
+        if stamp is None:
+            return file_sha256(path)[:16]
+        return stamp[TRAINING] if training and TRAINING in stamp else digest(stamp)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(f"{path}: cannot be read ({reason}); check the path") from None

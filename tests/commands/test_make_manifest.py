@@ -10,7 +10,7 @@ import yaml
 
 from adclick.commands import label_defects, make_manifest
 from adclick.data.images import write_png
-from adclick.run.artifacts import image_ids, open_arrays, read_csv
+from adclick.run.artifacts import image_ids, input_digest, open_arrays, read_csv
 from adclick.run.errors import InputError
 from adclick.run.plan.stages import settings_json
 from tests.chain import PLACE, micro_config
@@ -200,3 +200,26 @@ def test_a_picture_in_training_and_test_is_warned_of_or_refused(
     assert capsys.readouterr().err == f"warning: {line}\n"
     with pytest.raises(InputError, match="are one picture"):
         run(*places, layout="csv", category="part", duplicates="error")
+
+
+@pytest.mark.parametrize(
+    ("line", "changes"), [("new.png,normal,test,,", False), ("new.png,normal,train,,", True)]
+)
+def test_a_picture_for_testing_alone_is_nothing_to_trainings(
+    tmp_path: Path, line: str, changes: bool
+) -> None:
+    sheet(tmp_path / "sheet")
+    places = (tmp_path / "sheet", tmp_path / "out")
+    names = ("manifest.csv", "images.h5", "masks.h5")
+
+    def digests(*, training: bool) -> list[str]:
+        return [input_digest(tmp_path / "out" / name, training=training) for name in names]
+
+    run(*places, layout="csv", category="part")
+    seen, all_ = digests(training=True), digests(training=False)
+    write_png(tmp_path / "sheet/new.png", picture())
+    with (tmp_path / "sheet/part.csv").open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    run(*places, layout="csv", category="part")
+    assert (digests(training=True) != seen) == changes
+    assert digests(training=False) != all_
