@@ -85,8 +85,13 @@ def shown(name: str | Path) -> str:
     """A name as it is printed and written, on one line: bytes that are no UTF-8, and characters
     that cannot be printed, become text like `\\xe4` and `\\n`.
     """
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    return "".join(one if one.isprintable() else _escaped(one) for one in str(name))
+
+
+def _escaped(character: str) -> str:
+    """In Python's names a byte that is no UTF-8 is a character from U+DC80 on."""
+    byte = ord(character) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(character)[1:-1]
 
 
 def fault_of_type(name: str) -> str | None:

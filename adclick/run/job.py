@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from adclick.run.artifacts import TRAINING, input_digest
 from adclick.run.errors import InputError
+from adclick.run.folders import shown
 from adclick.run.provenance import digest, make_stamp
 from adclick.run.settings.section import validation_line
 
@@ -127,7 +128,7 @@ def run(main: Callable[[], object]) -> None:
     try:
         main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(' '.join(str(error).split()))}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
 
 
