@@ -63,7 +63,7 @@ bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json
 
 fuzz: setup
-	ADCLICK_FUZZ=$(or $(FUZZ),2400) $(BIN)/python -m pytest -q -rP tests/test_fuzz.py
+	ADCLICK_FUZZ=$(or $(FUZZ),2600) $(BIN)/python -m pytest -q -rP tests/test_fuzz.py
 
 soak: setup
 	$(BIN)/python -m tools.browser.soak --minutes $(or $(MINUTES),30)

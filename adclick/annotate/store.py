@@ -88,7 +88,7 @@ class Journal:
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 entries.append(_object(line))
-                _Entry.model_validate(entries[-1])
+                _Entry.model_validate_json(line, strict=True)
             except (ValueError, RecursionError):
                 raise InputError(
                     f"{self.path}: line {number} is damaged; restore or remove the file"
@@ -156,8 +156,9 @@ def read_label(labels: Path, key: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        facts = _object(path.read_bytes())
-        _Saved.model_validate(facts)
+        content = path.read_bytes()
+        facts = _object(content)
+        _Saved.model_validate_json(content, strict=True)
     except ValidationError as error:
         raise InputError(f"{validation_line(str(path), error)}; restore or remove it") from None
     except (ValueError, RecursionError):
@@ -202,6 +203,11 @@ class _Saved(BaseModel):
     """What every reader of a saved label relies on; what else there is stays."""
 
     state: SavedState | None = None
+    path: str | None = None
+    annotator: str | None = None
+    clicks: int = 0
+    strokes: int = 0
+    seconds: float = 0.0
     objects: list[_Defect] = []
 
 
