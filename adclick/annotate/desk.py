@@ -441,8 +441,9 @@ class Desk:
         try:
             last = self._unsaved_action(key)
             self._saved[key] = self._read(key, last)
-        except (InputError, OSError) as error:
-            self.pictures[key] = replace(picture, broken=" ".join(str(error).split()))
+        except Exception as error:  # of this image, whatever it is: the others are labelled
+            line = " ".join(str(error).split()) or type(error).__name__
+            self.pictures[key] = replace(picture, broken=line)
             return
         self._lease_again(key, last)
 

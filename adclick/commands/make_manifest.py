@@ -1,7 +1,7 @@
 """One row a picture of a category, and its pixels and masks at the network's size, read once."""
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from adclick.data.manifest import (
     read_split,
     repeated_pictures,
 )
-from adclick.data.reading import GOOD, problems_error
+from adclick.data.reading import GOOD, Row, problems_error
 from adclick.run.artifacts import (
     ArraySpec,
     create_arrays,
@@ -26,6 +26,7 @@ from adclick.run.artifacts import (
     write_names,
 )
 from adclick.run.errors import InputError
+from adclick.run.folders import Walk, passed_over, walk
 from adclick.run.job import Job, parse_job, run, with_training
 from adclick.run.kinds import load_kind
 from adclick.run.plan.data import MakeManifest
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     defects, normals = _split(job)
     reader = load_kind(LAYOUTS, settings.layout)
     rows = reader.read_rows(root, settings.category, training_normals=normals or ())
+    for line in _passed_over(root, settings.category, rows):
+        print(line, file=sys.stderr)
     size_px = settings.size_px
     specs = {"images": ArraySpec((size_px, size_px, 3), "uint8")}
     # The number of rows is known only after empty masks are seen, so pixels are collected row by
@@ -80,6 +83,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_csv(job.outputs["manifest"], manifest, stamp=stamp)
     record = {"files": job.texts["files"], "warnings": repeated}
     write_json(job.outputs["record"], record, stamp=stamp)
+
+
+def _passed_over(root: Path, category: str, rows: Sequence[Row]) -> Iterator[str]:
+    """What lies in a category's own folder and is no row's picture or mask, counted and named."""
+    found = walk(root / category) if (root / category).is_dir() else Walk()
+    read = {root / path for row in rows for path in (row.path, row.mask_path) if path is not None}
+    others = [path for path in found.files if path not in read]
+    yield from passed_over(root, {"not of its layout": others, **found.lost})
 
 
 def _of_data(stamp: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:

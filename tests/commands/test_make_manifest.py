@@ -141,6 +141,20 @@ def test_defects_that_nobody_has_labelled_are_for_training(tmp_path: Path) -> No
         assert image_ids(masks) == []
 
 
+def test_what_lies_beside_the_pictures_is_counted_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlabelled(tmp_path / "own")
+    (tmp_path / "own/part/train/good/wave.jp2").write_bytes(b"")
+    (tmp_path / "own/part/train/gone").symlink_to("nothing")
+    run(tmp_path / "own", tmp_path / "out", layout="mvtec", category="part")
+    root = tmp_path / "own"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{root}: passed over, not of its layout: part/train/good/wave.jp2",
+        f"{root}: passed over, links to nothing: part/train/gone",
+    ]
+
+
 def test_simulated_clicks_do_not_label_what_has_no_mask(tmp_path: Path) -> None:
     unlabelled(tmp_path / "own")
     out = tmp_path / "out"
