@@ -13,12 +13,12 @@ from jaxtyping import Bool, Integer
 from PIL import ExifTags, Image
 
 from adclick.annotate.desk import object_masks
-from adclick.annotate.run_pictures import ending_with, recorded_paths
+from adclick.annotate.run_pictures import recorded_paths
 from adclick.annotate.store import Picture, picture_of, saved_labels, saved_mask
 from adclick.data.images import list_pictures, read_image, write_png
 from adclick.run.artifacts import new_folder, replacing, write_text
 from adclick.run.errors import InputError
-from adclick.run.folders import fault_of_type
+from adclick.run.folders import ends_in, fault_of_type
 
 UNKNOWN = "unknown"
 NORMAL = "good"
@@ -84,8 +84,8 @@ def labelled_pictures(
     found: dict[str, Picture] = {}
     for key, facts in saved.items():
         paths = [path for path in (facts.get("path"), recorded.get(key)) if path]
-        named = [file for path in paths for file in ending_with(path, files)]
-        below = by_key.get(key) or [file for file in files if _stem(file).endswith(f"/{key}")]
+        named = [file for path in paths for file in files if ends_in(str(file), path)]
+        below = by_key.get(key) or [file for file in files if ends_in(_stem(file), key)]
         fitting = list(dict.fromkeys(named or below))
         if len(fitting) > 1:
             names = " and ".join(str(file) for file in fitting[:2])

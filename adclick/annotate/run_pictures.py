@@ -1,7 +1,7 @@
 """The defective pictures of a run's category as files, for labelling."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from adclick.annotate.store import Picture, picture_of
 from adclick.data.images import list_pictures, write_png
 from adclick.run.artifacts import image_ids, open_arrays, read_csv, read_stamp, write_text
 from adclick.run.errors import InputError
+from adclick.run.folders import ends_in
 from adclick.run.provenance import canonical_json
 
 IMAGES = "make_manifest/images.h5"
@@ -52,7 +53,7 @@ def find_run_pictures(category: Path, folder: Path) -> list[Picture]:
     files = list_pictures(Path(os.path.normpath(folder.absolute())))
     found: list[Picture] = []
     for image_id, path in wanted.items():
-        fitting = ending_with(path, files)
+        fitting = [file for file in files if ends_in(str(file), path)]
         if len(fitting) != 1:
             raise InputError(
                 f"{folder}: {path} of the run is {'there twice' if fitting else 'not below it'};"
@@ -60,11 +61,6 @@ def find_run_pictures(category: Path, folder: Path) -> list[Picture]:
             )
         found.append(replace(picture_of(image_id, fitting[0]), source=path))
     return found
-
-
-def ending_with(path: str, files: Iterable[Path]) -> list[Path]:
-    """The files whose path is a given one below some folder above it."""
-    return [file for file in files if file.as_posix() == path or str(file).endswith(f"/{path}")]
 
 
 def recorded_paths(labels: Path) -> dict[str, str]:

@@ -81,6 +81,11 @@ def passed_over(folder: Path, lost: Mapping[str, Sequence[Path]]) -> Iterator[st
             yield f"{shown(folder)}: passed over, {kind}: {', '.join(names)}{more}"
 
 
+def ends_in(path: str, end: str) -> bool:
+    """Whether a path is `end`, or that below some folders."""
+    return path == end or path.endswith(f"/{end}")
+
+
 def shown(name: str | Path) -> str:
     """A name as it is printed and written, on one line: bytes that are no UTF-8, and characters
     that cannot be printed, become text like `\\xe4` and `\\n`.
