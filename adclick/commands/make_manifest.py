@@ -72,8 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifest = build_manifest(entries, training_defects=defects, training_normals=normals)
     _check_roles(manifest, root, settings.category)
     repeated = _repeated(manifest, f"{root}, category {settings.category}", settings.duplicates)
-    seen = manifest[~manifest["role"].str.startswith("test")]
-    stamp = with_training(_of_data(job.stamp, manifest), _of_data(job.stamp, seen))
+    trained = [row for row, role in enumerate(manifest["role"]) if not role.startswith("test")]
+    seen = _of_data(job.stamp, manifest.take(trained))
+    stamp = with_training(_of_data(job.stamp, manifest), seen)
     ids = [entry.row.image_id for entry in entries]
     with create_arrays(job.outputs["images"], image_ids=ids, specs=specs, stamp=stamp) as file:
         for index, one in enumerate(loaded):

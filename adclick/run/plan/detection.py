@@ -194,7 +194,7 @@ def detector_inputs(
         own["expanded_images"] = [images_of(config, place, source)]
         own["expanded_residuals"] = [residuals_file(config, place, matching, source)]
     if reads_features(config, variant):
-        return own
+        return {**own}
     return {**initial_weights(config, place, "adclick_seg", variant, seed), **own}
 
 
