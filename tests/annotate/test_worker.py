@@ -47,6 +47,7 @@ def encodings(monkeypatch):
 def settle(encodings):
     """Wait until the thread has nothing left to encode, however long that takes."""
     while True:
+        assert encodings._thread.is_alive()
         with encodings._changed:
             if encodings.encoding is None and not encodings._is_waited_for():
                 return
