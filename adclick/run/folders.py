@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 NAMED = 5
-LONGEST_NAME = 255  # bytes, on the file systems of LinuxLONGEST_TYPE = 100
+LONGEST_NAME = 255  # bytes, on the file systems of Linux
 LONGEST_TYPE = 100
 FILE, FOLDER = "files", "folders"
 DANGLING, LOOP = "links to nothing", "folders that lead back to themselves"
