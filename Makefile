@@ -1,6 +1,6 @@
 # demo: two commands' worth of everything; annotate: label a category of it in the browser; test, check:
 # what CI runs; test-fast: the tests that need neither Snakemake nor a browser; bench: the measured claims
-# (PARTS="matching metrics": some of them); soak: half an hour of labelling by two browsers, with kills.
+# (PARTS="matching metrics": some of them); fuzz: thousands of damaged files; soak: half an hour of labelling by two browsers, with kills.
 BIN := .venv/bin
 RUN ?= demo
 CORES ?= all
@@ -15,7 +15,7 @@ sudo apt install python3-venv python3-dev gcc (Debian 12, Ubuntu 24.04 or newer)
 or anywhere conda create -n adclick python=3.13 && conda activate adclick
 CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 
-.PHONY: demo report annotate test test-fast check bench soak setup python
+.PHONY: demo report annotate test test-fast check bench fuzz soak setup python
 
 setup: .venv/.done
 
@@ -61,6 +61,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json
+
+fuzz: setup
+	ADCLICK_FUZZ=$(or $(FUZZ),2600) $(BIN)/python -m pytest -q -rP tests/test_fuzz.py
 
 soak: setup
 	$(BIN)/python -m tools.browser.soak --minutes $(or $(MINUTES),30)

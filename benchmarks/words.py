@@ -92,6 +92,7 @@ def kinds_of_words(dataset: Path, category: str) -> dict[str, Callable[[Item], T
     """By name: what words are given for a defect."""
     language = dataset / "encode_prompts/language.h5"
     texts = read_texts(language, category)
+    assert texts is not None
     stamp = read_stamp(language)
     if stamp is None:
         raise InputError(f"{language}: without its stamp; run encode_prompts again")

@@ -13,11 +13,11 @@ from adclick.run.plan.clicks import (
     click_scores,
     finetuning_inputs,
     labelling_inputs,
+    pretraining_inputs,
     refinement_file,
-    training_inputs,
 )
 from adclick.run.plan.detection import detection_inputs, detector_inputs, expansion_inputs
-from adclick.run.plan.names import category_folder, pretraining_sources, robot_names
+from adclick.run.plan.names import category_folder, robot_names
 from adclick.run.plan.residuals import choice_file, images_of, residuals_file
 from adclick.run.plan.stages import settings_json
 from tests.run.test_config import merged, read
@@ -239,9 +239,7 @@ def _learning_steps(config: Config) -> dict[str, Step]:
     }
     masks = {"masks": f"{made}/masks.h5"}
     place = "toy/cloth"
-    others = training_inputs(
-        config, pretraining_sources(config, place), matching=config.matching, masks=True
-    )
+    others = pretraining_inputs(config, place, config.matching, "language")
     found: dict[str, Step] = {}
 
     def training(

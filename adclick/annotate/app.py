@@ -11,6 +11,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from adclick.annotate.actions import Action
@@ -18,7 +19,7 @@ from adclick.annotate.desk import ConflictError, Desk, png_bytes
 from adclick.annotate.guard import Guard
 from adclick.annotate.store import SavedState, summary_rows
 from adclick.annotate.worker import WorkerError
-from adclick.data.images import read_image
+from adclick.data.images import is_upright, read_image
 from adclick.run.errors import InputError
 
 STATIC = Path(__file__).parent / "static"
@@ -96,6 +97,10 @@ def _handle_errors(app: FastAPI) -> None:
     def _disk(_: Request, error: OSError) -> JSONResponse:
         return line(507, f"{error.filename}: not written ({error.strerror}); nothing was changed")
 
+    @app.exception_handler(Exception)
+    def _unforeseen(_: Request, error: Exception) -> JSONResponse:
+        return line(500, f"unforeseen {type(error).__name__} ({error}); go on with another image")
+
     @app.exception_handler(HTTPException)
     def _other(_: Request, error: HTTPException) -> JSONResponse:
         return line(error.status_code, str(error.detail))
@@ -159,7 +164,7 @@ def _add_pictures(app: FastAPI, desk: Desk) -> None:
         """The image itself: the file where a browser can show it, else as PNG."""
         path = _readable(desk, key)
         kind = WHOLE_FORMATS.get(path.suffix.lower())
-        if kind is not None and not _is_turned(path, desk.pictures[key].shape):
+        if kind is not None and _is_plain(path):
             return Response(path.read_bytes(), media_type=kind)
         image = read_image(path, bits=desk.model.facts.bits)
         return _png(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -242,13 +247,10 @@ def _readable(desk: Desk, key: str) -> Path:
     return picture.path
 
 
-def _is_turned(path: Path, shape: tuple[int, int]) -> bool:
-    """Whether the file's pixels are stored turned (EXIF), or in a mode browsers show otherwise."""
-    from PIL import Image
-
+def _is_plain(path: Path) -> bool:
+    """Whether every browser shows a file as it is read here: pixels upright, in a usual mode."""
     with Image.open(path) as stored:
-        plain = stored.mode in ("RGB", "L", "P", "RGBA")
-        return (stored.height, stored.width) != shape or not plain
+        return is_upright(path) and stored.mode in ("RGB", "L", "P", "RGBA")
 
 
 def _thumbnail(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

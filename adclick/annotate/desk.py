@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from adclick.annotate.actions import Action, Edit, RedoAction, StartAction, TypeAction, UndoAction
 from adclick.annotate.history import (
@@ -43,7 +43,9 @@ from adclick.annotate.worker import Model
 from adclick.clicks.click import Click, scale_clicks
 from adclick.data.images import decode_mask, read_mask
 from adclick.run.errors import InputError
+from adclick.run.folders import shown
 from adclick.run.settings.data import MaskValues
+from adclick.run.settings.section import validation_line
 
 LEASE_S = 120.0
 MOST_SESSIONS = 12
@@ -66,6 +68,7 @@ class _Open:
 
     states: list[State]
     edits: list[Edit]
+    first: int = 0  # what stands in the journal before this entry is not replayed
     cursor: int = 0
     revision: int = 0
     seconds: float = 0.0
@@ -101,10 +104,9 @@ class Desk:
         self._leases: dict[str, tuple[str, float]] = {}
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._building: dict[str, threading.Lock] = {}
-        unsaved = {key: self._unsaved_action(key) for key in self.pictures}
-        self._saved = {key: self._read(key, last) for key, last in unsaved.items()}
-        for key, last in unsaved.items():
-            self._lease_again(key, last)
+        self._saved: dict[str, dict[str, Any]] = {}
+        for key in list(self.pictures):
+            self._take_up(key)
 
     # --- what is asked ---------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ class Desk:
         holder = self.holder(key)
         return {
             "key": key,
-            "name": picture.path.name,
+            "name": shown(picture.path.name),
             "width": picture.shape[1],
             "height": picture.shape[0],
             "state": self._state_of(key),
@@ -336,7 +338,7 @@ class Desk:
         """
         entries = Journal(self.labels, key).read()
         first, start = self._beginning(key, entries)
-        opened = _Open([start], [])
+        opened = _Open([start], [], first)
         opened.revision = len(entries)
         opened.seconds = sum(float(entry.get("seconds", 0.0)) for entry in entries)
         opened.dirty = bool(entries) and "action" in entries[-1]
@@ -345,7 +347,7 @@ class Desk:
         for entry in entries[first:]:
             if "action" not in entry:
                 continue
-            action = EDIT.validate_python(entry["action"])
+            action = _journalled(key, entry)
             if isinstance(action, UndoAction):
                 cursor -= 1
             elif isinstance(action, RedoAction):
@@ -369,6 +371,7 @@ class Desk:
             place
             for place, entry in enumerate(entries)
             if entry.get("model", facts.identity) != facts.identity
+            or any(tuple(one["mask"]["size"]) != shape for one in entry.get("masks", []))
         ]
         if not foreign:
             return 0, state
@@ -377,10 +380,10 @@ class Desk:
                 id=int(one["id"]),
                 type=one["type"] if one["type"] in facts.types else None,
                 threshold=float(one["threshold"]),
-                base=packed(mask),
+                base=packed(mask_of(one["mask"])),
             )
             for one in entries[foreign[-1]]["masks"]
-            if (mask := mask_of(one["mask"])).shape == shape
+            if tuple(one["mask"]["size"]) == shape
         }
         return foreign[-1] + 1, replace(state, defects=defects, current=min(defects, default=1))
 
@@ -434,6 +437,23 @@ class Desk:
             return "in_work"
         return str(self._saved[key].get("state", "todo"))
 
+    def _take_up(self, key: str) -> None:
+        """Go on with an image as it was left; one whose label or journal is damaged is broken, and
+        says so, while the others are labelled.
+        """
+        self._saved[key] = {}
+        picture = self.pictures[key]
+        if picture.broken:
+            return
+        try:
+            last = self._unsaved_action(key)
+            self._saved[key] = self._read(key, last)
+        except Exception as error:  # of this image, whatever it is: the others are labelled
+            line = " ".join(str(error).split()) or type(error).__name__
+            self.pictures[key] = replace(picture, broken=line)
+            return
+        self._lease_again(key, last)
+
     def _read(self, key: str, last: Mapping[str, Any] | None) -> dict[str, Any]:
         """What is known of an image, and of the work on it that was not saved yet."""
         saved = _in_brief(read_label(self.labels, key) or {})
@@ -453,8 +473,10 @@ class Desk:
     def _facts(self, key: str, opened: _Open, annotator: str, state: SavedState) -> dict[str, Any]:
         edits = opened.edits[: opened.cursor]
         defects = [] if state in ("normal", "todo") else list(opened.state.defects.values())
+        picture = self._picture(key)
         return {
-            "image": self._picture(key).path.name,
+            "image": picture.path.name,
+            "path": picture.source or f"{key}{picture.path.suffix}",
             "state": state,
             "annotator": annotator,
             "size": list(opened.state.shape),
@@ -483,6 +505,8 @@ class Desk:
         return sources + (["zero_click"] if self.model.facts.kind == "adclick_seg" else [])
 
     def _greeting(self, key: str, opened: _Open) -> str | None:
+        if not opened.edits and opened.first and not opened.state.defects:
+            return "What was clicked was on a picture of another size, and is left out: begin anew."
         if not opened.edits and opened.state.defects:
             return "Labelled with another model: its masks are a start, clicks refine them."
         if not opened.edits and self._mask_file(key) is not None:
@@ -490,9 +514,18 @@ class Desk:
         return None
 
 
+def _journalled(key: str, entry: Mapping[str, Any]) -> Any:
+    try:
+        return EDIT.validate_python(entry["action"])
+    except ValidationError as error:
+        raise InputError(
+            f"{validation_line(f'{key}, journal', error)}; restore or remove it"
+        ) from None
+
+
 def _in_brief(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What the queue shows of a label; its masks and clicks stay on disk."""
-    return {**facts, "objects": [{"type": one["type"]} for one in facts.get("objects", [])]}
+    return {**facts, "objects": [{"type": one.get("type")} for one in facts.get("objects", [])]}
 
 
 def _advanced(
@@ -569,5 +602,6 @@ def png64(pixels: np.ndarray) -> str:
 
 
 def object_masks(facts: Mapping[str, Any]) -> list[tuple[str | None, np.ndarray]]:
-    """Type and mask of every defect in a saved label."""
-    return [(one["type"], mask_of(one["mask"])) for one in facts.get("objects", [])]
+    """Type and mask of every defect in a saved label that has a mask."""
+    defects = facts.get("objects", [])
+    return [(one.get("type"), mask_of(one["mask"])) for one in defects if one.get("mask")]

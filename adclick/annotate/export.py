@@ -2,7 +2,7 @@
 
 import csv
 import json
-import re
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -15,10 +15,12 @@ from jaxtyping import Bool
 
 from adclick.annotate.desk import object_masks
 from adclick.annotate.outlines import outlines
-from adclick.annotate.store import Picture, find_pictures, saved_labels, saved_mask
-from adclick.data.images import is_turned, upright_png, write_png
+from adclick.annotate.run_pictures import recorded_paths
+from adclick.annotate.store import Picture, picture_of, saved_labels, saved_mask
+from adclick.data.images import is_upright, list_pictures, upright_png, write_png
 from adclick.run.artifacts import new_folder, replacing, write_text
 from adclick.run.errors import InputError
+from adclick.run.folders import ends_in, fault_of_type
 
 UNKNOWN = "unknown"
 NORMAL = "good"
@@ -69,6 +71,39 @@ def finished_labels(
     return found
 
 
+def labelled_pictures(
+    labels: Path, saved: Mapping[str, Mapping[str, Any]], images: Path
+) -> dict[str, Picture]:
+    """The pictures below a folder that labels are of, by the labels' keys.
+
+    A key is a picture's path below the folder that was labelled, or its id in a run, whose manifest
+    or whose label then says which file it is. So `images` may be any folder above the pictures.
+    InputError when several files fit.
+    """
+    images = Path(os.path.normpath(images.absolute()))
+    files = list_pictures(images)
+    by_key: dict[str, list[Path]] = {}
+    for file in files:
+        by_key.setdefault(_stem(file.relative_to(images)), []).append(file)
+    recorded = recorded_paths(labels)
+    found: dict[str, Picture] = {}
+    for key, facts in saved.items():
+        paths = [path for path in (facts.get("path"), recorded.get(key)) if path]
+        named = [file for path in paths for file in files if ends_in(str(file), path)]
+        below = by_key.get(key) or [file for file in files if ends_in(_stem(file), key)]
+        fitting = list(dict.fromkeys(named or below))
+        if len(fitting) > 1:
+            names = " and ".join(str(file) for file in fitting[:2])
+            raise InputError(f"{labels}: {key} may be {names}; give a folder with one of them")
+        if fitting:
+            found[key] = picture_of(key, fitting[0])
+    return found
+
+
+def _stem(path: Path) -> str:
+    return path.with_suffix("").as_posix()
+
+
 def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -> Label:
     mask = saved_mask(labels, key)
     if mask is None or mask.shape != picture.shape:
@@ -77,10 +112,11 @@ def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -
         )
     defects = _defects(facts, mask)
     for kind, _ in defects:
-        if kind == NORMAL or not re.fullmatch(r"\w[\w .+-]*", kind):
-            raise InputError(f"{labels / key}.json: {kind!r} is no name of a defect type")
+        fault = "is that of pictures without any" if kind == NORMAL else fault_of_type(kind)
+        if fault is not None:
+            raise InputError(f"{labels / key}.json: {kind!r} is no name of a defect: it {fault}")
     name = key.replace("/", "-")
-    suffix = ".png" if is_turned(picture.path) else picture.path.suffix.lower()
+    suffix = picture.path.suffix.lower() if is_upright(picture.path) else ".png"
     return Label(picture, name, name + suffix, mask, defects)
 
 
@@ -228,7 +264,7 @@ def _copy(label: Label, folder: Path) -> None:
     reader turns a photograph.
     """
     source = label.picture.path
-    content = upright_png(source) if is_turned(source) else source.read_bytes()
+    content = source.read_bytes() if is_upright(source) else upright_png(source)
     with replacing(folder / label.file_name) as temporary:
         temporary.write_bytes(content)
 
@@ -239,8 +275,8 @@ def main(labels: Path, *, images: Path, output: Path, form: str) -> None:
         raise InputError(f"--format {form}: choose from {', '.join(FORMATS)}")
     if output.exists():
         raise InputError(f"{output}: exists already; give a new folder, or remove it")
-    pictures = {picture.key: picture for picture in find_pictures(images)}
-    finished = finished_labels(labels, saved_labels(labels), pictures)
+    saved = saved_labels(labels)
+    finished = finished_labels(labels, saved, labelled_pictures(labels, saved, images))
     with new_folder(output) as folder:
         FORMATS[form](finished, folder)
     defective = sum(bool(label.mask.any()) for label in finished)

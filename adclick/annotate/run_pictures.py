@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from adclick.annotate.store import Picture, picture_of
-from adclick.data.images import picture_files, write_png
+from adclick.data.images import list_pictures, write_png
 from adclick.run.artifacts import image_ids, open_arrays, read_csv, read_stamp, write_text
 from adclick.run.errors import InputError
+from adclick.run.folders import ends_in
 from adclick.run.provenance import canonical_json
 
 IMAGES = "make_manifest/images.h5"
@@ -47,18 +49,29 @@ def find_run_pictures(category: Path, folder: Path) -> list[Picture]:
     the files is not below `folder`, or is there twice.
     """
     wanted = _wanted(category)
-    # Links are not followed: a run knows its files by the names that it found them under.
-    files = list(picture_files(Path(os.path.normpath(folder.absolute()))).values())
+    # Links keep their names: a run knows its files by the names that it found them under.
+    files = list_pictures(Path(os.path.normpath(folder.absolute())))
     found: list[Picture] = []
     for image_id, path in wanted.items():
-        fitting = [file for file in files if file.as_posix().endswith(f"/{path}")]
+        fitting = [file for file in files if ends_in(str(file), path)]
         if len(fitting) != 1:
             raise InputError(
                 f"{folder}: {path} of the run is {'there twice' if fitting else 'not below it'};"
                 " give the folder of the data set"
             )
-        found.append(picture_of(image_id, fitting[0]))
+        found.append(replace(picture_of(image_id, fitting[0]), source=path))
     return found
+
+
+def recorded_paths(labels: Path) -> dict[str, str]:
+    """The files of a run's images by their ids, for labels that lie where the tool keeps them in a
+    run (`annotate/labels` of a category); empty for others.
+    """
+    manifest = labels.absolute().parents[1] / "make_manifest/manifest.csv"
+    if not manifest.is_file():
+        return {}
+    table = read_csv(manifest)
+    return dict(zip(map(str, table["image_id"]), map(str, table["path"]), strict=True))
 
 
 def _wanted(category: Path) -> Mapping[str, str]:

@@ -16,10 +16,13 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
 from adclick.data.images import picture_files, picture_shape, read_mask, write_png
 from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
+from adclick.run.folders import LONGEST_NAME, shown, walk
+from adclick.run.settings.section import validation_line
 
 JOURNAL = ".journal"
 MOST_PIXELS = 100_000_000
@@ -29,12 +32,16 @@ SavedState = Literal["done", "normal", "skipped", "todo"]
 
 @dataclass(frozen=True)
 class Picture:
-    """An image to label: its key, file and size (height, width); `broken` says why it is none."""
+    """An image to label: its key, file and size (height, width); `broken` says why it is none.
+
+    `source` is its path in the data set, where its key is not that path without suffix.
+    """
 
     key: str
     path: Path
     shape: tuple[int, int]
     broken: str | None
+    source: str | None = None
 
 
 def find_pictures(folder: Path) -> list[Picture]:
@@ -43,7 +50,13 @@ def find_pictures(folder: Path) -> list[Picture]:
 
 
 def picture_of(key: str, path: Path) -> Picture:
-    """A file as a picture to label; only its header is read."""
+    """A file as a picture to label; only its header is read. Broken is also what has a name that
+    its label's files could not have.
+    """
+    if shown(key) != key:
+        return Picture(shown(key), path, (0, 0), f"{shown(path)}: a name that is no UTF-8; rename")
+    if len(os.fsencode(Path(key).name)) > LONGEST_NAME - len("_mask.png"):
+        return Picture(key, path, (0, 0), f"{path}: too long a name for its label's; shorten it")
     try:
         shape = picture_shape(path)
     except (InputError, OSError) as error:
@@ -74,8 +87,9 @@ class Journal:
         entries = []
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                entries.append(dict(json.loads(line)))
-            except ValueError:
+                entries.append(_object(line))
+                _Entry.model_validate_json(line, strict=True)
+            except (ValueError, RecursionError):
                 raise InputError(
                     f"{self.path}: line {number} is damaged; restore or remove the file"
                 ) from None
@@ -142,14 +156,64 @@ def read_label(labels: Path, key: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError:
+        content = path.read_bytes()
+        facts = _object(content)
+        _Saved.model_validate_json(content, strict=True)
+    except ValidationError as error:
+        raise InputError(f"{validation_line(str(path), error)}; restore or remove it") from None
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: not readable as JSON; restore or remove the file") from None
+    return facts
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    """A JSON object; ValueError for anything else."""
+    value = json.loads(content)
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value
+
+
+class _Click(BaseModel):
+    row: int
+    column: int
+    positive: bool
+
+
+class _Lengths(BaseModel):
+    size: tuple[PositiveInt, PositiveInt]
+    counts: list[NonNegativeInt]
+
+
+class _Defect(BaseModel):
+    type: str | None = None
+    mask: _Lengths | None = None
+    clicks: list[_Click] = []
+
+
+class _Entry(BaseModel):
+    """What a journal's reader relies on before it looks at the action itself."""
+
+    seconds: float = 0.0
+    time: float = 0.0
+    masks: list[_Defect] = []
+
+
+class _Saved(BaseModel):
+    """What every reader of a saved label relies on; what else there is stays."""
+
+    state: SavedState | None = None
+    path: str | None = None
+    annotator: str | None = None
+    clicks: int = 0
+    strokes: int = 0
+    seconds: float = 0.0
+    objects: list[_Defect] = []
 
 
 def saved_labels(labels: Path) -> dict[str, dict[str, Any]]:
     """All saved labels by key. InputError when the folder holds none."""
-    paths = [path for path in sorted(labels.rglob("*.json")) if not _hidden(path, labels)]
+    paths = [path for path in walk(labels).files if path.suffix == ".json"]
     keys = [path.relative_to(labels).with_suffix("").as_posix() for path in paths]
     found = {key: read_label(labels, key) for key in keys}
     kept = {key: facts for key, facts in found.items() if facts is not None and "state" in facts}
@@ -178,8 +242,8 @@ def run_lengths(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
 def mask_of(lengths: Mapping[str, Any]) -> Bool[np.ndarray, "height width"]:
     """The mask of such run lengths; InputError when they do not fill it."""
     height, width = lengths["size"]
-    counts = np.asarray(lengths["counts"], np.int64)
-    if counts.sum() != height * width or (counts < 0).any():
+    counts = lengths["counts"]
+    if sum(counts) != height * width or height * width > MOST_PIXELS or min(counts) < 0:
         raise InputError(f"run lengths: they do not fill {width} x {height} pixels")
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return np.ascontiguousarray(flat.reshape(width, height).T)
@@ -191,10 +255,6 @@ def _inside(folder: Path, name: str) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{name}: outside of {folder}")
     return path
-
-
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _synchronise(folder: Path) -> None:

@@ -307,8 +307,8 @@ class Encodings:
         try:
             encoding: Any = self._worker.call("encode", self._path_of(key))
             failure = None
-        except (InputError, WorkerError) as error:
-            encoding, failure = None, str(error)
+        except Exception as error:  # of this image alone: the thread encodes the others
+            encoding, failure = None, _line(error)
         with self._changed:
             if failure is None:
                 self._kept[key] = encoding

@@ -15,6 +15,7 @@ from adclick.clicks.click import Click, scale_clicks
 from adclick.data.images import resize_mask
 from adclick.run.artifacts import ArraySpec, create_arrays, read_csv
 from adclick.run.errors import InputError
+from adclick.run.folders import ends_in
 from adclick.run.job import parse_job, run
 from adclick.run.plan.clicks import CollectLabels
 from adclick.run.provenance import digest
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         CollectLabels,
         argv,
         doc=__doc__,
+        trains=lambda _: True,
         inputs=["manifest"],
         outputs=["labels"],
         texts=["folder"],
@@ -139,7 +141,7 @@ def match_keys(
     owners: dict[str, str] = {}
     for key in keys:
         fitting = [one for one in entries if one.image_id == key] or [
-            one for one in entries if _stem(one.path) == key or _stem(one.path).endswith(f"/{key}")
+            one for one in entries if ends_in(_stem(one.path), key)
         ]
         if len(fitting) != 1:
             several = f"fits {_few([one.image_id for one in fitting])}: label from a folder above"

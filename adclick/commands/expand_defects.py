@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ExpandDefects,
         argv,
         doc=__doc__,
+        trains=lambda _: True,
         inputs=["manifest", "images", "labels"],
         optional=["residuals"],
         outputs=["expanded"],

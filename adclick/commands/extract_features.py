@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ExtractFeatures,
         argv,
         doc=__doc__,
+        trains=lambda _: True,
         inputs=["manifest", "images"],
         optional=["backbone"],
         outputs=["features"],

@@ -5,7 +5,7 @@
 from collections.abc import Sequence
 
 from adclick.language.answers import ask_types, shortage
-from adclick.language.bank import read_bank, select_phrases
+from adclick.language.bank import chosen_phrases
 from adclick.run.artifacts import write_json
 from adclick.run.errors import InputError
 from adclick.run.job import parse_job, run
@@ -21,19 +21,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         COMMAND, GeneratePrompts, argv, doc=__doc__, inputs=["bank"], outputs=["prompts"]
     )
     settings = job.settings.prompts
-    bank = read_bank(job.inputs["bank"])
-    chosen: dict[str, dict[str, list[str]]] = {}
-    for category in job.settings.categories:
-        if category not in bank:
-            raise InputError(
-                f"{job.inputs['bank']}: no category {category!r}; add it with its defect types"
-            )
-        types = sorted(bank[category])
-        if settings.source == "llm":
-            chosen[category] = _ask(settings, category, types)
-        else:
-            found = select_phrases(bank, category, types, settings.phrases)
-            chosen[category] = {name: list(found[name]) for name in types}
+    asked = settings.source == "llm"
+    count = None if asked else settings.phrases
+    found = chosen_phrases(job.inputs["bank"], job.settings.categories, {}, count)
+    chosen = {
+        category: _ask(settings, category, list(types)) if asked else types
+        for category, types in found.items()
+    }
     write_json(job.outputs["prompts"], {"phrases": chosen}, stamp=job.stamp)
 
 

@@ -1,6 +1,7 @@
 """One row a picture of a category, and its pixels and masks at the network's size, read once."""
 
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from adclick.data.manifest import (
     choose_training_defects,
     load_rows,
     read_split,
+    repeated_pictures,
 )
-from adclick.data.reading import GOOD, Row
+from adclick.data.reading import GOOD, Row, problems_error
 from adclick.run.artifacts import (
     ArraySpec,
     create_arrays,
@@ -25,7 +27,8 @@ from adclick.run.artifacts import (
     write_names,
 )
 from adclick.run.errors import InputError
-from adclick.run.job import Job, parse_job, run
+from adclick.run.folders import Walk, passed_over, walk
+from adclick.run.job import Job, parse_job, run, with_training
 from adclick.run.kinds import load_kind
 from adclick.run.plan.data import MakeManifest
 from adclick.run.provenance import digest
@@ -53,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     defects, normals = _split(job)
     reader = load_kind(LAYOUTS, settings.layout)
     rows = reader.read_rows(root, settings.category, training_normals=normals or ())
+    for line in _passed_over(root, settings.category, rows):
+        print(line, file=sys.stderr)
     size_px = settings.size_px
     specs = {"images": ArraySpec((size_px, size_px, 3), "uint8")}
     # The number of rows is known only after empty masks are seen, so pixels are collected row by
@@ -71,14 +76,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     entries = [one.entry for one in loaded]
     if defects is None:
         defects = choose_training_defects(
-            [entry.row for entry in entries], settings.training_defects
+            [entry.row for entry in entries],
+            settings.training_defects,
+            order="sorted" if settings.split == "sorted" else "drawn",
         )
     manifest = build_manifest(entries, training_defects=defects, training_normals=normals)
     _check_roles(manifest, root, settings.category)
-    stamp = {
-        **job.stamp,
-        "inputs": {**job.stamp["inputs"], "data": digest(manifest.to_csv(index=False))},
-    }
+    repeated = _repeated(manifest, f"{root}, category {settings.category}", settings.duplicates)
+    trained = [row for row, role in enumerate(manifest["role"]) if not role.startswith("test")]
+    seen = _of_data(job.stamp, manifest.take(trained))
+    stamp = with_training(_of_data(job.stamp, manifest), seen)
     ids = [entry.row.image_id for entry in entries]
     with create_arrays(job.outputs["images"], image_ids=ids, specs=specs, stamp=stamp) as file:
         file.attrs["use"] = use.model_dump_json()
@@ -87,7 +94,32 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_names(file, [entry.row.defect_type for entry in entries], ids)
     _write_masks(job.outputs["masks"], loaded, size_px, stamp)
     write_csv(job.outputs["manifest"], manifest, stamp=stamp)
-    write_json(job.outputs["record"], {"files": job.texts["files"]}, stamp=stamp)
+    record = {"files": job.texts["files"], "warnings": repeated}
+    write_json(job.outputs["record"], record, stamp=stamp)
+
+
+def _passed_over(root: Path, category: str, rows: Sequence[Row]) -> Iterator[str]:
+    """What lies in a category's own folder and is no row's picture or mask, counted and named."""
+    found = walk(root / category) if (root / category).is_dir() else Walk()
+    read = {root / path for row in rows for path in (row.path, row.mask_path) if path is not None}
+    others = [path for path in found.files if path not in read]
+    yield from passed_over(root, {"not of its layout": others, **found.lost})
+
+
+def _of_data(stamp: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
+    return {**stamp, "inputs": {**stamp["inputs"], "data": digest(rows.to_csv(index=False))}}
+
+
+def _repeated(manifest: pd.DataFrame, place: str, duplicates: str) -> list[str]:
+    """Warnings of pictures that are there twice; InputError where that is an error."""
+    repeated = repeated_pictures(manifest)
+    if not repeated:
+        return []
+    line = str(problems_error(place, repeated))
+    if duplicates == "error":
+        raise InputError(f"{line} (duplicates: warn would go on)")
+    print(f"warning: {line}", file=sys.stderr)
+    return [line]
 
 
 def _picture_use(settings: MakeManifest, rows: Sequence[Row], root: Path) -> PictureUse:

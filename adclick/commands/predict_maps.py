@@ -82,7 +82,7 @@ def _open_maps(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
         manifest=job.inputs["manifest"],
         images=job.inputs["images"],
         residuals=job.inputs["residuals"],
-        language=job.inputs["language"],
+        language=job.inputs.get("language"),
         category=settings.category,
         sliding=settings.sliding,
         stride=settings.stride,

@@ -125,7 +125,7 @@ def _network(job: Job[SimulateClicks]) -> Iterator[Opener]:
             job.inputs["weights"],
             images=job.inputs["images"],
             residuals=job.inputs["residuals"],
-            language=job.inputs["language"],
+            language=job.inputs.get("language"),
             category=job.settings.category,
             radius_px=clicks.radius_px,
             device=device,

@@ -22,6 +22,7 @@ from adclick.run.artifacts import (
     write_names,
 )
 from adclick.run.errors import InputError
+from adclick.run.folders import walk
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.data import SimulateDefects
 from adclick.run.plan.detection import ExpandDefects
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         SimulateDefects,
         argv,
         doc=__doc__,
+        trains=lambda _: True,
         inputs=["manifest", "images", "foreground"],
         outputs=["simulated"],
     )
@@ -97,9 +99,7 @@ def open_textures(folder: str | None) -> list[Path] | None:
     """The pictures below a folder of textures (such as DTD's), sorted; None without a folder."""
     if folder is None:
         return None
-    found = sorted(
-        path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
-    )
+    found = [path for path in walk(Path(folder)).files if path.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
         raise InputError(
             f"simulation.texture_folder: no picture below {folder}; give another folder or null"

@@ -9,6 +9,7 @@ from adclick.networks.inputs import ResidualForm
 from adclick.networks.simpleclick import KIND, build_simpleclick
 from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
+from adclick.run.kept import made_once
 from adclick.run.plan.clicks import TrainAdclick
 from adclick.training.fit import (
     EXPANDED,
@@ -33,11 +34,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         TrainAdclick,
         argv,
         doc=__doc__,
+        trains=lambda settings: not settings.pretrain,
         optional=["initial"],
         lists=[*LISTS, *EXPANDED, "branch"],
         outputs=["weights", "record"],
         seeded=True,
     )
+    made_once(job.outputs, job.stamp, lambda: _train(job))
+
+
+def _train(job: Job[TrainAdclick]) -> None:
     settings = job.settings
     training = settings.training
     plan = make_plan(

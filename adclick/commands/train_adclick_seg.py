@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from adclick.networks.adclick_seg import build_adclick_seg
 from adclick.networks.inputs import ResidualForm
-from adclick.run.job import parse_job, run
+from adclick.run.job import Job, parse_job, run
+from adclick.run.kept import made_once
 from adclick.run.plan.detection import TrainAdclickSeg
 from adclick.training.detector_fit import fit_detector
 from adclick.training.fit import (
@@ -32,11 +33,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         TrainAdclickSeg,
         argv,
         doc=__doc__,
+        trains=lambda settings: not settings.pretrain,
         optional=["initial"],
         lists=[*LISTS, *EXPANDED, "branch"],
         outputs=["weights", "record"],
         seeded=True,
     )
+    made_once(job.outputs, job.stamp, lambda: _train(job))
+
+
+def _train(job: Job[TrainAdclickSeg]) -> None:
     settings = job.settings
     if settings.features is not None:
         fit_detector(job, settings.features)

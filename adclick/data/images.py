@@ -1,7 +1,7 @@
 """Pictures and masks between files and arrays: uint8 RGB and bool, decoded in one place."""
 
-import struct
-import zlib
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -15,9 +15,13 @@ from PIL import ExifTags, Image, ImageOps
 from adclick.data.mask_values import defect_pixels
 from adclick.run.artifacts import replacing
 from adclick.run.errors import InputError
+from adclick.run.folders import passed_over, shown, walk
 from adclick.run.settings.data import MaskValues, Resize
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
 # What networks that were trained on ImageNet take pictures to be.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -25,43 +29,43 @@ LOSSLESS_FORMATS = frozenset({"BMP", "GIF", "PNG", "PPM", "TIFF"})
 # No other decoder of Pillow sees a file: PostScript, say, would be run by Ghostscript.
 FORMATS = tuple(sorted(LOSSLESS_FORMATS | {"JPEG", "WEBP"}))
 PNG_MODES = frozenset({"1", "I;16", "I;16B", "L", "LA", "P", "RGB", "RGBA"})
-TURNED = range(2, 9)  # EXIF orientations that are not upright
-_UNDECODABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+SIDEWAYS = range(5, 9)  # EXIF orientations that swap height and width
+MIRRORED_OR_TURNED = range(2, 9)
+# Above half of its limit Pillow warns of an attack; above it, `_damage_told` says what to do.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def picture_files(folder: Path, *, apart_from: Path | None = None) -> dict[str, Path]:
     """The picture files below a folder, in order, by their paths there without suffix.
 
-    What starts with a dot, and what lies below `apart_from`, is passed over. InputError when there
-    is none, or two have one name.
+    What starts with a dot, and what lies below `apart_from`, is left out; what else is passed over
+    is counted and named on the standard error. InputError when there is no picture, or two have one
+    name.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give a folder of pictures")
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder)
-        if (
-            path.suffix.lower() not in IMAGE_SUFFIXES
-            or not path.is_file()
-            or any(part.startswith(".") for part in inner.parts)
-            or (apart_from is not None and apart_from.resolve() in path.resolve().parents)
-        ):
-            continue
-        key = inner.with_suffix("").as_posix()
+    for path in list_pictures(folder, apart_from=apart_from):
+        key = path.relative_to(folder).with_suffix("").as_posix()
         if key in files:
-            raise InputError(f"{path}: {files[key].name} has the same name; rename one of them")
+            raise InputError(
+                f"{shown(path)}: {shown(files[key].name)} has the same name; rename one of them"
+            )
         files[key] = path
-    if not files:
-        raise InputError(f"{folder}: no picture in it ({', '.join(IMAGE_SUFFIXES)})")
     return files
+
+
+def list_pictures(folder: Path, *, apart_from: Path | None = None) -> list[Path]:
+    """The same files, also those that share a name but for its suffix."""
+    if not folder.is_dir():
+        raise InputError(f"{shown(folder)}: no such folder; give a folder of pictures")
+    found = walk(folder, apart_from=apart_from)
+    pictures = [path for path in found.files if path.suffix.lower() in IMAGE_SUFFIXES]
+    known = set(pictures)
+    others = [path for path in found.files if path not in known]
+    for line in passed_over(folder, {"no pictures": others, **found.lost}):
+        print(line, file=sys.stderr)
+    if not pictures:
+        raise InputError(f"{shown(folder)}: no picture in it ({', '.join(IMAGE_SUFFIXES)})")
+    return pictures
 
 
 def read_image(path: Path, *, bits: int | None = None) -> UInt8[np.ndarray, "height width 3"]:
@@ -98,19 +102,23 @@ def read_bytes(path: Path) -> bytes:
 
 def picture_shape(path: Path) -> tuple[int, int]:
     """A picture's (height, width) as `read_image` would give it, from the file's header alone."""
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-    except _UNDECODABLE:
-        raise InputError(f"{path}: broken, or not a picture; replace or remove it") from None
+    with _damage_told(path), Image.open(path, formats=FORMATS) as picture:
+        width, height = picture.size
+        # Of a TIFF Pillow gives the size that it will have once it is decoded, and upright.
+        turned = picture.format != "TIFF" and _orientation(picture) in SIDEWAYS
     return (width, height) if turned else (height, width)
 
 
-def is_turned(path: Path) -> bool:
-    """Whether a picture's file says (EXIF) that its pixels are stored turned or mirrored."""
+def is_upright(path: Path) -> bool:
+    """Whether a picture's pixels are stored as they are to be seen, neither turned nor mirrored."""
     with _damage_told(path), Image.open(path, formats=FORMATS) as picture:
-        return picture.getexif().get(ExifTags.Base.Orientation) in TURNED
+        return _orientation(picture) not in MIRRORED_OR_TURNED
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8 by its standard; 1, upright, where a file says anything else."""
+    value = picture.getexif().get(ExifTags.Base.Orientation)
+    return next((known for known in MIRRORED_OR_TURNED if known == value), 1)
 
 
 def upright_png(path: Path) -> bytes:
@@ -135,9 +143,9 @@ def decode_image(
 def deep_maximum(path: Path) -> int | None:
     """The largest value in a 16-bit file; None when it is another, or cannot be read."""
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with _damage_told(path), Image.open(path, formats=FORMATS) as picture:
             return int(np.asarray(picture).max()) if picture.mode.startswith("I") else None
-    except _UNDECODABLE:
+    except InputError:
         return None
 
 
@@ -195,15 +203,26 @@ def _decode(picture: Image.Image, path: Path) -> None:
 
 @contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
+    """InputError for whatever goes wrong inside: damaged files make decoders fail in every way."""
     try:
         yield
+    except FileNotFoundError:
+        raise InputError(f"{shown(path)}: no such file; check the path") from None
     except Image.UnidentifiedImageError:
         raise InputError(
-            f"{path}: broken, or not a picture in a known format; replace or remove it"
+            f"{shown(path)}: broken, or not a picture in a known format; replace or remove it"
         ) from None
-    except _UNDECODABLE as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise InputError(
+            f"{shown(path)}: too large, or damaged so that it seems to be; pictures may have"
+            f" {most} megapixels: cut it into smaller ones"
+        ) from None
+    except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: cannot be decoded ({reason}); replace or remove it") from None
+        raise InputError(
+            f"{shown(path)}: cannot be decoded ({reason}); replace or remove it"
+        ) from None
 
 
 def _rgb(picture: Image.Image, path: Path, bits: int) -> UInt8[np.ndarray, "height width 3"]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from jaxtyping import Bool, UInt8
 from adclick.data.images import deep_maximum, resize_image, resize_mask
 from adclick.data.reading import GOOD, Pixels, Row, decode_row, problems_error
 from adclick.run.errors import InputError
+from adclick.run.provenance import digest
 from adclick.run.settings.data import EmptyMasks, MaskValues, PictureUse
 from adclick.run.yaml_files import read_yaml
 
@@ -27,6 +29,7 @@ COLUMNS = (
     "mask_sha256",
 )
 DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras
+SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -181,11 +184,15 @@ def _check_listed(
         raise problems_error("the split's list", problems)
 
 
-def choose_training_defects(rows: Iterable[Row], count: int) -> list[str]:
-    """The ids of `count` defects for training, chosen by order alone: the neutral split.
+def choose_training_defects(
+    rows: Iterable[Row], count: int, *, order: Literal["drawn", "sorted"]
+) -> list[str]:
+    """The ids of `count` defects for training, chosen by their ids alone.
 
-    Types in turn (sorted), from each its next image (sorted by id). Where the training split holds
-    defects, only those are candidates, else those of the test split. InputError when too few.
+    Types in turn (sorted), from each its next image: `sorted` by id, which takes what was
+    photographed first, or `drawn`, in an order that a digest of seed and id gives, so that pictures
+    that are added change little. Where the training split holds defects, only those are candidates,
+    else those of the test split. InputError when too few.
     """
     defective = [row for row in rows if not row.is_normal]
     candidates = [row for row in defective if row.split == "train"] or defective
@@ -194,7 +201,10 @@ def choose_training_defects(rows: Iterable[Row], count: int) -> list[str]:
             f"training_defects: {count} asked for, {len(candidates)} there; ask for fewer"
         )
     queues: dict[str, list[str]] = {}
-    for row in sorted(candidates, key=lambda row: (row.defect_type, row.image_id)):
+    ranks = {row.image_id: digest([SPLIT_SEED, row.image_id]) for row in candidates}
+    if order == "sorted":
+        ranks = {image_id: image_id for image_id in ranks}
+    for row in sorted(candidates, key=lambda row: (row.defect_type, ranks[row.image_id])):
         queues.setdefault(row.defect_type, []).append(row.image_id)
     turns = [
         (turn, defect_type, image_id)
@@ -202,6 +212,18 @@ def choose_training_defects(rows: Iterable[Row], count: int) -> list[str]:
         for turn, image_id in enumerate(queue)
     ]
     return [image_id for _, _, image_id in sorted(turns)[:count]]
+
+
+def repeated_pictures(manifest: pd.DataFrame) -> list[str]:
+    """A sentence for each file that lies, under several names, on both sides of what a score rests
+    on: in training and test, or among normal and defective pictures. Files of equal bytes count.
+    """
+    found: list[str] = []
+    for _, same in manifest.groupby("sha256", sort=False):
+        sides = {(role.startswith("test"), role.endswith("normal")) for role in same["role"]}
+        if len(sides) > 1:
+            found.append(f"{' and '.join(map(str, same['image_id']))} are one picture")
+    return found
 
 
 def read_split(path: Path, category: str) -> Split:

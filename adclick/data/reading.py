@@ -5,7 +5,7 @@ one error, so one repair is enough.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -17,6 +17,7 @@ from jaxtyping import Bool, UInt8
 
 from adclick.data.images import IMAGE_SUFFIXES, decode_image, decode_mask, read_bytes
 from adclick.run.errors import InputError
+from adclick.run.folders import fault_of_type, shown
 from adclick.run.settings.data import MaskValues
 
 GOOD = "good"
@@ -89,7 +90,7 @@ def decode_row(
 
 def problems_error(place: str, problems: Sequence[str]) -> InputError:
     """One line that names a place and what is wrong there: twenty problems, then a count."""
-    named = [" ".join(problem.split()) for problem in problems[:NAMED_PROBLEMS]]
+    named = [shown(" ".join(problem.split())) for problem in problems[:NAMED_PROBLEMS]]
     if len(problems) > NAMED_PROBLEMS:
         named.append(f"and {len(problems) - NAMED_PROBLEMS} more")
     return InputError(f"{place}: repair or remove: {'; '.join(named)}")
@@ -99,6 +100,7 @@ def checked(root: Path, category: str, rows: list[Row], problems: list[str]) -> 
     """The rows sorted by id; or one error, and then broken files are looked for as well."""
     counts = Counter(row.image_id for row in rows)
     problems += [f"{image_id} has {count} files" for image_id, count in counts.items() if count > 1]
+    problems += [fault for row in rows for fault in _name_faults(row)]
     if not rows and not problems:
         problems.append("no image at all")
     if problems:
@@ -106,6 +108,15 @@ def checked(root: Path, category: str, rows: list[Row], problems: list[str]) -> 
             decode_row(root, row, problems, mask_values="ids")
         raise problems_error(f"{root}, category {category}", sorted(set(problems)))
     return sorted(rows, key=lambda row: row.image_id)
+
+
+def _name_faults(row: Row) -> Iterator[str]:
+    """What keeps a row's names from being written down, or its type from being one."""
+    if shown(row.path) != str(row.path):
+        yield f"{shown(row.path)} has a name that is no UTF-8; rename it"
+    fault = fault_of_type(row.defect_type)
+    if fault is not None:
+        yield f"{shown(row.defect_type)!r} is no name of a kind of defect: it {fault}; rename it"
 
 
 def require_folder(folder: Path, advice: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adclick.run.errors import InputError
+from adclick.run.folders import fault_of_type
 from adclick.run.yaml_files import read_yaml
 
 Bank = dict[str, dict[str, tuple[str, ...]]]
@@ -54,6 +55,8 @@ def _type_problems(where: str, kind: Any, phrases: Any) -> Iterator[str]:
     """What is wrong with the phrases of one type."""
     if not isinstance(kind, str):
         yield f"{where}: the type {kind!r} is not text: put it in quotes"
+    elif (fault := fault_of_type(kind)) is not None:
+        yield f"{where}: {kind!r} is no name of a kind of defect: it {fault}"
     if not isinstance(phrases, list):
         yield f"{where} must be a list of phrases"
         return
@@ -98,6 +101,26 @@ def select_phrases(
             f"prompt bank, category '{category}': {'; '.join(faults)} ({needed}): {remedy}"
         )
     return {kind: found[:count] for kind, found in phrases.items()}
+
+
+def chosen_phrases(
+    path: Path, categories: Iterable[str], types: Mapping[str, Sequence[str]], count: int | None
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """The phrases of every type in the bank of each category, `count` of each; all without a count.
+
+    InputError for a category that is not in the bank, a type of `types` (category to types) that
+    has no phrases, and a type that has too few.
+    """
+    bank = read_bank(path)
+    chosen: dict[str, dict[str, tuple[str, ...]]] = {}
+    for category in categories:
+        if category not in bank:
+            raise InputError(f"{path}: no category {category!r}; add it with its defect types")
+        wanted = sorted({*bank[category], *types.get(category, ())})
+        chosen[category] = select_phrases(bank, category, wanted, count or 1)
+        if count is None:
+            chosen[category] = {kind: bank[category][kind] for kind in wanted}
+    return chosen
 
 
 def plain(phrase: str) -> str:

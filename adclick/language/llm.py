@@ -15,6 +15,8 @@ NOT_A_CHAT_SERVER = (
     "the answer is not a chat completion: check the base URL (mostly it ends in /v1)"
 )
 LIST_MARK = re.compile(r"^\s*(?:[-*•–]\s+|[(\[]?\d{1,3}[.):\]]\s+)")
+THOUGHTS_START = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+THOUGHTS_END = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 JSON_START = re.compile(r"[\[{]")
 EDGE_CHARACTERS = " \t.,;:!?\"'`*_“”‘’«»"
 PHRASES_SCHEMA = {
@@ -200,9 +202,18 @@ def answered_phrases(answer: Answer) -> tuple[str, ...]:
     """The clean phrases in an answer; an `InputError` says why there are none."""
     if answer.finish_reason == CUT_OFF:
         raise InputError("the answer was cut off: ask for fewer phrases")
-    if not answer.text.strip():
+    if not without_thoughts(answer.text).strip():
         raise InputError("the answer is empty or a refusal: try another model")
-    return clean_phrases(parse_phrases(answer.text))
+    return clean_phrases(parse_phrases(without_thoughts(answer.text)))
+
+
+def without_thoughts(text: str) -> str:
+    """What a model that thinks aloud says in the end: what follows its last `</think>`.
+
+    Some servers cut the first tag off. What was never ended is no answer: empty text.
+    """
+    said = THOUGHTS_END.split(text)[-1]
+    return THOUGHTS_START.split(said)[0]
 
 
 def parse_phrases(text: str) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ from adclick.language.answers import (
 )
 from adclick.language.bank import Bank, read_bank
 from adclick.language.curation import CategoryProposals, Proposal, mark, write_proposals
-from adclick.run.config import Config, read_configuration
+from adclick.language.needs import data_types
+from adclick.run.config import read_configuration
 from adclick.run.errors import InputError
 from adclick.run.settings.language import Prompts
 from adclick.run.settings.section import validation_line
@@ -47,7 +48,7 @@ def propose(
     config = read_configuration(overlays)
     settings = _settings(config.prompts, changes)
     known = read_bank(bank) if bank.is_file() else {}
-    types = _data_types(config, dataset) if dataset else {name: [*known[name]] for name in known}
+    types = data_types(config, dataset) if dataset else {name: [*known[name]] for name in known}
     wanted = wanted_types(places, types, known, needed=settings.phrases)
     if called and len(wanted) > 1:
         raise InputError(f"--called {called}: give it with one category, not {len(wanted)}")
@@ -97,22 +98,6 @@ def wanted_types(named: Sequence[str], types: Types, bank: Bank, *, needed: int)
 def _lacking(types: Sequence[str], bank: Mapping[str, Sequence[str]], needed: int) -> list[str]:
     everything = dict.fromkeys([*types, NORMAL_TYPE, SIMULATED_TYPE])
     return [kind for kind in everything if len(bank.get(kind, ())) < needed]
-
-
-def _data_types(config: Config, name: str) -> Types:
-    """The types that the folders of a data set hold, by category."""
-    from adclick.run.kinds import load_kind
-    from adclick.run.settings.data import LAYOUTS
-
-    if name not in config.datasets:
-        raise InputError(f"--dataset {name}: not one of {', '.join(config.datasets)}")
-    defined = config.datasets[name]
-    root = Path(config.data_root) / defined.root
-    read_rows = load_kind(LAYOUTS, defined.layout).read_rows
-    return {
-        category: sorted({row.defect_type for row in read_rows(root, category)})
-        for category in defined.categories
-    }
 
 
 def _proposed(

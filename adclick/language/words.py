@@ -11,6 +11,7 @@ from adclick.data.rows import NORMAL_TYPE
 from adclick.run.artifacts import ArrayFile, open_arrays
 from adclick.run.errors import InputError
 
+UNTOLD = "defect"
 AVERAGE_SHARE = 0.5  # Sec. 3.3: half of the texts are the average, half one phrase
 
 
@@ -26,8 +27,21 @@ class Text:
     phrase_masks: Float[np.ndarray, "phrase token"]
 
 
-def read_texts(path: Path, category: str) -> dict[str, Text]:
-    """The encoded words of every type of a category, from the artifact of `encode_prompts`."""
+Texts = Mapping[str, Text] | None  # by type; None: of a network that reads none
+UNREAD = Text(
+    average=np.zeros((1, 1), np.float32),
+    average_mask=np.zeros(1, np.float32),
+    phrases=np.zeros((1, 1, 1), np.float32),
+    phrase_masks=np.zeros((1, 1), np.float32),
+)
+
+
+def read_texts(path: Path | None, category: str) -> Texts:
+    """The encoded words of every type of a category, from the artifact of `encode_prompts`; None
+    without one.
+    """
+    if path is None:
+        return None
     with open_arrays(path) as file:
         if category not in file:
             raise InputError(
@@ -36,8 +50,10 @@ def read_texts(path: Path, category: str) -> dict[str, Text]:
         return {name: _text(file[f"{category}/{name}"]) for name in file[category]}
 
 
-def text_of(texts: Mapping[str, Text], defect_type: str) -> Text:
+def text_of(texts: Texts, defect_type: str) -> Text:
     """The words of a type; InputError that lists the known ones when there are none."""
+    if texts is None:
+        return UNREAD
     if defect_type not in texts:
         raise InputError(
             f"no prompts for defect type {defect_type!r}; known: {', '.join(sorted(texts))}"
@@ -45,8 +61,12 @@ def text_of(texts: Mapping[str, Text], defect_type: str) -> Text:
     return texts[defect_type]
 
 
-def defect_types(texts: Mapping[str, Text], kept: Sequence[str]) -> list[str]:
-    """The real defect types in the order of `kept`: what Eq. 7 takes the maximum over."""
+def defect_types(texts: Texts, kept: Sequence[str]) -> list[str]:
+    """The real defect types in the order of `kept`: what Eq. 7 takes the maximum over. Where no
+    words are read, all types are one.
+    """
+    if texts is None:
+        return [UNTOLD]
     return [
         name
         for name in dict.fromkeys(kept)

@@ -27,6 +27,7 @@ from adclick.run.settings.data import MaskValues
 MAP_SUFFIXES = (".npy", ".tif", ".tiff", ".png")
 GREY_MODES = ("1", "L", "I", "I;16", "I;16B")
 NAMED = 3
+UNUSABLE = "files that cannot be used"
 Shape = tuple[int, int]
 Problems = defaultdict[str, list[str]]
 Array = TypeVar("Array")
@@ -197,7 +198,11 @@ def _read_pair(
     if raw is None or (pair.mask_path and not truth):
         return None
     scores = _floating(raw[0])
-    mask = truth[0] if truth else np.zeros(_good_shape(pair, good_shape, scores), dtype=bool)
+    try:
+        mask = truth[0] if truth else np.zeros(_good_shape(pair, good_shape, scores), dtype=bool)
+    except InputError as error:
+        problems[UNUSABLE].append(str(error))
+        return None
     _check_content(pair, scores, mask, problems)
     was_resized = scores.shape != mask.shape
     if was_resized and not resize:
@@ -326,7 +331,7 @@ def _read(
         content = read_bytes(path)
         return decode(content, path), sha256(content).hexdigest()
     except InputError as error:
-        problems["files that cannot be used"].append(str(error))
+        problems[UNUSABLE].append(str(error))
         return None
 
 

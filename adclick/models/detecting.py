@@ -30,7 +30,7 @@ def open_detector(
     manifest: Path,
     images: Path,
     residuals: Path,
-    language: Path,
+    language: Path | None,
     category: str,
     sliding: Sliding | None,
     stride: int,

@@ -36,6 +36,7 @@ from adclick.run.artifacts import (
     input_digest,
     new_folder,
     open_arrays,
+    open_tensors,
     read_csv,
     write_json,
 )
@@ -80,6 +81,7 @@ def _types(source: Source) -> tuple[list[str], Mapping[str, Text] | None]:
     if source.language is None:
         return real, None
     texts = read_texts(source.language, source.category.name)
+    assert texts is not None
     return defect_types(texts, real), {kind: texts[kind] for kind in real}
 
 
@@ -235,9 +237,7 @@ def _picture_use(images: Path) -> PictureUse:
 
 
 def _parameters(path: Path) -> int:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:  # pyright: ignore[reportUnknownVariableType]
+    with open_tensors(path, framework="numpy") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     return int(sum(np.prod(shape, dtype=np.int64) for shape in shapes))
 

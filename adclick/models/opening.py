@@ -1,6 +1,6 @@
 """A trained network and one category's artifacts, opened for clicking or for detection."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from adclick.clicks.robot import Predict
-from adclick.language.words import Text, read_texts, text_of
+from adclick.language.words import Texts, read_texts, text_of
 from adclick.models.refining import refined
 from adclick.models.session import Session, open_image, trained_form
 from adclick.models.zoom import Window, crop_inputs
@@ -28,7 +28,7 @@ class Opened:
     images: Any
     residuals: Any
     scale: np.ndarray
-    texts: Mapping[str, Text]
+    texts: Texts
     form: ResidualForm
     radius_px: float
     device: torch.device
@@ -81,7 +81,7 @@ def open_network(
     *,
     images: Path,
     residuals: Path,
-    language: Path,
+    language: Path | None,
     category: str,
     radius_px: float,
     device: torch.device,

@@ -2,6 +2,8 @@
 
 import csv
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,7 @@ from adclick.models.overlay import draw_overlay
 from adclick.run.artifacts import replacing, write_text
 from adclick.run.device import compute_device
 from adclick.run.errors import InputError
+from adclick.run.folders import shown
 from adclick.run.job import FAILED
 
 MAPS, OVERLAYS, SCORES = "maps", "overlays", "scores.csv"
@@ -61,20 +64,30 @@ def predict(
         model = open_model(model_folder, device=device)
         for path in pictures.values():
             name = path.relative_to(images)
-            try:
+            with told_if_it_fails(shown(name), broken):
                 picture = read_image(path, bits=described.pictures.bits)
-            except InputError as error:
-                broken.append(str(error))
-                print(f"{name}: skipped", flush=True)
-                continue
-            found.append(_predict_one(model, picture, name, output, level, overlays=overlays))
-            print(f"{name}: score {found[-1].score:.3f}", flush=True)
+                found.append(_predict_one(model, picture, name, output, level, overlays=overlays))
+                print(f"{shown(name)}: score {found[-1].score:.3f}", flush=True)
     write_text(output / SCORES, _table(found))
     above = sum(row.area_px > 0 for row in found)
     print(f"{output}: {len(found)} images, {above} with any pixel above {level:g}")
     if broken:
         print(f"error: {len(broken)} skipped: {'; '.join(broken)}", file=sys.stderr)
         raise SystemExit(FAILED)
+
+
+@contextmanager
+def told_if_it_fails(name: str, broken: list[str]) -> Iterator[None]:
+    """Keeps the failure of one picture from being that of all: it is named in `broken`."""
+    try:
+        yield
+    except InputError as error:
+        broken.append(" ".join(str(error).split()))
+    except Exception as error:  # of this picture, whatever it is: others must not wait for it
+        broken.append(f"{name}: {' '.join(f'{type(error).__name__}: {error}'.split())}")
+    else:
+        return
+    print(f"{name}: skipped", flush=True)
 
 
 def _predict_one(
@@ -89,10 +102,10 @@ def _predict_one(
     scores = resize_map(detect(model, picture), picture.shape[:2]).astype(np.float32)
     _write_tiff(output / MAPS / name.with_suffix(".tiff"), scores)
     if overlays:
-        sheet = draw_overlay(picture, scores, threshold=threshold, title=name.as_posix())
+        sheet = draw_overlay(picture, scores, threshold=threshold, title=shown(name))
         write_png(output / OVERLAYS / name.with_suffix(".png"), sheet)
     area = int((scores > threshold).sum())
-    return Prediction(name.as_posix(), float(scores.max()), threshold, area, area / scores.size)
+    return Prediction(shown(name), float(scores.max()), threshold, area, area / scores.size)
 
 
 def _write_tiff(path: Path, scores: np.ndarray) -> None:

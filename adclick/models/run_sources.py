@@ -175,7 +175,9 @@ def _residuals(category: Path, weights: Path, trained: Mapping[str, Any]) -> Pat
         name = weights.parents[2].name
         found = [path for path in found if path.parent.name == name]
     else:
-        found = [path for path in found if [input_digest(path)] == trained["residuals"]]
+        found = [
+            path for path in found if [input_digest(path, training=True)] == trained["residuals"]
+        ]
     if not found:
         raise InputError(
             f"{weights}: was trained on other residuals than {category}/compute_residuals has;"

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from adclick.run.artifacts import replacing
+from adclick.run.artifacts import open_tensors, replacing
 from adclick.run.errors import InputError
 from adclick.run.provenance import canonical_json
 
@@ -64,7 +63,7 @@ def save_tensors(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[st
 
 def read_metadata(path: Path) -> ModelMetadata:
     """What a model file says of itself, its weights unread; InputError when it says nothing."""
-    with _opened(path) as file:
+    with open_tensors(path, framework="pt") as file:
         header = file.metadata() or {}
     try:
         fields = {key: json.loads(header[key]) for key in header if key != "format"}
@@ -80,7 +79,7 @@ def read_metadata(path: Path) -> ModelMetadata:
 
 def parameter_count(path: Path) -> int:
     """How many numbers the tensors of a safetensors file hold."""
-    with _opened(path) as file:
+    with open_tensors(path, framework="pt") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     return sum(math.prod(shape) for shape in shapes)
 
@@ -101,7 +100,7 @@ def load_weights_into(
     key, in the model's order, that does not fit, and ends in `advice`; the model is then left as it
     was.
     """
-    with _opened(path) as file:
+    with open_tensors(path, framework="pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         if not any(name in found for name in may_lack):
@@ -128,17 +127,6 @@ def _check_fit(
     unused = [name for name in found if name not in expected]
     if unused and not allow_unused:
         raise InputError(f"{path}: the model has no {unused[0]}; {advice}")
-
-
-def _opened(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path}: no such model file; train the model or give another path")
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: not a readable safetensors file ({error}); make it again"
-        ) from None
 
 
 def _sort_header(path: Path) -> None:

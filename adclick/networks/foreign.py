@@ -16,6 +16,7 @@ from torch import Tensor
 from adclick.networks.neck import NECK_STRIDES
 from adclick.networks.simpleclick import build_simpleclick
 from adclick.networks.vision_language import LanguageSizes, VisionLanguageSwin, language_parts
+from adclick.run.artifacts import refuse_pointer
 from adclick.run.errors import InputError
 
 Weights = dict[str, Tensor]
@@ -73,6 +74,7 @@ def read_checkpoint(path: Path, *, unread: str | None = None) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    refuse_pointer(path)
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))

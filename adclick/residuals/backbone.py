@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from adclick.data.images import IMAGENET_MEAN, IMAGENET_STD
 from adclick.residuals.folding import fold_batch_norms
+from adclick.run.artifacts import refuse_pointer
 from adclick.run.errors import InputError
 
 
@@ -260,6 +261,7 @@ def _load_file(name: str, network: Any, outline: nn.Module, file: Path, sha256: 
 def _read_weights(name: str, file: Path, sha256: str | None) -> dict[str, Tensor]:
     if not file.is_file():
         raise InputError(f"backbone {name}: no weights file {file}")
+    refuse_pointer(file)
     if sha256 is not None:
         with file.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -269,7 +271,7 @@ def _read_weights(name: str, file: Path, sha256: str | None) -> dict[str, Tensor
             )
     try:
         return load_file(file)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise InputError(f"{file}: not a safetensors file ({error})") from error
 
 

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adclick.run.errors import InputError
+from adclick.run.folders import LONGEST_NAME, shown
 from adclick.run.provenance import canonical_json, digest, file_sha256
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+TRAINING = "training"
+POINTER = b"version https://git-lfs"
 # An h5py.File or Group whose entries are arrays, which its own types cannot say.
 ArrayFile = Any
 
@@ -37,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Its name is always the same, so that what a killed job leaves is overwritten by the next.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(_part_name(path.name))
     try:
         yield temporary
         _synchronise(temporary)
@@ -45,6 +48,12 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _part_name(name: str) -> str:
+    """What a file is called while it is written; short where `name` is as long as names may be."""
+    part = f".{name}.part"
+    return part if len(os.fsencode(part)) <= LONGEST_NAME else f".{digest(shown(name))}.part"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -133,11 +142,14 @@ def json_text(payload: Mapping[str, Any], *, stamp: Mapping[str, Any]) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON result; InputError when it is absent or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run the stage that makes it") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); delete it and run its stage again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object; delete it and run its stage again")
+    return content
 
 
 def write_csv(path: Path, frame: "pd.DataFrame", *, stamp: Mapping[str, Any]) -> None:
@@ -158,27 +170,62 @@ def read_csv(path: Path) -> "pd.DataFrame":
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def input_digest(path: Path) -> str:
-    """What stands for an input in a stamp: the digest of its own stamp, else its content's."""
-    stamp = read_stamp(path)
-    return digest(stamp) if stamp is not None else file_sha256(path)[:16]
+def input_digest(path: Path, *, training: bool = False) -> str:
+    """What stands for an input in a stamp: the digest of its own stamp, else its content's.
+    InputError when it cannot be read.
+
+    With `training` it is that of what trainings see of it: where an artifact also holds pictures
+    that are for testing alone, its stamp has a digest of its own for the others.
+    """
+    try:
+        stamp = read_stamp(path)
+        if stamp is None:
+            return file_sha256(path)[:16]
+        return stamp[TRAINING] if training and TRAINING in stamp else digest(stamp)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{path}: cannot be read ({reason}); check the path") from None
 
 
 def read_stamp(path: Path) -> dict[str, Any] | None:
-    """The stamp that an artifact carries; None for a file that carries none."""
+    """The stamp that an artifact carries; None for a file that carries none. InputError for a
+    damaged one.
+    """
     if path.suffix == ".h5":
         with open_arrays(path) as file:
             return json.loads(str(file.attrs["stamp"]))
     if path.suffix == ".json":
         return read_json(path).get("stamp")
     if path.suffix == ".safetensors":
-        from safetensors import safe_open
-
-        with safe_open(path, framework="numpy") as file:  # pyright: ignore[reportUnknownVariableType]
+        with open_tensors(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("stamp")
         return json.loads(text) if text else None
     beside = _stamp_path(path)
-    return json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else None
+    return read_json(beside) if beside.is_file() else None
+
+
+def open_tensors(path: Path, *, framework: str) -> Any:
+    """A safetensors file opened for reading; InputError when it is absent, damaged, or only stands
+    for one.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such model file; train the model or give another path")
+    refuse_pointer(path)
+    try:
+        return safe_open(path, framework=framework)  # pyright: ignore[reportUnknownVariableType]
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: not a readable safetensors file ({error}); fetch or make it again"
+        ) from None
+
+
+def refuse_pointer(path: Path) -> None:
+    """InputError for a file in whose place git-lfs has left a note of where it is."""
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise InputError(f"{path}: a pointer of git-lfs, not the file; run `git lfs pull`")
 
 
 def _stamp_path(path: Path) -> Path:

@@ -7,7 +7,7 @@ result, so that editing one section reruns only the stages that read it. The sec
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -43,6 +43,7 @@ from adclick.run.settings.training import (
     SharedTraining,
     Training,
 )
+from adclick.run.yaml_files import NOT_YAML
 
 
 class Config(Section):
@@ -77,6 +78,11 @@ class Config(Section):
         " pretrain on) are read."
     )
     run_datasets: list[Name] = Field(description="Names of the data sets that are run.")
+    duplicates: Literal["warn", "error"] = Field(
+        description="What it is when one file lies among the training and the test pictures of a"
+        " category, or among its normal and its defective ones: a warning by name (in the log of"
+        " `make_manifest` and at the end of a run), or an `error`."
+    )
     pretrain_on: dict[str, list[str]] = Field(
         description="`data set/category: [data set or data set/category, …]`. Not listed: all"
         " others of its data set. Empty: no pretraining."
@@ -368,7 +374,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(
             f"configuration {path} cannot be read ({reason}): run this in the project's folder"
         ) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except NOT_YAML as error:
         line = " ".join(str(error).split())[:200]
         raise InputError(f"configuration {path} is not valid YAML: {line}") from error
     if not isinstance(content, dict):

@@ -5,16 +5,17 @@ mistake.
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from adclick.run.artifacts import input_digest
+from adclick.run.artifacts import TRAINING, input_digest
 from adclick.run.errors import InputError
-from adclick.run.provenance import make_stamp
+from adclick.run.folders import shown
+from adclick.run.provenance import digest, make_stamp
 from adclick.run.settings.section import validation_line
 
 FAILED, BAD_INPUT = 1, 2
@@ -50,12 +51,14 @@ def parse_job(
     texts: Sequence[str] = (),
     seeded: bool = False,
     data_root: bool = False,
+    trains: Callable[[SettingsT], bool] = lambda _: False,
 ) -> Job[SettingsT]:
     """The job that a command line describes.
 
     Every name becomes a flag: `inputs` one file each, `optional` none or one, `lists` any number of
     files, `outputs` one each, `texts` a word each that determines nothing. `--settings` is a JSON
-    object that must fit the `settings` model.
+    object that must fit the `settings` model. `trains` says of settings whether the job reads of no
+    input what is for testing alone: such pictures then do not determine its results.
     Raises InputError when it does not, and when an input cannot be read.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {command}", description=doc)
@@ -76,10 +79,20 @@ def parse_job(
     given = {name: values[name] for name in [*inputs, *optional] if values[name] is not None}
     many = {name: list(values[name]) for name in lists}
     valid = read_settings(settings, values["settings"])
-    digests: dict[str, Any] = {name: input_digest(path) for name, path in given.items()}
-    digests |= {name: [input_digest(path) for path in paths] for name, paths in many.items()}
     seed = values.get("seed")
-    stamp = make_stamp(command, settings=valid.model_dump(mode="json"), inputs=digests, seed=seed)
+
+    def stamped(*, training: bool) -> dict[str, Any]:
+        inputs: dict[str, Any] = {
+            name: input_digest(path, training=training) for name, path in given.items()
+        }
+        inputs |= {
+            name: [input_digest(path, training=training) for path in paths]
+            for name, paths in many.items()
+        }
+        return make_stamp(command, settings=valid.model_dump(mode="json"), inputs=inputs, seed=seed)
+
+    seen = stamped(training=True)
+    stamp = seen if trains(valid) else with_training(stamped(training=False), seen)
     return Job(
         inputs=given,
         lists=many,
@@ -90,6 +103,11 @@ def parse_job(
         texts={name: values[name] for name in texts},
         stamp=stamp,
     )
+
+
+def with_training(stamp: dict[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
+    """A stamp, and beside it, where it differs, the digest of the stamp of what trainings see."""
+    return stamp if stamp == seen else {**stamp, TRAINING: digest(seen)}
 
 
 def read_settings(model: type[SettingsT], text: str) -> SettingsT:
@@ -110,7 +128,7 @@ def run(main: Callable[[], object]) -> None:
     try:
         main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(' '.join(str(error).split()))}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
 
 

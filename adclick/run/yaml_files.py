@@ -8,6 +8,9 @@ import yaml
 
 from adclick.run.errors import InputError
 
+# What PyYAML raises for a bad text; dates that are none and deep nesting are not among its own.
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+
 
 class StrictLoader(yaml.SafeLoader):
     """YAML in which a key that is there twice is an error: its first value would be lost."""
@@ -35,7 +38,7 @@ def read_yaml(path: Path, what: str) -> Any:
         raise InputError(f"{what} {path} is not UTF-8 text: save it as UTF-8") from error
     try:
         return yaml.load(text, Loader=StrictLoader)  # a SafeLoader
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = one_line(getattr(error, "problem", None) or str(error))

@@ -35,6 +35,7 @@ LISTS = (
     "languages",
     "masks",
 )
+NEEDED = ("manifests", "images", "residuals", "simulated_images", "simulated_residuals")
 TRUNK = {"dim", "depth", "heads", "window", "drop_path", "click_init", "language_init"}
 EXPANDED = ("expanded_images", "expanded_residuals")
 
@@ -148,7 +149,7 @@ def _load_language_branch(model: Any, settings: VisionLanguage) -> None:
 def _category_files(job: TrainJob) -> list[CategoryFiles]:
     names = [place.split("/")[-1] for place in job.settings.sources]
     lists = job.lists
-    if any(len(lists[name]) != len(names) for name in LISTS[:-1]):
+    if any(len(lists[name]) != len(names) for name in LISTS if lists[name] or name in NEEDED):
         raise InputError(f"settings: {len(names)} sources, but not as many files of every kind")
 
     def column(name: str) -> list[Any]:

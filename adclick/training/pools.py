@@ -1,13 +1,13 @@
 """The artifacts of one category, opened as pools of training samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from adclick.data.rows import NORMAL_TYPE, train_normal_rows
-from adclick.language.words import Text, read_texts, text_of
+from adclick.language.words import Texts, read_texts, text_of
 from adclick.run.artifacts import ArrayFile, image_ids, open_arrays, read_csv
 from adclick.run.errors import InputError
 from adclick.training.samples import Pool
@@ -25,7 +25,7 @@ class CategoryFiles:
     residuals: Path
     simulated_images: Path
     simulated_residuals: Path
-    language: Path
+    language: Path | None
     masks: Path | None = None
     expanded_images: Path | None = None
     expanded_residuals: Path | None = None
@@ -59,7 +59,7 @@ def _scale(residuals: ArrayFile) -> np.ndarray:
     return np.asarray(residuals["normal_mean_square"][:], np.float32)
 
 
-def _normal_pool(files: CategoryFiles, texts: Mapping[str, Text]) -> Pool:
+def _normal_pool(files: CategoryFiles, texts: Texts) -> Pool:
     text_of(texts, NORMAL_TYPE)
     rows = train_normal_rows(files.manifest)
     residuals, images = open_arrays(files.residuals), open_arrays(files.images)
@@ -76,17 +76,17 @@ def _normal_pool(files: CategoryFiles, texts: Mapping[str, Text]) -> Pool:
     )
 
 
-def _simulated_pool(files: CategoryFiles, texts: Mapping[str, Text]) -> Pool:
+def _simulated_pool(files: CategoryFiles, texts: Texts) -> Pool:
     return _drawn_pool(files.simulated_images, files.simulated_residuals, files, texts)
 
 
-def _expanded_pool(files: CategoryFiles, texts: Mapping[str, Text]) -> Pool:
+def _expanded_pool(files: CategoryFiles, texts: Texts) -> Pool:
     assert files.expanded_images and files.expanded_residuals
     return _drawn_pool(files.expanded_images, files.expanded_residuals, files, texts)
 
 
 def _drawn_pool(
-    images_path: Path, residuals_path: Path, files: CategoryFiles, texts: Mapping[str, Text]
+    images_path: Path, residuals_path: Path, files: CategoryFiles, texts: Texts
 ) -> Pool:
     images, residuals = open_arrays(images_path), open_arrays(residuals_path)
     with open_arrays(files.residuals) as real:
@@ -108,7 +108,7 @@ def _drawn_pool(
     )
 
 
-def _defect_pool(files: CategoryFiles, texts: Mapping[str, Text]) -> Pool:
+def _defect_pool(files: CategoryFiles, texts: Texts) -> Pool:
     if files.masks is None:
         raise InputError(
             f"{files.manifest}: real defects need labels to train on, and none were given"

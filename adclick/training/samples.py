@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from adclick.clicks.labels import abandon
-from adclick.language.words import Text, draw_text
+from adclick.language.words import Texts, draw_text, text_of
 
 LARGEST_DELTA = 0.1  # Sec. 3.4: delta is drawn from [0, 0.1]
 
@@ -35,7 +35,7 @@ class Pool:
     image_rows: Sequence[int]
     label_rows: Sequence[int]
     types: Sequence[str]
-    texts: Mapping[str, Text]
+    texts: Texts
     scale: Float[np.ndarray, " channel"]
 
 
@@ -102,7 +102,7 @@ def _draw(
         )
     if augmentation.gain:
         residual = residual * np.float32(np.exp(generator.uniform(-0.5, 0.5) * augmentation.gain))
-    text, mask = draw_text(pool.texts[pool.types[index]], generator)
+    text, mask = draw_text(text_of(pool.texts, pool.types[index]), generator)
     return residual, pool.scale, image, label[None], text, mask
 
 

@@ -9,20 +9,21 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from starlette.testclient import TestClient
 
 from adclick.annotate.app import create_app
 from adclick.annotate.desk import png_bytes
 from adclick.annotate.guard import MOST_BODY_BYTES
-from adclick.data.images import write_png
-from tests.annotate.conftest import HEADERS, make_desk
+from adclick.data.images import decode_image, write_png
+from tests.annotate.conftest import HEADERS, SHAPE, make_desk
 from tests.annotate.fake import FACTS
 
 API = "/api/v1"
@@ -178,6 +179,55 @@ def test_other_hosts_need_the_token(desk) -> None:
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
     assert client.get(f"{API}/health").json()["token_needed"]
+
+
+@pytest.mark.parametrize(
+    "cookies",
+    [
+        'prefs={"a":1,"b":[2]}; adclick=s3cret-token',
+        "adclick=old; x; =; a=b=c;adclick=s3cret-token ",
+        "adclick=s3cret-token; name=\xfcml\x80",
+    ],
+)
+def test_cookies_of_other_applications_lock_nobody_out(desk, cookies: str) -> None:
+    app = create_app(desk, token="s3cret-token", version="1")
+    client = TestClient(app, base_url="http://bench.local:8765", headers=HEADERS)  # pyright: ignore
+    sent = {"cookie": cookies.encode("latin-1")}
+    assert client.get(f"{API}/health", headers=sent).status_code == 200
+    wrong = {"cookie": cookies.replace("s3cret-token", "s3cret").encode("latin-1")}
+    assert client.get(f"{API}/health", headers=wrong).status_code == 401
+
+
+def test_an_unforeseen_failure_is_one_line_and_the_others_go_on(desk, monkeypatch) -> None:
+    app = create_app(desk, token=None, version="1")
+    client = TestClient(  # pyright: ignore
+        app, base_url="http://127.0.0.1", headers=HEADERS, raise_server_exceptions=False
+    )
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("by\nzero")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.model, "predict", fails)
+        answer = act(client, click(1, 1), 0)
+    assert answer.status_code == 500
+    assert answer.json()["error"].startswith("unforeseen ZeroDivisionError (by zero)")
+    assert client.post(f"{KEY}/open", json=ME).json()["revision"] == 0
+
+
+def test_a_mirrored_photograph_is_shown_as_it_is_read(images, tmp_path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    pixels = np.zeros((*SHAPE, 3), np.uint8)
+    pixels[:8] = 255
+    Image.fromarray(pixels).save(images / "zz.png", exif=exif)
+    client = TestClient(  # pyright: ignore
+        create_app(make_desk(images, tmp_path / "labels"), token=None, version="1"),
+        base_url="http://127.0.0.1",
+    )
+    shown = client.get(f"{API}/images/zz/picture").content
+    assert not Image.open(BytesIO(shown)).getexif()
+    assert decode_image(shown, Path("zz"))[-8:].min() == 255
 
 
 def test_a_large_picture_and_a_long_stroke_are_answered(images, tmp_path) -> None:

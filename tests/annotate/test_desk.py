@@ -1,3 +1,5 @@
+import json
+import os
 from dataclasses import replace
 
 import cv2
@@ -5,6 +7,7 @@ import numpy as np
 import pytest
 
 from adclick.annotate.actions import (
+    ClearAction,
     ClickAction,
     ObjectAction,
     RedoAction,
@@ -18,7 +21,9 @@ from adclick.annotate.actions import (
 from adclick.annotate.desk import LEASE_S, ConflictError, png64
 from adclick.annotate.store import Journal, read_label, saved_mask
 from adclick.data.images import write_png
+from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
+from adclick.run.folders import shown as shown_name
 from tests.annotate.conftest import SHAPE, Clock, make_desk
 from tests.annotate.fake import FACTS
 
@@ -300,3 +305,64 @@ def test_a_full_disk_takes_back_the_action(desk, monkeypatch) -> None:
             act(desk, click(10, 10))
     assert shown(desk.open(KEY, "ann")) == shown(before)
     assert len(act(desk, click(10, 10))["clicks"]) == 1
+
+
+@pytest.mark.parametrize("smaller", [(12, 9), (90, 70)])
+def test_a_picture_that_was_replaced_is_labelled_anew(desk, images, tmp_path, smaller) -> None:
+    act(desk, TypeAction(kind="type", value="crack"))
+    act(desk, click(30, 50))
+    act(desk, UndoAction(kind="undo"))
+    write_png(images / f"{KEY}.png", np.zeros((*smaller, 3), np.uint8))
+    again = make_desk(images, tmp_path / "labels")
+    session = again.open(KEY, "ann")
+    assert "another size" in session["message"]
+    assert (session["clicks"], session["can_undo"]) == ([], False)
+    assert len(act(again, click(5, 5))["clicks"]) == 1
+    act(again, ClearAction(kind="clear"))
+    again.save(KEY, "ann", again.open(KEY, "ann")["revision"], "skipped")
+    once_more = make_desk(images, tmp_path / "labels")
+    assert once_more.row(KEY)["state"] == "skipped"
+    assert once_more.open(KEY, "ann")["clicks"] == []
+
+
+ODD_NAMES = {
+    "not UTF-8": os.fsdecode(b"\xe4.png"),
+    "too long for a label": "ä" * 125 + ".png",
+}
+
+
+@pytest.mark.parametrize("name", ODD_NAMES.values(), ids=ODD_NAMES)
+def test_a_picture_whose_name_no_label_can_have_is_broken_alone(images, tmp_path, name) -> None:
+    (images / name).write_bytes((images / "zz.png").read_bytes())
+    rows = {row["name"]: row for row in make_desk(images, tmp_path / "labels").rows()}
+    json.dumps(rows).encode()
+    assert len(rows) == 6
+    assert "name" in rows[shown_name(name)]["broken"]
+    assert rows["zz.png"]["broken"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (f".journal/{KEY}.jsonl", "{\n{}\n"),
+        (f".journal/{KEY}.jsonl", "5\n"),
+        (f".journal/{KEY}.jsonl", '{"masks": [{"mask": {"size": 3}}]}\n'),
+        (f"{KEY}.json", "[1]"),
+        (f"{KEY}.json", '{"state": "done", "objects": [{"type": 3}]}'),
+        (f"{KEY}.json", '{"state": "well done"}'),
+        (f"{KEY}.json", "[" * 100_000),
+    ],
+)
+def test_a_damaged_label_is_broken_alone(images, tmp_path, name, content) -> None:
+    write_text(tmp_path / "labels" / name, content)
+    desk = make_desk(images, tmp_path / "labels")
+    assert "restore or remove" in desk.row(KEY)["broken"]
+    with pytest.raises(InputError, match="restore or remove"):
+        desk.open(KEY, "ann")
+    assert desk.open("zz", "ann")["revision"] == 0
+
+
+def test_an_action_that_is_none_is_named(images, tmp_path) -> None:
+    write_text(tmp_path / f"labels/.journal/{KEY}.jsonl", '{"action": {"kind": "fly"}}\n')
+    with pytest.raises(InputError, match=f"{KEY}, journal: .*fly.*restore or remove"):
+        make_desk(images, tmp_path / "labels").open(KEY, "ann")

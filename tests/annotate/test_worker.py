@@ -24,6 +24,8 @@ class Recorded(Worker):
         self.asked.append(path.name)
         if path.name == "broken":
             raise InputError("broken: not a picture")
+        if path.name == "fault":
+            raise ZeroDivisionError("of one picture")
         return SimpleNamespace(
             image=np.zeros(40, np.uint8),
             residual_map=np.full((2, 2), 0.5, np.float32),
@@ -45,10 +47,19 @@ def encodings(monkeypatch):
 def settle(encodings):
     """Wait until the thread has nothing left to encode, however long that takes."""
     while True:
+        assert encodings._thread.is_alive()
         with encodings._changed:
             if encodings.encoding is None and not encodings._is_waited_for():
                 return
         time.sleep(0.01)
+
+
+def test_a_picture_that_fails_holds_up_no_other(encodings) -> None:
+    encodings.want(["fault", "k0"])
+    settle(encodings)
+    assert "k0" in encodings
+    with pytest.raises(InputError, match="of one picture"):
+        encodings.get("fault")
 
 
 def test_what_comes_first_is_kept_and_encoding_ahead_stops_when_full(encodings) -> None:

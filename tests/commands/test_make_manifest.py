@@ -11,7 +11,7 @@ from PIL import Image
 
 from adclick.commands import label_defects, make_manifest
 from adclick.data.images import write_png
-from adclick.run.artifacts import image_ids, open_arrays, read_csv
+from adclick.run.artifacts import image_ids, input_digest, open_arrays, read_csv
 from adclick.run.errors import InputError
 from adclick.run.plan.stages import settings_json
 from tests.chain import PLACE, micro_config
@@ -140,6 +140,20 @@ def test_defects_that_nobody_has_labelled_are_for_training(tmp_path: Path) -> No
         assert image_ids(masks) == []
 
 
+def test_what_lies_beside_the_pictures_is_counted_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlabelled(tmp_path / "own")
+    (tmp_path / "own/part/train/good/wave.jp2").write_bytes(b"")
+    (tmp_path / "own/part/train/gone").symlink_to("nothing")
+    run(tmp_path / "own", tmp_path / "out", layout="mvtec", category="part")
+    root = tmp_path / "own"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{root}: passed over, not of its layout: part/train/good/wave.jp2",
+        f"{root}: passed over, links to nothing: part/train/gone",
+    ]
+
+
 def test_simulated_clicks_do_not_label_what_has_no_mask(tmp_path: Path) -> None:
     unlabelled(tmp_path / "own")
     out = tmp_path / "out"
@@ -203,3 +217,40 @@ def test_a_list_of_another_length_than_the_configuration_says_is_refused(tmp_pat
     places = tmp_path / "sheet", tmp_path / "out"
     with pytest.raises(InputError, match="1 training defects of part, but training_defects is 2"):
         run(*places, *flags, layout="csv", category="part", split="file", training_defects=2)
+
+
+def test_a_picture_in_training_and_test_is_warned_of_or_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet(tmp_path / "sheet")
+    (tmp_path / "sheet/good3.png").write_bytes((tmp_path / "sheet/good0.png").read_bytes())
+    places = (tmp_path / "sheet", tmp_path / "out")
+    run(*places, layout="csv", category="part")
+    (line,) = json.loads((tmp_path / "out/r.json").read_text())["warnings"]
+    assert line.endswith("test/good/good3 and train/good/good0 are one picture")
+    assert capsys.readouterr().err == f"warning: {line}\n"
+    with pytest.raises(InputError, match="are one picture"):
+        run(*places, layout="csv", category="part", duplicates="error")
+
+
+@pytest.mark.parametrize(
+    ("line", "changes"), [("new.png,normal,test,,", False), ("new.png,normal,train,,", True)]
+)
+def test_a_picture_for_testing_alone_is_nothing_to_trainings(
+    tmp_path: Path, line: str, changes: bool
+) -> None:
+    sheet(tmp_path / "sheet")
+    places = (tmp_path / "sheet", tmp_path / "out")
+    names = ("manifest.csv", "images.h5", "masks.h5")
+
+    def digests(*, training: bool) -> list[str]:
+        return [input_digest(tmp_path / "out" / name, training=training) for name in names]
+
+    run(*places, layout="csv", category="part")
+    seen, all_ = digests(training=True), digests(training=False)
+    write_png(tmp_path / "sheet/new.png", picture())
+    with (tmp_path / "sheet/part.csv").open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    run(*places, layout="csv", category="part")
+    assert (digests(training=True) != seen) == changes
+    assert digests(training=False) != all_

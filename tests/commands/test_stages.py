@@ -588,3 +588,28 @@ def test_a_robot_user_of_several_draws_is_scored_a_draw_each(config: Config, fol
     assert once.shape[1] == len(protocol["draws"]) == 1
     assert protocol["robot"] == "deepest"
     assert protocol["worst"]["5"] == pytest.approx(protocol["counts"]["5"]["miou"])
+
+
+@pytest.mark.parametrize("name", ["train_adclick", "train_adclick_seg weak_features"])
+def test_a_training_is_not_repeated_for_new_pictures_of_the_test(
+    config: Config, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    step, out = steps(config)[name], tmp_path / "out"
+    step.run(config, folder, into=out)
+    weights = (out / "weights.safetensors").read_bytes()
+    manifest = folder / step.inputs["manifests"][0]
+    copied = shutil.copy(manifest, tmp_path)
+    stamp = json.loads(manifest.with_name("manifest.csv.stamp.json").read_text())
+    for training in ("train_adclick.fit_network", "train_adclick_seg.fit_detector"):
+        monkeypatch.setattr(f"adclick.commands.{training}", None)
+
+    def again(**changes: Any) -> None:
+        (tmp_path / "manifest.csv.stamp.json").write_text(json.dumps(stamp | changes))
+        for path in out.glob("[!.]*"):  # as Snakemake does
+            path.unlink()
+        step.run(config, folder, {"manifests": Path(copied)}, into=out)
+
+    again(inputs={"data": "with a picture more to test on"})
+    assert (out / "weights.safetensors").read_bytes() == weights
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        again(training="with a picture more to train on")

@@ -15,6 +15,8 @@ from adclick.data.images import (
     decode_image,
     decode_mask,
     deep_maximum,
+    is_upright,
+    picture_files,
     picture_shape,
     read_image,
     read_mask,
@@ -83,15 +85,83 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert image[8:].max() == 0
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_shape_in_the_header_is_that_of_the_picture(tmp_path: Path, orientation: int) -> None:
+def exif_bytes(kind: int, value: bytes) -> bytes:
+    """EXIF whose only tag is the orientation, of one of TIFF's types."""
+    size = {2: 1, 3: 2, 4: 4}.get(kind, 8)
+    entry = struct.pack("<HHI4s", 0x0112, kind, len(value) // size, value[:4].ljust(4, b"\0"))
+    if len(value) > 4:
+        entry = entry[:8] + struct.pack("<I", 26)
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + b"\0" * 4 + value
+
+
+ODD_ORIENTATIONS = {
+    "nine": exif_bytes(3, struct.pack("<H", 9)),
+    "text": exif_bytes(2, b"6\0"),
+    "share": exif_bytes(5, struct.pack("<II", 6, 1)),
+    "half": exif_bytes(5, struct.pack("<II", 13, 2)),
+    "nothing": exif_bytes(5, struct.pack("<II", 6, 0)),
+    "several": exif_bytes(3, struct.pack("<HH", 6, 8)),
+    "damaged": b"Exif\0\0II*\0\xff\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 10))
+def test_the_shape_in_the_header_is_that_of_the_picture(
+    tmp_path: Path, orientation: int, suffix: str
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = save(tmp_path / "a.png", Image.fromarray(RAMP), exif=exif)
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(RAMP).convert("RGB"), exif=exif)
     assert picture_shape(path) == read_image(path).shape[:2]
+    assert is_upright(path) == (orientation in (1, 9))
     path.write_bytes(b"no picture")
-    with pytest.raises(InputError, match="a.png"):
+    with pytest.raises(InputError, match=path.name):
         picture_shape(path)
+
+
+@pytest.mark.parametrize("exif", ODD_ORIENTATIONS.values(), ids=ODD_ORIENTATIONS)
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_an_orientation_of_another_type_is_none_or_refused(
+    tmp_path: Path, exif: bytes, suffix: str
+) -> None:
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(RAMP).convert("RGB"), exif=exif)
+    try:
+        shape = picture_shape(path)
+    except InputError as error:
+        assert str(error).startswith(str(path))
+    else:
+        assert shape == read_image(path).shape[:2]
+
+
+def test_a_picture_that_is_too_large_is_told_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    path.write_bytes(png_claiming(60_000, 60_000))
+    for read in (read_image, picture_shape):
+        with pytest.raises(InputError, match="megapixels: cut it") as caught:
+            read(path)
+        assert "bomb" not in str(caught.value)
+
+
+def test_what_is_no_picture_is_counted_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "photos"
+    write_png(elsewhere / "linked.png", np.zeros((2, 3), bool))
+    write_png(folder / "a.png", np.zeros((2, 3), bool))
+    save(folder / "grey.pgm", Image.fromarray(RAMP))
+    (folder / "wave.jp2").write_bytes(b"not known")
+    (folder / "line").symlink_to(elsewhere)
+    (folder / "gone.png").symlink_to(tmp_path / "nothing.png")
+    (folder / "again").symlink_to(folder)
+    (folder / ".hidden.png").write_bytes(b"")
+    assert list(picture_files(folder)) == ["a", "grey", "line/linked"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"{folder}: passed over, no pictures: wave.jp2",
+        f"{folder}: passed over, folders that lead back to themselves: again",
+        f"{folder}: passed over, links to nothing: gone.png",
+    ]
 
 
 @pytest.mark.parametrize(("suffix", "kept"), [("png", 0.6), ("jpg", 0.9), ("png", 0.02)])
@@ -168,7 +238,7 @@ def png_claiming(width: int, height: int) -> bytes:
     ("content", "says"),
     [
         (png_claiming(60_000, 1_000), "60000 x 1000 pixels, the image has 30 x 20"),
-        (png_claiming(60_000, 60_000), "exceeds limit"),
+        (png_claiming(60_000, 60_000), "megapixels: cut it"),
         (encoded("JPEG"), "blurred edges"),
         (encoded("EPS"), "not a picture in a known format"),
     ],

@@ -1,5 +1,6 @@
 """Folder layouts: what each reader makes of a folder, and how it tells what is wrong with one."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from adclick.data.layouts.csv import read_rows as read_csv
 from adclick.data.layouts.ksdd2 import read_rows as read_ksdd2
 from adclick.data.layouts.magnetic_tile import read_rows as read_magnetic_tile
 from adclick.data.layouts.mvtec import read_rows as read_mvtec
-from adclick.data.reading import Row
+from adclick.data.reading import Row, decode_row
 from adclick.run.errors import InputError
 from adclick.run.kinds import load_kind
 from adclick.run.settings.data import LAYOUTS
@@ -149,6 +150,26 @@ def test_names_with_spaces_quotes_and_umlauts_work(tmp_path: Path) -> None:
     rows = read_mvtec(root, "ß $HOME")
     assert [row.image_id for row in rows] == ["test/kratz er's/日本", "train/good/ü 1"]
     assert (root / rows[0].path).is_file()
+
+
+def test_names_that_no_table_can_hold_are_told(tmp_path: Path) -> None:
+    folder = draw_mvtec(tmp_path)
+    draw(folder / "train/-x/000.png", folder / os.fsdecode(b"train/good/\xe4.png"))
+    message = complaint(read_mvtec, tmp_path, "bolt")
+    assert "bolt/train/good/\\xe4.png has a name that is no UTF-8; rename it" in message
+    assert "'-x' is no name of a kind of defect: it begins with -; rename it" in message
+
+
+def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
+    folder = draw_mvtec(tmp_path)
+    (folder / "test/rust/001.png").unlink()
+    (folder / "test/rust/001.png").symlink_to("nothing.png")
+    found = load_kind(LAYOUTS, "mvtec").read_rows(tmp_path, "bolt")
+    problems: list[str] = []
+    decoded = [decode_row(tmp_path, row, problems) for row in found]
+    (problem,) = problems
+    assert problem.startswith(f"{tmp_path}/bolt/test/rust/001.png: cannot be read (No such file")
+    assert decoded.count(None) == 1
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
@@ -368,6 +389,21 @@ def test_lines_that_make_no_sense_are_told_by_number(tmp_path: Path) -> None:
     assert "line 5: image_path is empty" in message
     assert "line 6: 2.png has no mask_path" in message
     assert "2.png: cannot be read" in message
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        ("abnormal,train,good", "line 2: defect_type is good, but the label abnormal"),
+        ("abnormal,train,a/b", "line 2: defect_type 'a/b' is no name of a kind of defect: it has"),
+    ],
+)
+def test_a_kind_of_defect_has_a_name_that_fits_everywhere(
+    tmp_path: Path, cells: str, says: str
+) -> None:
+    draw(tmp_path / "1.png")
+    (tmp_path / "bolt.csv").write_text(f"image_path,label,split,defect_type\n1.png,{cells}\n")
+    assert says in complaint(read_csv, tmp_path, "bolt")
 
 
 def test_a_sheet_without_the_needed_columns_or_not_in_utf8_is_refused(tmp_path: Path) -> None:

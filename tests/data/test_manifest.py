@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -22,6 +23,7 @@ from adclick.data.manifest import (
     choose_training_defects,
     load_rows,
     read_split,
+    repeated_pictures,
 )
 from adclick.data.reading import Row
 from adclick.run.errors import InputError
@@ -249,24 +251,48 @@ def test_types_take_turns_in_sorted_order() -> None:
         make_row(f"test/{name}")
         for name in ("c/2", "c/1", "a/5", "b/9", "a/3", "b/1", "a/4", "good/1")
     ]
-    assert choose_training_defects(rows, 6) == [
-        "test/a/3",
-        "test/b/1",
-        "test/c/1",
-        "test/a/4",
-        "test/b/9",
-        "test/c/2",
-    ]
-    assert choose_training_defects(rows[::-1], 6) == choose_training_defects(rows, 6)
-    assert choose_training_defects(rows, 2) == choose_training_defects(rows, 6)[:2]
-    assert choose_training_defects(rows, 0) == []
+    six = choose_training_defects(rows, 6, order="sorted")
+    assert six == ["test/a/3", "test/b/1", "test/c/1", "test/a/4", "test/b/9", "test/c/2"]
+    assert choose_training_defects(rows[::-1], 6, order="sorted") == six
+    assert choose_training_defects(rows, 2, order="sorted") == six[:2]
+    assert choose_training_defects(rows, 0, order="sorted") == []
 
 
 def test_defects_of_the_training_split_come_first_and_alone() -> None:
     rows = [make_row(name) for name in ("test/a/1", "train/b/1", "train/b/2")]
-    assert choose_training_defects(rows, 2) == ["train/b/1", "train/b/2"]
+    assert choose_training_defects(rows, 2, order="sorted") == ["train/b/1", "train/b/2"]
     with pytest.raises(InputError, match="3 asked for, 2 there"):
-        choose_training_defects(rows, 3)
+        choose_training_defects(rows, 3, order="sorted")
+
+
+def test_drawn_defects_are_not_the_first_and_stay_when_others_come() -> None:
+    rows = [make_row(f"test/{kind}/{number:03}") for kind in "ab" for number in range(40)]
+    drawn = choose_training_defects(rows, 10, order="drawn")
+    assert drawn == choose_training_defects(rows[::-1], 10, order="drawn")
+    assert [image_id.split("/")[1] for image_id in drawn] == ["a", "b"] * 5
+    numbers = [int(image_id.split("/")[2]) for image_id in drawn]
+    assert sum(numbers) / len(numbers) > 10
+    one_more = [*rows, make_row("test/b/999")]
+    assert len({*drawn} & {*choose_training_defects(one_more, 10, order="drawn")}) >= 9
+
+
+def test_one_file_on_both_sides_is_named() -> None:
+    table = pd.DataFrame(
+        [
+            ("train/good/a", "train_normal", "1"),
+            ("test/good/b", "test_normal", "1"),
+            ("train/good/c", "train_normal", "2"),
+            ("train/good/d", "train_normal", "2"),
+            ("train/rust/e", "train_defect", "3"),
+            ("train/good/f", "train_normal", "3"),
+            ("test/rust/g", "test_defect", "4"),
+        ],
+        columns=["image_id", "role", "sha256"],
+    )
+    assert repeated_pictures(table) == [
+        "train/good/a and test/good/b are one picture",
+        "train/rust/e and train/good/f are one picture",
+    ]
 
 
 def test_a_split_file_is_read(tmp_path: Path) -> None:
@@ -377,7 +403,9 @@ def test_the_shipped_split_of_the_tiles_is_what_its_comment_says() -> None:
         f"test/uneven/{name}"
         for name in ("exp3_num_45042", "exp4_num_124690", "exp4_num_352527", "exp4_num_45057")
     }
-    assert list(split.train_defects) == choose_training_defects([entry.row for entry in kept], 10)
+    assert list(split.train_defects) == choose_training_defects(
+        [entry.row for entry in kept], 10, order="sorted"
+    )
     names = sorted(row.path.stem for row in rows if row.is_normal)
     assert split.train_normals == tuple(f"train/good/{names[i * 952 // 400]}" for i in range(400))
     assert all(one.mask is not None and one.mask.any() for one in loaded)

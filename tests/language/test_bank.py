@@ -52,6 +52,9 @@ def test_a_bank_keeps_categories_types_and_the_order_of_phrases(tmp_path: Path) 
         ("1: {hole: [a]}\n", "category 1 is not text"),
         ("washer:\n  hole: [a]\n  hole: [b]\n", "the key 'hole' is there twice"),
         ("washer: {hole: [a}\n", "line 1: not valid YAML"),
+        ("washer: {a/b: [a]}\n", "washer / a/b: 'a/b' is no name of a kind of defect: it has one"),
+        ("2026-13-40: {hole: [a]}\n", "not valid YAML"),
+        ("[" * 5000, "not valid YAML"),
     ],
 )
 def test_a_malformed_bank_is_one_line_that_names_file_and_place(

@@ -211,11 +211,25 @@ def test_phrases_of_an_answer_are_clean() -> None:
 
 
 @pytest.mark.parametrize(
+    "thoughts",
+    [
+        '<think>["not this"], rather {"phrases": ["nor this"]}</think>\n',
+        "The user wants:\n1. not this\n</think>",
+        "<Thinking>\n1. not this\n</Thinking> <reasoning>- nor this</reasoning>",
+    ],
+)
+@pytest.mark.parametrize("said", ['{"phrases": ["bent rim"]}', "1. Bent rim."])
+def test_what_a_model_thinks_aloud_is_no_phrase(thoughts: str, said: str) -> None:
+    assert answered_phrases(Answer(thoughts + said, "stop", {}, 0)) == ("bent rim",)
+
+
+@pytest.mark.parametrize(
     ("text", "reason", "says"),
     [
         ("I would rather\nnot.", "stop", "neither JSON nor a list ('I would rather not.')"),
         ('{"phrases": ["a", "b", "c', "length", "cut off"),
         ("", "stop", "empty or a refusal"),
+        ("<think>\n1. bent rim", "stop", "empty or a refusal"),
     ],
 )
 def test_an_answer_without_phrases_says_why(text: str, reason: str, says: str) -> None:

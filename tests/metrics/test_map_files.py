@@ -111,3 +111,14 @@ def test_resizing_is_bilinear_between_pixel_centres() -> None:
         resized = resize_map(np.array([[0, 1]], dtype), (1, 4))
         assert resized.dtype == dtype
         assert resized == pytest.approx(np.array(expected))
+
+
+def test_all_good_pictures_that_cannot_be_read_are_named_at_once(tmp_path: Path) -> None:
+    pairs = []
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", SCORES)
+        (tmp_path / f"{name}.png").write_bytes(b"no picture")
+        files = (tmp_path / f"{name}.npy", None, tmp_path / f"{name}.png")
+        pairs.append(Pair(f"good/{name}", *files))
+    with pytest.raises(InputError, match=r"files that cannot be used: 2 \(.*a\.png.*b\.png"):
+        list(read_pairs(pairs))

@@ -499,7 +499,8 @@ def test_artifacts_of_two_runs_are_not_mixed(changed, words, run: Path, tmp_path
     copied = tmp_path / "results/micro/toy"
     shutil.copytree(run / "results/micro/toy", copied)
     with h5py.File(copied / "cloth" / changed, "r+") as file:
-        file.attrs["stamp"] = json.dumps({**json.loads(file.attrs["stamp"]), "seed": 77})
+        other = {"seed": 77, "training": "of another seed"}
+        file.attrs["stamp"] = json.dumps(json.loads(file.attrs["stamp"]) | other)
     with pytest.raises(InputError, match=words):
         export_model(copied / "cloth", "finetuned_lang", seed=0, output=tmp_path / "model")
     assert not (tmp_path / "model").exists()

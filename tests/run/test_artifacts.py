@@ -15,6 +15,7 @@ from adclick.run.artifacts import (
     replacing,
     write_json,
     write_names,
+    write_text,
 )
 from adclick.run.errors import InputError
 
@@ -95,3 +96,40 @@ def test_replacing_cleans_up_when_nothing_was_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("ä" * 127)
+    write_text(path, "whole")
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n", "git lfs pull"),
+        (b'\x40\x00\x00\x00\x00\x00\x00\x00{"a":', "not a readable safetensors file"),
+        (b"", "not a readable safetensors file"),
+    ],
+)
+def test_weights_that_are_not_there_or_by_half_are_one_line(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
+    path = tmp_path / "swin.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"swin.safetensors: .*{says}") as caught:
+        input_digest(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_input_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        input_digest(tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b"\xff", b"[" * 100_000])
+def test_a_damaged_json_result_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match="not (a )?JSON"):
+        read_json(tmp_path / "a.json")

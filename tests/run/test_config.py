@@ -10,7 +10,7 @@ import yaml
 
 from adclick.run.config import Config, load_config, read_configuration
 from adclick.run.errors import InputError
-from adclick.run.plan.clicks import click_models, training_inputs
+from adclick.run.plan.clicks import click_models, finetuning_inputs
 from adclick.run.plan.detection import detectors
 from adclick.run.plan.names import places, pretraining_sources
 from adclick.run.plan.tables import tables
@@ -274,5 +274,4 @@ def test_only_the_stages_that_may_open_a_true_mask() -> None:
     }
     assert openers | {"pretrain_adclick", "pretrain_adclick_seg"} == allowed
     config = load_config(read())
-    own = training_inputs(config, ["mvtec/bottle"], matching=config.matching, masks=False)
-    assert "masks" not in own
+    assert "masks" not in finetuning_inputs(config, "mvtec/bottle", "finetuned_lang", 0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from adclick.reporting.paper_tables import read_published, scale_departures
+from adclick.run.artifacts import write_text
 from adclick.run.config import Config, load_config
 from adclick.run.errors import InputError
 from adclick.run.plan.checks import check, missing_weights
@@ -17,7 +18,7 @@ from adclick.run.plan.clicks import (
     labels_file,
     labels_folder,
     missing_labels,
-    training_inputs,
+    pretraining_inputs,
 )
 from adclick.run.plan.data import data_digest, digest_files, missing_data
 from adclick.run.plan.detection import detection_inputs, detector_inputs, detectors
@@ -84,6 +85,16 @@ def test_the_digest_changes_with_names_sizes_and_times_alone(tmp_path: Path) -> 
     assert digest_files([folder], tmp_path) == before
     first.rename(first.with_name("1.png"))
     assert digest_files([folder], tmp_path) != before
+
+
+def test_links_that_lead_nowhere_and_names_of_any_bytes_are_planned(tmp_path: Path) -> None:
+    write_text(tmp_path / "a/1.png", "1")
+    plain = digest_files([tmp_path], tmp_path)
+    (tmp_path / "a/gone.png").symlink_to("nothing.png")
+    (tmp_path / "a/loop").symlink_to(tmp_path)
+    dangling = digest_files([tmp_path], tmp_path)
+    (tmp_path / os.fsdecode(b"a/\xe4.png")).write_bytes(b"")
+    assert len({plain, dangling, digest_files([tmp_path], tmp_path)}) == 3
 
 
 def test_a_sample_sheet_counts_beside_its_folder(tmp_path: Path) -> None:
@@ -189,7 +200,7 @@ def test_whatever_a_variant_reads_is_by_its_own_matching() -> None:
         detection_inputs(made, place, name, seed),
         labelling_inputs(made, place, labels, seed),
         finetuning_inputs(made, place, "clicked_without_place", seed),
-        training_inputs(made, ["mvtec/pill"], matching="patch_to_patch", masks=True),
+        pretraining_inputs(made, "mvtec/pill", "patch_to_patch", "language"),
     ):
         files = all_files(inputs)
         assert not [path for path in files if "location_aware" in path]

@@ -157,5 +157,5 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(
     assert sorted(drawn)[0] > 0
     made = (tmp_path / "weights.safetensors").read_bytes()
     assert made == (folder / step.outputs["weights"]).read_bytes()
-    left = sorted(path.name for path in tmp_path.iterdir())
+    left = sorted(path.name for path in tmp_path.glob("[!.]*"))
     assert left == ["record.json", "weights.safetensors"]

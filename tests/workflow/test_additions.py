@@ -107,6 +107,19 @@ def test_a_data_set_is_a_reader_an_entry_and_prompts(project: Project) -> None:
     }
 
 
+def test_words_are_asked_for_where_they_are_read_before_the_first_job(project: Project) -> None:
+    """Nothing in the run above reads words, so it has none."""
+    assert not (project.folder / "results/added/shed/generate_prompts").exists()
+    reader = {"language": True, "pretrain": False, "finetune": True, "inputs": "residual"}
+    reading = {"adclick_variants": {"reader": reader}, "run_adclick": ["reader"]}
+    (project.folder / "config/prompts/shed.yaml").write_text("nut: {good: [a nut]}\n")
+    overlay = OVERLAY | reading | {"label_with": "reader"}
+    asked = project.snakemake("click_models", "--cores", "1", overlay=overlay)
+    assert asked.returncode == 2
+    assert "error: config/prompts/shed.yaml: no category 'bolt'; add it" in asked.stderr
+    assert "Finished job" not in asked.stderr
+
+
 def test_a_peer_is_a_file_and_a_title(project: Project) -> None:
     table = (project.folder / "results/added/tables/table1.csv").read_text()
     assert "The shed,bolt,disks alone,this run" in table

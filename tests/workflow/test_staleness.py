@@ -269,6 +269,12 @@ def test_what_was_deleted_is_made_anew_and_nothing_else(project: Project) -> Non
     assert project.planned() == []
 
 
+def forget_trainings(project: Project) -> None:
+    """Make trainings train that would take back what they made."""
+    for path in (project.folder / "results").rglob(".*.kept*"):
+        path.unlink()
+
+
 def test_the_same_seed_gives_the_same_scores_and_weights(project: Project) -> None:
     """Of the longest chains: a detector on labels that clicks gave, and clicks that look twice."""
     place = "results/micro/toy/cloth"
@@ -279,6 +285,7 @@ def test_the_same_seed_gives_the_same_scores_and_weights(project: Project) -> No
     kept = [*scores, f"{place}/train_adclick_seg/weak/seed0/weights.safetensors"]
     kept += [f"{place}/train_adclick/finetuned_lang/seed0/weights.safetensors"]
     before = {name: (project.folder / name).read_bytes() for name in kept}
+    forget_trainings(project)
     project.run(*scores, "--forcerun", "make_manifest", "encode_prompts")
     assert {name: (project.folder / name).read_bytes() for name in kept} == before
 
@@ -314,5 +321,6 @@ def test_training_runs_after_the_truth_is_gone(project: Project) -> None:
         (project.folder / f"results/micro/toy/{category}/make_manifest/masks.h5").unlink()
     weights = "results/micro/toy/cloth/train_adclick_seg/weak/seed0/weights.safetensors"
     before = (project.folder / weights).read_bytes()
+    forget_trainings(project)
     project.run(weights, "--forcerun", "train_adclick_seg", "--rerun-triggers", "mtime")
     assert (project.folder / weights).read_bytes() == before

@@ -3,6 +3,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from adclick.language import needs
 from adclick.run import plan
 from adclick.run.config import load_config
 from adclick.run.errors import InputError
@@ -115,6 +116,12 @@ def require_inputs():
         )
     for said in plan.peers.missing_peers(CONFIG).values():
         print(said, file=sys.stderr)
+    for job in jobs:
+        if job.rule.name == "generate_prompts":
+            try:
+                needs.check_words(CONFIG, job.wildcards.dataset)
+            except InputError as error:
+                refuse(error)
     unlabelled = [place(job.wildcards) for job in jobs if job.rule.name == "collect_labels"]
     lacking = plan.clicks.missing_labels(CONFIG, unlabelled)
     if lacking:
@@ -124,6 +131,12 @@ def require_inputs():
             "vision_language.weights: the frozen language-vision Swin needs pretrained weights; give a"
             " safetensors file, or train the whole branch with vision_language.trainable: all"
         )
+
+
+def tell_warnings():
+    """Says at the end of a run what its data give reason to doubt."""
+    for line in plan.data.data_warnings(CONFIG):
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def refuse(message):

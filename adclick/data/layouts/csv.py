@@ -10,6 +10,7 @@ from pathlib import Path
 from adclick.data.images import read_bytes
 from adclick.data.reading import GOOD, UNLABELLED_GO, Row, checked, require_folder
 from adclick.run.errors import InputError
+from adclick.run.folders import fault_of_type
 
 LABELS = {"normal": True, "normal_test": True, "good": True, "abnormal": False}
 
@@ -63,6 +64,10 @@ def _sheet_row(cells: Mapping[str, str]) -> Row:
         raise InputError(f"split is {split!r}, not train or test")
     path, mask = Path(cells["image_path"]), cells.get("mask_path")
     defect_type = GOOD if is_normal else cells.get("defect_type") or "defect"
+    if defect_type == GOOD and not is_normal:
+        raise InputError(f"defect_type is {GOOD}, but the label abnormal; say one of both")
+    if fault := fault_of_type(defect_type):
+        raise InputError(f"defect_type {defect_type!r} is no name of a kind of defect: it {fault}")
     return Row(
         image_id=f"{split}/{defect_type}/{path.stem}",
         path=path,

@@ -25,6 +25,7 @@ from adclick.run.plan.names import (
     places,
     plain_methods,
     pretraining_sources,
+    reads_words,
     robot_of,
     seg_pretraining,
     variant_of_labels,
@@ -45,7 +46,7 @@ from adclick.run.settings.clicks import (
 from adclick.run.settings.data import Resize
 from adclick.run.settings.networks import Network, ResidualInput, VisionLanguage
 from adclick.run.settings.residuals import Detection
-from adclick.run.settings.training import Batch, Training
+from adclick.run.settings.training import AdclickVariant, Batch, SegVariant, Training
 
 
 class TrainAdclick(Stage):
@@ -76,7 +77,7 @@ class TrainAdclick(Stage):
             language, inputs, published = variant.language, variant.inputs, variant.published
         else:
             published = None
-            language = pretraining.startswith("language")
+            language = reads_words(pretraining)
             ends = reversed(
                 INPUT_SUFFIXES.items()
             )  # every name ends with the residual's, which is ""
@@ -221,9 +222,11 @@ def refinement_file(config: Config) -> str:
 
 
 def training_inputs(
-    config: Config, sources: Iterable[str], *, matching: str, masks: bool
+    config: Config, sources: Iterable[str], *, matching: str, masks: bool, language: bool
 ) -> dict[str, list[str]]:
-    """The artifacts of all source categories, a list a kind, aligned; residuals by one matching."""
+    """The artifacts of all source categories, a list a kind, aligned; residuals by one matching.
+    Words only where they are read.
+    """
     sources = list(sources)
     folders = [category_folder(config, source) for source in sources]
     inputs = {
@@ -234,18 +237,26 @@ def training_inputs(
         "simulated_residuals": [
             residuals_file(config, source, matching, SIMULATED) for source in sources
         ],
-        "languages": [language_file(config, source.split("/")[0]) for source in sources],
     }
-    if config.vision_language.weights is not None:
+    if language:
+        inputs["languages"] = [language_file(config, source.split("/")[0]) for source in sources]
+    if language and config.vision_language.weights is not None:
         inputs["branch"] = [config.vision_language.weights]
     true_masks = {"masks": [f"{folder}/make_manifest/masks.h5" for folder in folders]}
     return inputs | (true_masks if masks else {})
 
 
-def pretraining_inputs(config: Config, place: str, matching: str) -> dict[str, list[str]]:
+def pretraining_inputs(
+    config: Config, place: str, matching: str, pretraining: str
+) -> dict[str, list[str]]:
     """What a pretraining for one category reads: the other categories, true masks too."""
-    sources = pretraining_sources(config, place)
-    return training_inputs(config, sources, matching=matching, masks=True)
+    return training_inputs(
+        config,
+        pretraining_sources(config, place),
+        matching=matching,
+        masks=True,
+        language=reads_words(pretraining),
+    )
 
 
 def initial_weights(
@@ -277,7 +288,8 @@ def finetuning_inputs(
 ) -> dict[str, str | list[str]]:
     """What an ADClick variant's training on one category reads."""
     matching = click_matching(config, variant)
-    own = training_inputs(config, [place], matching=matching, masks=False)
+    language = config.adclick_variants[variant].language
+    own = training_inputs(config, [place], matching=matching, masks=False, language=language)
     return {**initial_weights(config, place, "adclick", variant, seed), **own}
 
 
@@ -293,13 +305,15 @@ def click_inputs(
     residuals = residuals_file(config, place, click_matching(config, method), REAL)
     if method in config.run_click_peers:
         return {"residuals": residuals}
-    weights = adclick_weights(config, place, click_variant(config, method), seed)
-    return {"residuals": residuals, **network_inputs(config, place, weights)}
+    name = click_variant(config, method)
+    weights = adclick_weights(config, place, name, seed)
+    words = words_of(config, place, config.adclick_variants[name])
+    return {"residuals": residuals, "weights": weights, **words}
 
 
-def network_inputs(config: Config, place: str, weights: str) -> dict[str, str]:
-    """A trained network and the words that it reads."""
-    return {"weights": weights, "language": language_file(config, place.split("/")[0])}
+def words_of(config: Config, place: str, variant: AdclickVariant | SegVariant) -> dict[str, str]:
+    """The words that a variant's network reads, if it reads any."""
+    return {"language": language_file(config, place.split("/")[0])} if variant.language else {}
 
 
 def labelling_inputs(

@@ -1,13 +1,15 @@
 """Pictures and masks: which files a category's manifest is made of, and simulated defects."""
 
+import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from adclick.run.config import Config
+from adclick.run.folders import Walk, shown, walk
 from adclick.run.kinds import module_of
-from adclick.run.plan.names import SORTED_SPLIT, category_folder
+from adclick.run.plan.names import UNLISTED_SPLITS, category_folder, places
 from adclick.run.plan.pick import Stage
 from adclick.run.provenance import digest, fingerprint
 from adclick.run.settings.data import (
@@ -36,12 +38,13 @@ class MakeManifest(Stage):
     root: str
     category: str
     size_px: int
-    split: str
+    split: Literal["drawn", "sorted", "file"]
     training_defects: int
     empty_masks: EmptyMasks
     mask_values: MaskValues | None
     bits: Bits | None
     resize: Resize
+    duplicates: Literal["warn", "error"]
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
@@ -52,7 +55,7 @@ class MakeManifest(Stage):
             layout_code=fingerprint(module_of(LAYOUTS, dataset.layout)),
             root="" if dataset.layout == "toy" else dataset.root,
             category=wildcards["category"],
-            split="sorted" if dataset.split == SORTED_SPLIT else "file",
+            split=dataset.split if dataset.split in UNLISTED_SPLITS else "file",
             training_defects=dataset.training_defects,
             empty_masks=dataset.empty_masks,
             mask_values=dataset.mask_values,
@@ -69,7 +72,7 @@ class SimulateDefects(Stage):
 def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:
     """What a manifest is made of besides pictures: the split's file, the record of drawn data."""
     defined = config.datasets[dataset]
-    inputs = {} if defined.split == SORTED_SPLIT else {"split": defined.split}
+    inputs = {} if defined.split in UNLISTED_SPLITS else {"split": defined.split}
     if defined.layout == "toy":
         inputs["drawn"] = f"results/{config.run}/{dataset}/draw_toy/record.json"
     return inputs
@@ -80,6 +83,16 @@ def missing_data(config: Config, unread: Iterable[str]) -> list[str]:
     defined = [config.datasets[place.split("/")[0]] for place in unread]
     folders = [Path(config.data_root) / one.root for one in defined if one.layout != "toy"]
     return [str(folder) for folder in dict.fromkeys(folders) if not folder.is_dir()]
+
+
+def data_warnings(config: Config) -> list[str]:
+    """What the manifests of a finished run warn of."""
+    records = [
+        Path(category_folder(config, place), "make_manifest/record.json")
+        for place in places(config)
+    ]
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in records if path.is_file()]
+    return [line for record in read for line in record.get("warnings", [])]
 
 
 def data_digest(config: Config, dataset: str, category: str) -> str:
@@ -102,7 +115,7 @@ def data_digest(config: Config, dataset: str, category: str) -> str:
 def digest_files(parts: Iterable[Path], root: Path) -> str:
     """A digest of (name below `root`, size, modification time) of files and folders' files.
 
-    Dot-files and dot-folders do not count.
+    Dot-files and dot-folders do not count; links that lead to no file count by their names.
     """
     return digest(sorted(state for part in parts for state in _file_states(part, root)))
 
@@ -120,11 +133,9 @@ def _recorded_digest(config: Config, place: str) -> str:
 
 
 def _file_states(path: Path, root: Path) -> Iterator[list[str | int]]:
-    if path.is_file():
-        state = path.stat()
-        yield [path.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns]
-        return
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                yield from _file_states(Path(entry.path), root)
+    found = Walk([path]) if path.is_file() else walk(path)
+    for file in found.files:
+        state = file.stat()
+        yield [shown(file.relative_to(root)), state.st_size, state.st_mtime_ns]
+    for lost in itertools.chain.from_iterable(found.lost.values()):
+        yield [shown(lost.relative_to(root)), -1, 0]

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from adclick.run.config import Config
 from adclick.run.plan.clicks import (
     initial_weights,
-    network_inputs,
     refinement_file,
     settings_of_phase,
     training_inputs,
     training_settings,
+    words_of,
 )
 from adclick.run.plan.names import (
     REAL,
@@ -22,6 +22,7 @@ from adclick.run.plan.names import (
     place_of,
     places,
     reads_features,
+    reads_words,
     trained_variant,
     variant_of_labels,
 )
@@ -39,8 +40,6 @@ from adclick.run.settings.networks import (
 from adclick.run.settings.residuals import Detection
 from adclick.run.settings.section import Section
 from adclick.run.settings.training import FeatureTraining, SegTraining, Training
-
-WORDS = ("languages", "branch")  # what trainings read of language
 
 
 class ExpandDefects(Stage):
@@ -117,7 +116,7 @@ class TrainAdclickSeg(Stage):
                 supervision="full",
                 pretrain=False,
                 iis=pretraining.endswith("_iis"),
-                language=pretraining.startswith("language"),
+                language=reads_words(pretraining),
                 abandon=False,
                 detector=None,
             )
@@ -198,14 +197,16 @@ def detector_inputs(
 ) -> dict[str, str | list[str]]:
     """What an ADClick-Seg variant's training on one category reads."""
     matching = map_matching(config, variant)
-    own = training_inputs(config, [place], matching=matching, masks=False)
-    labels = labels_of(config, config.adclick_seg_variants[variant])
+    defined = config.adclick_seg_variants[variant]
+    language = defined.language and not reads_features(config, variant)
+    own = training_inputs(config, [place], matching=matching, masks=False, language=language)
+    labels = labels_of(config, defined)
     if labels is not None:
         source = f"expanded_{labels}_seed{seed}"
         own["expanded_images"] = [images_of(config, place, source)]
         own["expanded_residuals"] = [residuals_file(config, place, matching, source)]
     if reads_features(config, variant):
-        return {name: files for name, files in own.items() if name not in WORDS}
+        return {**own}
     return {**initial_weights(config, place, "adclick_seg", variant, seed), **own}
 
 
@@ -219,4 +220,5 @@ def detection_inputs(config: Config, place: str, method: str, seed: int | str) -
     weights = f"{folder}/weights.safetensors"
     if reads_features(config, name):
         return {"residuals": residuals, "weights": weights}
-    return {"residuals": residuals, **network_inputs(config, place, weights)}
+    words = words_of(config, place, config.adclick_seg_variants[name])
+    return {"residuals": residuals, "weights": weights, **words}

@@ -11,7 +11,7 @@ from adclick.run.settings.training import AdclickVariant, SegVariant
 
 REAL, SIMULATED = "real", "simulated"
 HUMAN = "human"  # the labels that a person made
-SORTED_SPLIT = "sorted"
+UNLISTED_SPLITS = ("drawn", "sorted")  # training defects that no file lists
 NOTHING = "none"  # the method that a figure shows when the run has none
 NETWORK_TITLES = {"adclick": "ADClick", "adclick_seg": "ADClick-Seg"}
 INPUT_SUFFIXES = {"residual": "", "image": "_image", "both": "_both"}
@@ -90,6 +90,11 @@ def adclick_pretraining(variant: AdclickVariant) -> str:
     it.
     """
     return ("language" if variant.language else "plain") + INPUT_SUFFIXES[variant.inputs]
+
+
+def reads_words(pretraining: str) -> bool:
+    """Whether the networks of a pretraining, by its name, have a language branch."""
+    return pretraining.startswith("language")
 
 
 def trained_variant(config: Config, method: str) -> str:

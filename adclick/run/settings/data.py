@@ -39,11 +39,12 @@ class Dataset(Section):
     )
     split: str = Field(
         description="A YAML file `{category: {train_defects: [id], train_normals: [id]}}`, or"
-        " `sorted`: types in turn, files in order."
+        " `drawn`: types in turn, pictures drawn by their ids, whatever else is there; or `sorted`:"
+        " types in turn, files in order, which are alike where they were taken in one go."
     )
     training_defects: Count = Field(
         description="How many defects are for training; where `split` is a file, as many as it"
-        " lists. All 246 of KolektorSDD2: `split: sorted` and 246."
+        " lists. All 246 of KolektorSDD2: `split: drawn` and 246."
     )
     empty_masks: EmptyMasks = Field(
         description="What a defect with an empty mask is: an `error`, left out (`drop`), or"
