@@ -214,7 +214,7 @@ def test_a_broken_artifact_is_named_with_what_to_do(tmp_path: Path, capsys) -> N
     argv = ["--settings", settings, "--manifest", str(tmp_path / "manifest.csv")]
     for name in ("images", "masks", "residuals"):
         argv += [f"--{name}", str(tmp_path / "broken.h5")]
-    argv += ["--maps", str(tmp_path / "m.h5")]
+    argv += ["--maps", str(tmp_path / "m.h5"), "--record", str(tmp_path / "record.json")]
     said = refused(simulate_clicks.main, argv, capsys)
     assert "broken.h5" in said
     assert "run its stage again" in said

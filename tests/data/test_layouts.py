@@ -166,7 +166,7 @@ def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
     (folder / "test/rust/001.png").symlink_to("nothing.png")
     found = load_kind(LAYOUTS, "mvtec").read_rows(tmp_path, "bolt")
     problems: list[str] = []
-    decoded = [decode_row(tmp_path, row, problems) for row in found]
+    decoded = [decode_row(tmp_path, row, problems, mask_values=None) for row in found]
     (problem,) = problems
     assert problem.startswith(f"{tmp_path}/bolt/test/rust/001.png: cannot be read (No such file")
     assert decoded.count(None) == 1

@@ -26,7 +26,9 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             raise ZeroDivisionError("a fault\nof the network")
         return picture.mean(axis=2).astype(np.float32) / 255
 
-    described = SimpleNamespace(detection=SimpleNamespace(threshold=0.5))
+    described = SimpleNamespace(
+        detection=SimpleNamespace(threshold=0.5), pictures=SimpleNamespace(bits=None)
+    )
     stubs = {
         "read_description": lambda _: described,
         "open_model": lambda *_, **__: object.__new__(OpenedModel),

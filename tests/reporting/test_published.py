@@ -66,7 +66,7 @@ KEYS_OF_A_RUN = {
     *("run", "data_root", "compute_threads", "scale_note", "tables", "figure_cases", "toy"),
     *("datasets", "run_datasets", "adclick_variants", "adclick_seg_variants", "label_costs"),
     *("run_adclick", "run_adclick_seg", "run_sliding", "run_click_peers", "run_map_peers"),
-    *("matching", "titles"),
+    *("matching", "titles", "duplicates"),
     *("run_robots", "robot_methods", "run_plain"),
     *("feature_network", "feature_training"),  # of variants that this scale does not run
 }
