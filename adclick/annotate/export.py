@@ -77,26 +77,31 @@ def labelled_pictures(
     """The pictures below a folder that labels are of, by the labels' keys.
 
     A key is a picture's path below the folder that was labelled, or its id in a run, whose manifest
-    or whose label then says which file it is. So `images` may be any folder above the pictures.
-    InputError when several files fit.
+    or whose label then says which file it is. So `images` may be any folder above the pictures; a
+    path below it comes before one that ends alike. InputError when several files fit.
     """
     images = Path(os.path.normpath(images.absolute()))
-    files = list_pictures(images)
-    by_key: dict[str, list[Path]] = {}
-    for file in files:
-        by_key.setdefault(_stem(file.relative_to(images)), []).append(file)
+    alike: dict[str, list[Path]] = {}
+    for file in list_pictures(images):
+        alike.setdefault(file.stem, []).append(file)
     recorded = recorded_paths(labels)
     found: dict[str, Picture] = {}
     for key, facts in saved.items():
         paths = [path for path in (facts.get("path"), recorded.get(key)) if path]
-        named = [file for path in paths for file in files if ends_in(str(file), path)]
-        below = by_key.get(key) or [file for file in files if ends_in(_stem(file), key)]
-        fitting = list(dict.fromkeys(named or below))
-        if len(fitting) > 1:
-            names = " and ".join(str(file) for file in fitting[:2])
+        named = [file for path in paths for file in alike.get(Path(path).stem, [])]
+        keyed = alike.get(Path(key).name, [])
+        rules = [
+            [file for file in named if file.relative_to(images).as_posix() in paths],
+            [file for file in keyed if _stem(file.relative_to(images)) == key],
+            [file for file in named if any(ends_in(str(file), path) for path in paths)],
+            [file for file in keyed if ends_in(_stem(file), key)],
+        ]
+        fitting = sorted((set(one) for one in rules if one), key=lambda one: len(one) > 1)
+        if fitting and len(fitting[0]) > 1:
+            names = " and ".join(sorted(map(str, fitting[0]))[:2])
             raise InputError(f"{labels}: {key} may be {names}; give a folder with one of them")
         if fitting:
-            found[key] = picture_of(key, fitting[0])
+            found[key] = picture_of(key, fitting[0].pop())
     return found
 
 

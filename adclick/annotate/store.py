@@ -202,7 +202,7 @@ class _Entry(BaseModel):
 class _Saved(BaseModel):
     """What every reader of a saved label relies on; what else there is stays."""
 
-    state: SavedState | None = None
+    state: SavedState | Literal["in_work"] | None = None
     path: str | None = None
     annotator: str | None = None
     clicks: int = 0

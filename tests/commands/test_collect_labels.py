@@ -120,7 +120,7 @@ def test_pictures_may_be_labelled_from_any_folder_above(
     assert list(collected(tmp_path / "labels", manifest)) == ["test/rust/001"]
 
 
-@pytest.mark.parametrize("state", ["normal", "skipped", "todo"])
+@pytest.mark.parametrize("state", ["normal", "skipped", "todo", "in_work"])
 def test_unfinished_labels_are_left_out(tmp_path: Path, manifest: Path, state: str) -> None:
     save(tmp_path / "labels", "test/crack/001", state=state)
     save(tmp_path / "labels", "test/rust/001")
