@@ -4,11 +4,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer.main
 
-from adclick.cli import app
+from adclick.cli import MaskValuesOption, app
+from adclick.run.settings.data import MaskValues
 from tests.typed import type_command
 
 HEAVY = {"torch", "pandas", "sklearn", "cv2", "rich", "scipy", "matplotlib", "numba"}
@@ -80,3 +82,8 @@ def test_a_mistyped_command_is_one_line(argv, words, monkeypatch, capsys) -> Non
     assert not said.out
     for word in words:
         assert word in said.err
+
+
+def test_the_option_for_values_of_masks_has_those_of_the_setting() -> None:
+    """The command line repeats them: to load the settings would make help slow."""
+    assert get_args(MaskValuesOption)[0] == MaskValues | None

@@ -19,7 +19,7 @@ from adclick.annotate.desk import ConflictError, Desk, png_bytes
 from adclick.annotate.guard import Guard
 from adclick.annotate.store import SavedState, summary_rows
 from adclick.annotate.worker import WorkerError
-from adclick.data.images import is_upright, read_image
+from adclick.data.images import has_deep_colours, is_upright, read_image
 from adclick.run.errors import InputError
 
 STATIC = Path(__file__).parent / "static"
@@ -166,13 +166,13 @@ def _add_pictures(app: FastAPI, desk: Desk) -> None:
         kind = WHOLE_FORMATS.get(path.suffix.lower())
         if kind is not None and _is_plain(path):
             return Response(path.read_bytes(), media_type=kind)
-        image = read_image(path, bits=desk.model.facts.bits)
+        image = read_image(path, bits=desk.model.facts.bits, clipped=True)
         return _png(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
     @app.get(f"{API}/images/{{key:path}}/thumbnail")
     def thumbnail(key: str) -> Response:
         """A small picture with the saved mask's outline."""
-        image = read_image(_readable(desk, key), bits=desk.model.facts.bits)
+        image = read_image(_readable(desk, key), bits=desk.model.facts.bits, clipped=True)
         image = _thumbnail(image, desk.mask(key))
         done, content = cv2.imencode(".jpg", image)
         if not done:
@@ -250,7 +250,8 @@ def _readable(desk: Desk, key: str) -> Path:
 def _is_plain(path: Path) -> bool:
     """Whether every browser shows a file as it is read here: pixels upright, in a usual mode."""
     with Image.open(path) as stored:
-        return is_upright(path) and stored.mode in ("RGB", "L", "P", "RGBA")
+        usual = stored.mode in ("RGB", "L", "P", "RGBA")
+    return usual and is_upright(path) and not has_deep_colours(path)
 
 
 def _thumbnail(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -38,6 +38,7 @@ from adclick.annotate.store import (
     read_label,
     run_lengths,
     save_label,
+    saved_mask,
 )
 from adclick.annotate.worker import Model
 from adclick.clicks.click import Click, scale_clicks
@@ -156,14 +157,20 @@ class Desk:
 
     def mask(self, key: str) -> Bool[np.ndarray, "height width"] | None:
         """The saved mask of an image, else the one that it may start from."""
-        path = self._mask_file(self._picture(key).key)
-        return None if path is None else read_mask(path, mask_values=self.mask_values)
+        saved = saved_mask(self.labels, self._picture(key).key)
+        given = self._given_mask(key)
+        if saved is not None or given is None:
+            return saved
+        return read_mask(given, mask_values=self.mask_values)
 
-    def _mask_file(self, key: str) -> Path | None:
-        files = [self.labels / f"{key}.png"]
-        if self.masks is not None:
-            files += [self.masks / f"{key}.png", self.masks / f"{key}_mask.png"]
+    def _given_mask(self, key: str) -> Path | None:
+        if self.masks is None:
+            return None
+        files = (self.masks / f"{key}.png", self.masks / f"{key}_mask.png")
         return next((path for path in files if path.is_file()), None)
+
+    def _has_mask(self, key: str) -> bool:
+        return (self.labels / f"{key}.png").is_file() or self._given_mask(key) is not None
 
     # --- what is done ----------------------------------------------------------------------------
 
@@ -501,7 +508,7 @@ class Desk:
         }
 
     def _can_start(self, key: str) -> list[str]:
-        sources = ["saved"] if self._mask_file(key) is not None else []
+        sources = ["saved"] if self._has_mask(key) else []
         return sources + (["zero_click"] if self.model.facts.kind == "adclick_seg" else [])
 
     def _greeting(self, key: str, opened: _Open) -> str | None:
@@ -509,7 +516,7 @@ class Desk:
             return "What was clicked was on a picture of another size, and is left out: begin anew."
         if not opened.edits and opened.state.defects:
             return "Labelled with another model: its masks are a start, clicks refine them."
-        if not opened.edits and self._mask_file(key) is not None:
+        if not opened.edits and self._has_mask(key):
             return "A mask exists for this image: start from it, or click anew."
         return None
 

@@ -111,11 +111,13 @@ def _stem(path: Path) -> str:
 
 def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -> Label:
     mask = saved_mask(labels, key)
-    if mask is None or mask.shape != picture.shape:
+    objects = object_masks(facts)
+    shapes = {own.shape for _, own in objects}
+    if mask is None or shapes | {mask.shape} != {picture.shape}:
         raise InputError(
             f"{labels / key}.png: missing, or not of its picture's size; save it again"
         )
-    defects = _defects(facts, mask)
+    defects = _defects(objects, mask)
     for kind, _ in defects:
         fault = "is that of pictures without any" if kind == NORMAL else fault_of_type(kind)
         if fault is not None:
@@ -125,11 +127,13 @@ def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -
     return Label(picture, name, name + suffix, mask, defects)
 
 
-def _defects(facts: Mapping[str, Any], mask: np.ndarray) -> list[tuple[str, np.ndarray]]:
+def _defects(
+    objects: Sequence[tuple[str | None, np.ndarray]], mask: np.ndarray
+) -> list[tuple[str, np.ndarray]]:
     """Type and mask of every defect. The saved mask, which may have been painted elsewhere since,
     is the last word: what no defect has of it is of the image's one type, else of none known.
     """
-    found = [(name or UNKNOWN, own & mask) for name, own in object_masks(facts)]
+    found = [(name or UNKNOWN, own & mask) for name, own in objects]
     types = {name for name, own in found if own.any()}
     rest = mask & ~np.any([np.zeros_like(mask), *(own for _, own in found)], axis=0)
     found.append((types.pop() if len(types) == 1 else UNKNOWN, rest))
@@ -195,7 +199,7 @@ def write_yolo(labels: Sequence[Label], output: Path) -> None:
     for label in labels:
         _copy(label, output / "images")
         lines = [
-            f"{numbers[name]} " + " ".join(f"{value:.6f}" for value in outline.ravel())
+            f"{numbers[name]} " + " ".join(f"{value:.8f}" for value in outline.ravel())
             for name, mask in label.defects
             for outline in outlines(mask)
         ]

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 FEWEST_POINTS = 3
-# Where in its pixel a point lies, in turn. Rounded or cut off, it gives the pixel either way; and a
-# polygon around a single pixel, or a line of them, still has an area: readers drop flat ones.
-PLACES = np.array([[0.05, 0.05], [0.05, 0.45], [0.45, 0.45], [0.45, 0.05]])
+# Where in its pixel a point lies, in turn. Rounded or cut off, it gives the pixel either way; those
+# that trainers put between two points are rounded when they are cut off; and a polygon around a
+# single pixel, or a line of them, still has an area: readers drop flat ones.
+PLACES = 0.499 - np.array([[0.0005, 0.0005], [0.0005, 0], [0, 0], [0, 0.0005]])
 
 Points = Integer[np.ndarray, "_ 2"]  # (column, row), in pixels
 

@@ -223,9 +223,9 @@ def saved_labels(labels: Path) -> dict[str, dict[str, Any]]:
 
 
 def saved_mask(labels: Path, key: str) -> Bool[np.ndarray, "height width"] | None:
-    """The saved mask of an image; None without one."""
+    """The saved mask of an image, true above half of white; None without one."""
     path = _inside(labels, f"{key}.png")
-    return read_mask(path) if path.is_file() else None
+    return read_mask(path, mask_values="shades") if path.is_file() else None
 
 
 def run_lengths(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:

@@ -82,7 +82,9 @@ class Server:
         from adclick.data.images import read_image
         from adclick.models.folder import encode
 
-        return encode(self.model, read_image(path, bits=self.model.description.pictures.bits))
+        return encode(
+            self.model, read_image(path, bits=self.model.description.pictures.bits, clipped=True)
+        )
 
     def predict(
         self,

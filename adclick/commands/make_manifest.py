@@ -129,7 +129,7 @@ def _picture_use(settings: MakeManifest, rows: Sequence[Row], root: Path) -> Pic
     if bits is not None:
         print(
             f"{root}: 16-bit pictures are read as {bits} bits, which hold the largest value of"
-            f" {settings.category}; the data set's setting `bits` says another number"
+            f" {settings.category}; set datasets.<name>.bits if the camera has others"
         )
     return PictureUse(bits=bits, resize=settings.resize)
 

@@ -4,13 +4,15 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, UInt8, UInt16
 from PIL import ExifTags, Image, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PLANAR_CONFIGURATION, TiffImageFile
 
 from adclick.data.mask_values import defect_pixels
 from adclick.run.artifacts import replacing
@@ -68,15 +70,17 @@ def list_pictures(folder: Path, *, apart_from: Path | None = None) -> list[Path]
     return pictures
 
 
-def read_image(path: Path, *, bits: int | None = None) -> UInt8[np.ndarray, "height width 3"]:
+def read_image(
+    path: Path, *, bits: int | None = None, clipped: bool = False
+) -> UInt8[np.ndarray, "height width 3"]:
     """The picture in a file, as RGB.
 
     Grey, palette, CMYK and 16-bit files become 8-bit RGB: of a 16-bit file the `bits` that the
     camera had, all 16 without it. Transparency is dropped, EXIF orientation applied, only the first
     frame read. Raises InputError when the file is missing, broken or truncated, or has values of
-    more bits.
+    more bits; those are white if `clipped`, and a warning says so once.
     """
-    return decode_image(read_bytes(path), path, bits=bits)
+    return decode_image(read_bytes(path), path, bits=bits, clipped=clipped)
 
 
 def read_mask(
@@ -125,26 +129,46 @@ def upright_png(path: Path) -> bytes:
     """The upright picture in a file as the content of a PNG: pixels as they are stored, in as many
     bits, where PNG has such pixels, else as `read_image` gives them.
     """
-    picture = open_picture(read_bytes(path), path)
+    content = read_bytes(path)
+    picture = _header(content, path)
+    if _has_deep_colours(picture, path):
+        deep = _deep_colours(picture, content, path)
+        return cv2.imencode(".png", cv2.cvtColor(deep, cv2.COLOR_RGB2BGR))[1].tobytes()
+    _decode(picture, path)
     if picture.mode not in PNG_MODES:
-        picture = Image.fromarray(_rgb(picture, path, 16))
-    content = BytesIO()
-    picture.save(content, format="PNG")
-    return content.getvalue()
+        picture = Image.fromarray(_storable(picture, path))
+    png = BytesIO()
+    picture.save(png, format="PNG")
+    return png.getvalue()
+
+
+def _storable(picture: Image.Image, path: Path) -> np.ndarray:
+    """Pixels that PNG has, of a mode that it does not have."""
+    if picture.mode == "I" and 0 <= np.asarray(picture).min() <= np.asarray(picture).max() < 2**16:
+        return np.asarray(picture).astype(np.uint16)
+    return _rgb(picture, path, 16)
 
 
 def decode_image(
-    content: bytes, path: Path, *, bits: int | None = None
+    content: bytes, path: Path, *, bits: int | None = None, clipped: bool = False
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The picture in a file's content, as `read_image`; `path` is only for the message."""
-    return _rgb(open_picture(content, path), path, bits or 16)
+    picture = _header(content, path)
+    if _has_deep_colours(picture, path):
+        return _eight_bits(_deep_colours(picture, content, path), path, bits or 16, clipped=clipped)
+    _decode(picture, path)
+    return _rgb(picture, path, bits or 16, clipped=clipped)
 
 
 def deep_maximum(path: Path) -> int | None:
     """The largest value in a 16-bit file; None when it is another, or cannot be read."""
     try:
-        with _damage_told(path), Image.open(path, formats=FORMATS) as picture:
-            return int(np.asarray(picture).max()) if picture.mode.startswith("I") else None
+        content = read_bytes(path)
+        picture = _header(content, path)
+        if _has_deep_colours(picture, path):
+            return int(_deep_colours(picture, content, path).max())
+        _decode(picture, path)
+        return int(np.asarray(picture).max()) if picture.mode.startswith("I") else None
     except InputError:
         return None
 
@@ -166,6 +190,10 @@ def decode_mask(
     if picture.format not in LOSSLESS_FORMATS or lossy_tiff:
         raise InputError(
             f"{path}: a mask stored as {picture.format} has blurred edges; save it again as PNG"
+        )
+    if _has_deep_colours(picture, path):
+        raise InputError(
+            f"{path}: a mask with 16 bits a colour; save it again with 8 bits, or as grey"
         )
     if shape is not None and sorted(shape) != sorted(picture.size):  # it may lie on its side
         raise InputError(_of_another_size(path, picture.size, shape))
@@ -225,24 +253,87 @@ def _damage_told(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _rgb(picture: Image.Image, path: Path, bits: int) -> UInt8[np.ndarray, "height width 3"]:
+def has_deep_colours(path: Path) -> bool:
+    """Whether a file has colours, or grey and opacity, of 16 bits each; its header says so."""
+    with _damage_told(path), Image.open(path, formats=FORMATS) as picture:
+        return _has_deep_colours(picture, path)
+
+
+def _has_deep_colours(picture: Image.Image, path: Path) -> bool:
+    """The same of a picture that is not decoded yet: Pillow gives such colours 8 bits."""
+    if picture.mode not in ("RGB", "RGBA", "RGBX", "CMYK", "LA"):
+        return False
+    if isinstance(picture, TiffImageFile):
+        with _damage_told(path):
+            return "16" in str(picture.tag_v2.get(BITSPERSAMPLE))
+    return picture.format == "PNG" and ";16" in str([tile.args for tile in picture.tile])
+
+
+def _deep_colours(
+    picture: Image.Image, content: bytes, path: Path
+) -> UInt16[np.ndarray, "height width 3"]:
+    """The upright colours in 16 bits; Pillow says first what is wrong with the file."""
+    is_tiff = isinstance(picture, TiffImageFile)
+    apart = is_tiff and picture.tag_v2.get(PLANAR_CONFIGURATION, 1) != 1
+    if apart or picture.mode == "CMYK":
+        raise InputError(
+            f"{path}: a form of 16-bit colours that is not known; save it as 16-bit RGB"
+        )
+    with _damage_told(path):
+        orientation = 1 if is_tiff else _orientation(picture)  # OpenCV turns TIFF by itself
+        _decode(picture, path)
+        pixels = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED))
+        deep = _turned(pixels[:, :, 2::-1], orientation)
+    if deep.shape[:2] != picture.size[::-1] or deep.dtype != np.uint16:
+        raise InputError(f"{path}: its 16-bit colours cannot be decoded; save it as 16-bit RGB PNG")
+    return np.ascontiguousarray(deep)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels [row column …] as an EXIF orientation says they are to be seen."""
+    turned = pixels.swapaxes(0, 1) if orientation in SIDEWAYS else pixels
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return turned[::rows, ::columns]
+
+
+def _rgb(
+    picture: Image.Image, path: Path, bits: int, *, clipped: bool = False
+) -> UInt8[np.ndarray, "height width 3"]:
     if picture.mode.startswith("I"):
-        grey = _eight_bits(np.asarray(picture), path, bits)
+        grey = _eight_bits(np.asarray(picture), path, bits, clipped=clipped)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if picture.mode == "F":
         raise InputError(f"{path}: floating-point pixels; convert the file to 8 or 16 bits")
     return np.array(picture.convert("RGB"))
 
 
-def _eight_bits(values: np.ndarray, path: Path, bits: int) -> UInt8[np.ndarray, "height width"]:
+def _eight_bits(
+    values: np.ndarray, path: Path, bits: int, *, clipped: bool
+) -> UInt8[np.ndarray, "height width *colours"]:
     white = 2**bits - 1
     wide = values.astype(np.int64)
-    if wide.min() < 0 or wide.max() > white:
+    if wide.min() < 0 or (wide.max() > white and not clipped):
         raise InputError(
             f"{path}: values from {wide.min()} to {wide.max()}, but pixels of {bits} bits have 0 to"
-            f" {white}; set bits to what the camera has (at most 16), or convert the file"
+            f" {white}; set datasets.<name>.bits to what the camera has (at most 16), train and"
+            " export again, or convert the file"
         )
+    if wide.max() > white:
+        _warn_of_white(bits)
+        wide = np.minimum(wide, white)
     return ((wide * 255 + white // 2) // white).astype(np.uint8)
+
+
+@cache
+def _warn_of_white(bits: int) -> None:
+    print(
+        f"warning: some pictures are brighter than {bits} bits, which the model's pictures had:"
+        f" what is above {2**bits - 1} is white; if the camera has more, set datasets.<name>.bits,"
+        " train and export again",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def resize_image(

@@ -28,7 +28,7 @@ COLUMNS = (
     "sha256",
     "mask_sha256",
 )
-DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras
+DEPTHS = (8, 12, 16)  # bits that cameras mostly have
 SPLIT_SEED = 0
 
 

@@ -10,7 +10,7 @@ from adclick.run.artifacts import read_json
 from adclick.run.errors import InputError
 from adclick.run.provenance import digest
 from adclick.run.settings.clicks import Edges, Zoom
-from adclick.run.settings.data import PictureUse
+from adclick.run.settings.data import EARLIER_USE, PictureUse
 from adclick.run.settings.networks import Sliding
 from adclick.run.settings.section import Section, validation_line
 
@@ -76,7 +76,7 @@ class Description(Section):
     types: tuple[str, ...]
     made_from: dict[str, Any]
     size_px: int
-    pictures: PictureUse = PictureUse(bits=None, resize="published")  # of earlier versions
+    pictures: PictureUse = EARLIER_USE
     backbone: BackboneUse
     comparison: Comparison
     clicks: ClickUse

@@ -42,7 +42,7 @@ from adclick.run.artifacts import (
 )
 from adclick.run.errors import InputError
 from adclick.run.provenance import file_sha256
-from adclick.run.settings.data import PictureUse
+from adclick.run.settings.data import EARLIER_USE, PictureUse
 
 
 def export_model(category: Path, variant: str, *, seed: int, output: Path) -> None:
@@ -207,7 +207,7 @@ def _describe(
             "chosen": settings.get("chosen"),
         },
         size_px=settings["size_px"],
-        pictures=_picture_use(source.part("make_manifest/images.h5")),
+        pictures=picture_use(source.part("make_manifest/images.h5")),
         backbone=backbone,
         comparison=Comparison(
             words=retrieval["words"],
@@ -231,9 +231,11 @@ def _describe(
     )
 
 
-def _picture_use(images: Path) -> PictureUse:
+def picture_use(images: Path) -> PictureUse:
+    """What the pictures' artifact says of how its pictures became what they are."""
     with open_arrays(images) as file:
-        return PictureUse.model_validate_json(str(file.attrs["use"]))
+        use = file.attrs.get("use")
+    return EARLIER_USE if use is None else PictureUse.model_validate_json(str(use))
 
 
 def _parameters(path: Path) -> int:

@@ -65,7 +65,7 @@ def predict(
         for path in pictures.values():
             name = path.relative_to(images)
             with told_if_it_fails(shown(name), broken):
-                picture = read_image(path, bits=described.pictures.bits)
+                picture = read_image(path, bits=described.pictures.bits, clipped=True)
                 found.append(_predict_one(model, picture, name, output, level, overlays=overlays))
                 print(f"{shown(name)}: score {found[-1].score:.3f}", flush=True)
     write_text(output / SCORES, _table(found))

@@ -305,3 +305,12 @@ def test_a_killed_server_loses_no_acknowledged_click(images, tmp_path) -> None:
             in_flight.join()
         process.wait()
     assert known > 4
+
+
+def test_deep_colours_are_shown_as_the_camera_saw_them(desk, images) -> None:
+    cv2.imwrite(str(images / "crack/000.png"), np.full((40, 60, 3), 4095, np.uint16))
+    desk.model.facts = replace(FACTS, bits=12)
+    app = create_app(desk, token=None, version="1.2")
+    client = TestClient(app, base_url="http://127.0.0.1:8765", headers=HEADERS)
+    shown = picture(client.get(f"{KEY}/picture"))
+    assert (shown.dtype, shown.min()) == (np.uint8, 255)

@@ -17,10 +17,10 @@ from pycocotools.coco import COCO
 
 from adclick.annotate.actions import ClickAction, ObjectAction, TypeAction
 from adclick.annotate.desk import Desk
-from adclick.annotate.export import FORMATS, Label, compressed
+from adclick.annotate.export import FORMATS, Label, compressed, finished_labels
 from adclick.annotate.export import main as export_labels
 from adclick.annotate.run_pictures import find_run_pictures
-from adclick.annotate.store import Picture, saved_mask
+from adclick.annotate.store import Picture, run_lengths, save_label, saved_labels, saved_mask
 from adclick.data.images import read_image, read_mask, write_png
 from adclick.data.layouts.csv import read_rows as read_sheet
 from adclick.run.artifacts import write_csv
@@ -171,6 +171,15 @@ def test_names_with_commas_and_quotes_stay_in_their_columns(desk, images, tmp_pa
     assert (row["label"], row["mask_path"], row["defect_type"]) == ("normal", "", "good")
     (known,) = read_sheet(output, "labels")
     assert (output / known.path).is_file()
+
+
+def test_objects_of_another_size_than_the_picture_are_refused(labels, images) -> None:
+    path = labels / "crack/000.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["objects"][0]["mask"] = run_lengths(np.ones((4, 6), bool))
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(InputError, match="crack/000.png: missing, or not of its picture's size"):
+        export_labels(labels, images=images, output=labels.parent / "out", form="png")
 
 
 @pytest.mark.parametrize("types", [["crack"], ["crack", "stain"]])
@@ -390,3 +399,35 @@ def test_five_hundred_masks_come_back(tmp_path, form, monkeypatch) -> None:
         assert np.array_equal(np.any(list(found.values()), axis=0), label.mask)
         for kind, mask in label.defects if "" not in found else ():
             assert np.array_equal(found[kind], mask)
+
+
+def overlapping(mask: np.ndarray) -> dict[str, np.ndarray]:
+    """A mask as the defects of two types, which share its middle."""
+    share = np.arange(mask.shape[1]) / mask.shape[1]
+    found = {"crack": mask & (share < 0.6), "stain": mask & (share > 0.4)}
+    return {kind: own for kind, own in found.items() if own.any()}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_saved_labels_whose_objects_overlap_come_back(tmp_path, form, monkeypatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    pictures = {}
+    for index, mask in enumerate(MASKS[::10]):
+        key, path = f"part/{index}", tmp_path / f"{mask.shape}.png"
+        if not path.exists():
+            write_png(path, np.zeros(mask.shape, bool))
+        objects = [
+            {"type": kind, "mask": run_lengths(own)} for kind, own in overlapping(mask).items()
+        ]
+        save_label(tmp_path / "labels", key, {"state": "done", "objects": objects}, mask)
+        pictures[key] = Picture(key, path, mask.shape, None)
+    saved = saved_labels(tmp_path / "labels")
+    FORMATS[form](finished_labels(tmp_path / "labels", saved, pictures), tmp_path / form)
+    for index, mask in enumerate(MASKS[::10]):
+        found = READERS[form](tmp_path / form, f"part-{index}")
+        expected = overlapping(mask)
+        if form == "png" and len(expected) == 2:  # a pixel has one type there: the last
+            expected["crack"] = expected["crack"] & ~expected["stain"]
+        assert np.array_equal(np.any(list(found.values()), axis=0), mask)
+        for kind, own in expected.items() if "" not in found else ():
+            assert np.array_equal(found.get(kind, np.zeros_like(mask)), own)

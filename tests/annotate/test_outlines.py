@@ -37,3 +37,27 @@ def test_a_column_of_a_thousand_holes() -> None:
     mask = np.ones((2001, 3), bool)
     mask[1::2, 1] = False
     assert np.array_equal(filled(outlines(mask), mask.shape), mask)
+
+
+def resampled(polygon: np.ndarray) -> np.ndarray:
+    """A thousand points along a closed outline, equally many between any two of its own."""
+    closed = np.concatenate([polygon, polygon[:1]])
+    places = np.linspace(0, len(polygon), 1000)
+    columns = [np.interp(places, np.arange(len(closed)), values) for values in closed.T]
+    return np.stack(columns, axis=1)
+
+
+def overlap(found: np.ndarray, mask: np.ndarray) -> float:
+    return float((found & mask).sum() / (found | mask).sum())
+
+
+def test_masks_come_back_nearly_from_trainers_that_resample() -> None:
+    masks = MASKS[::5]
+    overlaps = [overlap(filled(map(resampled, outlines(mask)), mask.shape), mask) for mask in masks]
+    assert np.mean(np.array(overlaps) < 0.95) <= 0.02
+    assert min(overlaps) > 0.85
+
+
+def test_a_thin_diagonal_stays_thin_in_trainers_that_resample() -> None:
+    mask = np.eye(40, dtype=bool)
+    assert overlap(filled(map(resampled, outlines(mask)), mask.shape), mask) > 0.97

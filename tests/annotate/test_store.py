@@ -15,6 +15,7 @@ from adclick.annotate.store import (
     saved_labels,
     saved_mask,
 )
+from adclick.data.images import write_png
 from adclick.run.errors import InputError
 
 
@@ -120,3 +121,10 @@ def test_a_folder_has_one_server(tmp_path: Path) -> None:
             second.__enter__()
     with only_server(tmp_path):
         pass
+
+
+def test_a_label_that_was_painted_over_with_a_soft_brush_is_what_is_bright(tmp_path: Path) -> None:
+    write_png(tmp_path / "x.png", np.array([[0, 60, 255]], np.uint8))
+    mask = saved_mask(tmp_path, "x")
+    assert mask is not None
+    assert mask.tolist() == [[False, False, True]]

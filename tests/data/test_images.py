@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageFile, PngImagePlugin
 from PIL.EpsImagePlugin import EpsImageFile
 
@@ -15,6 +16,7 @@ from adclick.data.images import (
     decode_image,
     decode_mask,
     deep_maximum,
+    has_deep_colours,
     is_upright,
     picture_files,
     picture_shape,
@@ -22,6 +24,7 @@ from adclick.data.images import (
     read_mask,
     resize_image,
     resize_mask,
+    upright_png,
     write_png,
 )
 from adclick.run.errors import InputError
@@ -65,7 +68,9 @@ def test_white_is_the_cameras(tmp_path: Path, bits: int | None, white: int) -> N
     path = save(tmp_path / "deep.png", Image.fromarray(ramp))
     assert np.array_equal(read_image(path, bits=bits)[0, :, 0], np.arange(256))
     assert deep_maximum(path) == white
-    with pytest.raises(InputError, match="pixels of 7 bits have 0 to 127; set bits"):
+    with pytest.raises(
+        InputError, match="pixels of 7 bits have 0 to 127; set datasets.<name>.bits"
+    ):
         read_image(path, bits=7)
 
 
@@ -222,15 +227,17 @@ def test_a_mask_has_the_images_shape_upright_and_on_its_side(tmp_path: Path) -> 
             decode_mask(path.read_bytes(), path, shape=shape)
 
 
-def png_claiming(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size that its few bytes of zeros do not fill."""
+def png_claiming(
+    width: int, height: int, kind: tuple[int, int] = (1, 0), content: bytes = bytes(100_000)
+) -> bytes:
+    """A PNG whose header claims a size, bits and a colour type, which zeros do not fill."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         checked = name + content
         return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress(bytes(100_000)))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, *kind, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(content))
     return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
 
 
@@ -389,3 +396,106 @@ def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
         write_png(tmp_path / name, image)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert Image.open(BytesIO((tmp_path / "a.png").read_bytes())).format == "PNG"
+
+
+DEEP = np.random.default_rng(7).integers(0, 4096, (5, 7, 3), dtype=np.uint16)
+
+
+def deep_file(path: Path, pixels: np.ndarray = DEEP) -> Path:
+    path.write_bytes(cv2.imencode(path.suffix, pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]])[1])
+    return path
+
+
+def png_of_grey_and_opacity(pixels: np.ndarray) -> bytes:
+    """A 16-bit PNG [row column (grey, opacity)]."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return png_claiming(pixels.shape[1], pixels.shape[0], kind=(16, 4), content=rows)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_deep_colours_keep_their_low_byte(tmp_path: Path, suffix: str) -> None:
+    path = deep_file(tmp_path / f"a{suffix}")
+    expected = np.rint(DEEP / 4095 * 255)
+    assert np.array_equal(read_image(path, bits=12), expected)
+    assert deep_maximum(path) == DEEP.max()
+    assert has_deep_colours(path)
+    with pytest.raises(InputError, match="pixels of 8 bits have 0 to 255"):
+        read_image(path, bits=8)
+    with pytest.raises(InputError, match="a mask with 16 bits a colour; save it again with 8"):
+        read_mask(path)
+    assert not has_deep_colours(save(tmp_path / "b.png", Image.fromarray(RAMP).convert("RGB")))
+
+
+def test_opacity_is_no_brightness_of_deep_pictures(tmp_path: Path) -> None:
+    opaque = np.full((5, 7, 1), 65535, np.uint16)
+    path = deep_file(tmp_path / "a.png", np.concatenate([DEEP, opaque], axis=2))
+    assert np.array_equal(read_image(path, bits=12), np.rint(DEEP / 4095 * 255))
+    grey = tmp_path / "grey.png"
+    grey.write_bytes(png_of_grey_and_opacity(np.concatenate([DEEP[:, :, :1], opaque], axis=2)))
+    assert np.array_equal(read_image(grey, bits=12)[:, :, 0], np.rint(DEEP[:, :, 0] / 4095 * 255))
+    assert deep_maximum(path) == DEEP.max() and deep_maximum(grey) == DEEP[:, :, 0].max()
+
+
+def in_eighths(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """As Pillow turns the same picture of 8 bits."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = BytesIO()
+    Image.fromarray(pixels).save(content, format="PNG", exif=exif)
+    return decode_image(content.getvalue(), Path("a.png"))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_colours_are_turned_and_kept_upright(tmp_path: Path, orientation: int) -> None:
+    path = deep_file(tmp_path / "a.png")
+    exif = exif_bytes(3, struct.pack("<H", orientation))[6:]
+    head, content = path.read_bytes()[:33], path.read_bytes()[33:]
+    chunk = b"eXIf" + exif
+    length, check = struct.pack(">I", len(exif)), struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(head + length + chunk + check + content)
+    tiff = tmp_path / "b.tiff"
+    tags = [(0x0112, "H", 1, orientation, True)]
+    tifffile.imwrite(tiff, DEEP, photometric="rgb", extratags=tags)
+    expected = in_eighths(np.rint(DEEP / 4095 * 255).astype(np.uint8), orientation)
+    for file in (path, tiff):
+        assert np.array_equal(read_image(file, bits=12), expected)
+        assert picture_shape(file) == expected.shape[:2]
+        kept = tmp_path / "kept.png"
+        kept.write_bytes(upright_png(file))
+        assert is_upright(kept)
+        assert np.array_equal(read_image(kept, bits=12), expected)
+
+
+def test_damaged_deep_colours_are_named(tmp_path: Path) -> None:
+    path = deep_file(tmp_path / "cut.png")
+    path.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(InputError, match=r"cut\.png: cannot be decoded"):
+        read_image(path)
+
+
+def test_what_a_models_bits_do_not_hold_is_white_and_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(np.array([[0, 127, 300]], np.uint16)))
+    for _ in range(2):
+        assert read_image(path, bits=7, clipped=True)[0, :, 0].tolist() == [0, 255, 255]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning:")
+    assert "set datasets.<name>.bits, train and export again" in line
+
+
+def test_deep_colours_in_planes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    planes = np.ascontiguousarray(DEEP.transpose(2, 0, 1))
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
+    with pytest.raises(InputError, match="save it as 16-bit RGB"):
+        read_image(path)
+
+
+def test_wide_integers_that_fit_keep_their_sixteen_bits(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 65535], [300, 4095, 2]], np.int32)
+    path = save(tmp_path / "a.tiff", Image.fromarray(values))
+    assert np.array_equal(np.asarray(Image.open(BytesIO(upright_png(path)))), values)
+    negative = save(tmp_path / "b.tiff", Image.fromarray(values - 1))
+    with pytest.raises(InputError, match="values from -1"):
+        upright_png(negative)

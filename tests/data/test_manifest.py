@@ -121,7 +121,7 @@ def test_the_settings_say_how_files_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("largest", "bits"), [(255, 8), (256, 10), (4095, 12), (4096, 14), (65535, 16)]
+    ("largest", "bits"), [(255, 8), (256, 12), (1023, 12), (4095, 12), (4096, 16), (65535, 16)]
 )
 def test_bits_are_those_of_the_categorys_largest_value(
     tmp_path: Path, largest: int, bits: int

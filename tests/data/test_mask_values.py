@@ -58,11 +58,12 @@ RED, DARK_RED, BLACK, WHITE = (255, 0, 0), (64, 0, 0), (0, 0, 0), (255, 255, 255
         (palette([255, 0, 0, 0, 0, 0, 0, 0, 255], 0, 1, 2), [1, 0, 1]),
         (palette([128, 64, 128, 244, 35, 232, 70, 70, 70], 0, 1, 2), [0, 1, 1]),
         (palette([0] * 12, 0, 1, 2), [0, 1, 1]),
+        (palette([128, 64, 128, 244, 35, 232], 0, 0), [0, 0]),
+        (palette([128, 64, 128, 244, 35, 232], 1, 1), [1, 1]),
         (colours(BLACK, RED, (0, 255, 0), (0, 0, 255)), [0, 1, 1, 1]),
         (colours(BLACK, DARK_RED), [0, 1]),
         (colours(BLACK, WHITE), [0, 1]),
         (colours((*WHITE, 0), (*WHITE, 255)), [0, 1]),
-        (colours((*BLACK, 0), (*BLACK, 255)), [0, 1]),
         (colours((*WHITE, 0), (*DARK_RED, 255)), [0, 1]),
         (colours((*WHITE, 0), (*BLACK, 255), (*WHITE, 255)), [0, 0, 1]),
         (colours((*BLACK, 255), (*WHITE, 255)), [0, 1]),
@@ -88,6 +89,11 @@ def test_white_on_transparent_in_a_palette(form: str) -> None:
         (grey(7, 7, kind=np.uint16), [1, 1], [0, 0]),
         (colours(BLACK, DARK_RED, RED), [0, 1, 1], [0, 0, 1]),
         (colours(WHITE, RED), [1, 1], [1, 1]),
+        (grey(3, 7, kind=np.uint16), [1, 1], [0, 0]),
+        (grey(3, 40000, kind=np.uint16), [1, 1], [0, 1]),
+        (grey(1, 2), [1, 1], [0, 0]),
+        (grey(100, 127), [1, 1], [0, 0]),
+        (palette([1, 1, 1, 2, 2, 2], 0, 1), [1, 1], [0, 0]),
         (colours((*WHITE, 0), (*WHITE, 99), (*WHITE, 255)), [0, 1, 1], [0, 0, 1]),
         (palette([0, 0, 0, 99, 99, 99, 255, 255, 255], 0, 1, 2), [0, 1, 1], [0, 0, 1]),
     ],
@@ -109,6 +115,11 @@ def test_what_is_not_clear_is_refused_and_the_setting_decides(
         (palette(VOC, 0, 1, 2, 3), "shades", [0, 1, 0, 1]),
         (palette(VOC, 0, 1, 2, 3), "ids", [0, 1, 1, 1]),
         (grey(1, 2), "ids", [1, 1]),
+        (colours((0, 0, 0, 0), (1, 0, 0, 128), (2, 0, 0, 128)), "ids", [0, 1, 1]),
+        (colours((0, 0, 0, 0), (1, 1, 1, 128), (2, 2, 2, 128)), "ids", [0, 1, 1]),
+        (colours((9, 9, 9, 0), (255, 0, 0, 100), (255, 0, 0, 255)), "shades", [0, 0, 1]),
+        (colours((*BLACK, 0), (*BLACK, 255)), "ids", [0, 0]),
+        (colours((*WHITE, 0), (*BLACK, 255)), "shades", [0, 0]),
     ],
 )
 def test_the_setting_goes_before_what_seems_clear(
@@ -120,3 +131,15 @@ def test_the_setting_goes_before_what_seems_clear(
 def test_floating_point_is_refused() -> None:
     with pytest.raises(InputError, match="floating-point"):
         read(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF")
+
+
+@pytest.mark.parametrize("opacity", [(0, 255), (0, 99, 255)])
+def test_black_on_transparent_is_refused(opacity: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="paint it white on black"):
+        read(colours(*((*BLACK, value) for value in opacity)))
+
+
+@pytest.mark.parametrize("values", [None, "ids", "shades"])
+def test_values_below_0_are_refused(values: MaskValues | None) -> None:
+    with pytest.raises(InputError, match="values below 0"):
+        read(grey(-1, 0, kind=np.int32), "TIFF", values=values)

@@ -397,3 +397,23 @@ def test_an_output_that_cannot_be_written_is_one_line(maps, category, monkeypatc
     said = type_command(argv, monkeypatch, capsys)
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "cannot be read or written" in said.err
+
+
+@pytest.mark.parametrize("values", ["ids", "shades"])
+def test_what_values_of_masks_mean_can_be_said(
+    maps: Path, category: Path, evaluate, refused, values: str
+) -> None:
+    drawn = true_masks()
+    for name, mask in drawn.items():
+        if mask.any():
+            dim = np.roll(mask, 1, axis=0) & ~mask
+            write_png(
+                category / f"ground_truth/{name}_mask.png", (255 * mask + 60 * dim).astype(np.uint8)
+            )
+            drawn[name] = mask | dim if values == "ids" else mask
+    assert "--mask-values" in refused(maps, category)
+    found = evaluate(maps, category, "--mask-values", values)
+    expected = pixel_metrics(
+        [drawn_maps()[n] for n in NAMES], [drawn[n] for n in NAMES], pro_limit=0.3
+    )
+    assert found["pixel_ap"] == pytest.approx(expected.ap)

@@ -18,7 +18,7 @@ from adclick.annotate.worker import Server
 from adclick.clicks.click import Click
 from adclick.data.images import resize_image
 from adclick.models.detecting import open_feature_detector
-from adclick.models.export import describe_folder, export_model, is_current
+from adclick.models.export import describe_folder, export_model, is_current, picture_use
 from adclick.models.folder import OpenedModel, detect, encode, open_model, open_session
 from adclick.models.opening import open_network
 from adclick.models.run_sources import trained_variants
@@ -26,9 +26,10 @@ from adclick.networks.checkpoints import read_metadata
 from adclick.networks.trained_detector import TrainedDetector, save_detector
 from adclick.residuals.backbone import load_backbone
 from adclick.residuals.maps import exceeded_by
-from adclick.run.artifacts import image_ids, open_arrays, read_csv
+from adclick.run.artifacts import ArraySpec, create_arrays, image_ids, open_arrays, read_csv
 from adclick.run.device import compute_device
 from adclick.run.errors import InputError
+from adclick.run.settings.data import EARLIER_USE, PictureUse
 from adclick.run.settings.residuals import Detection
 from tests.chain import micro_config
 from tests.typed import type_command
@@ -529,3 +530,15 @@ def test_the_readmes_snippet_answers_a_click(
     exec(compile(snippet.replace('"dent"', '"stain"'), "README.md", "exec"), names)
     assert names["probability"].shape == (64, 64)
     assert 0 <= names["probability"].min() < names["probability"].max() <= 1
+
+
+@pytest.mark.parametrize("use", [None, PictureUse(bits=12, resize="area")])
+def test_pictures_of_before_their_use_was_kept_have_the_earlier_one(
+    tmp_path: Path, use: PictureUse | None
+) -> None:
+    path = tmp_path / "images.h5"
+    specs = {"images": ArraySpec((2,), "uint8")}
+    with create_arrays(path, image_ids=["a"], specs=specs, stamp={}) as file:
+        if use is not None:
+            file.attrs["use"] = use.model_dump_json()
+    assert picture_use(path) == (use or EARLIER_USE)

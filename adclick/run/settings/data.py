@@ -59,8 +59,8 @@ class Dataset(Section):
     bits: Bits | None = Field(
         None,
         description="Bits of the camera whose pictures are stored in 16: 12 for values up to 4095."
-        " Without it: the fewest of 8, 10, 12, 14 and 16 that hold the category's largest value,"
-        " which the log of `make_manifest` says.",
+        " Without it: the fewest of 8, 12 and 16 that hold the category's largest value, which the"
+        " log of `make_manifest` says; 10 and 14 must be set.",
     )
     labels: str | None = Field(
         None,
@@ -77,6 +77,10 @@ class PictureUse(Section):
 
     bits: Bits | None
     resize: Resize
+
+
+# Of what was made before artifacts and models said it.
+EARLIER_USE = PictureUse(bits=None, resize="published")
 
 
 class Toy(Section):
