@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 from PIL import ExifTags, Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PLANAR_CONFIGURATION, TiffImageFile
 
 from adclick.data.mask_values import defect_pixels
@@ -266,7 +267,7 @@ def _has_deep_colours(picture: Image.Image, path: Path) -> bool:
     if isinstance(picture, TiffImageFile):
         with _damage_told(path):
             return "16" in str(picture.tag_v2.get(BITSPERSAMPLE))
-    return picture.format == "PNG" and ";16" in str([tile.args for tile in picture.tile])
+    return isinstance(picture, PngImageFile) and ";16" in str([one.args for one in picture.tile])
 
 
 def _deep_colours(

@@ -402,7 +402,8 @@ DEEP = np.random.default_rng(7).integers(0, 4096, (5, 7, 3), dtype=np.uint16)
 
 
 def deep_file(path: Path, pixels: np.ndarray = DEEP) -> Path:
-    path.write_bytes(cv2.imencode(path.suffix, pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]])[1])
+    turned = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
+    path.write_bytes(cv2.imencode(path.suffix, turned)[1].tobytes())
     return path
 
 
