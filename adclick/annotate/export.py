@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -101,7 +102,10 @@ def labelled_pictures(
             names = " and ".join(sorted(map(str, fitting[0]))[:2])
             raise InputError(f"{labels}: {key} may be {names}; give a folder with one of them")
         if fitting:
-            found[key] = picture_of(key, fitting[0].pop())
+            chosen = fitting[0].pop()
+            found[key] = picture_of(key, chosen)
+            for other in sorted(set().union(*rules) - {chosen}):
+                print(f"{labels}: {key} is taken for {chosen}, not for {other}", file=sys.stderr)
     return found
 
 

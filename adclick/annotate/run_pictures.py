@@ -67,7 +67,7 @@ def recorded_paths(labels: Path) -> dict[str, str]:
     """The files of a run's images by their ids, for labels that lie where the tool keeps them in a
     run (`annotate/labels` of a category); empty for others.
     """
-    manifest = labels.absolute().parents[1] / "make_manifest/manifest.csv"
+    manifest = labels.absolute().parent.parent / "make_manifest/manifest.csv"
     if not manifest.is_file():
         return {}
     table = read_csv(manifest)

@@ -107,7 +107,10 @@ def _passed_over(root: Path, category: str, rows: Sequence[Row]) -> Iterator[str
 
 
 def _of_data(stamp: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
-    return {**stamp, "inputs": {**stamp["inputs"], "data": digest(rows.to_csv(index=False))}}
+    """The stamp of some rows; whether repeated ones are an error changes nothing of them."""
+    settings = {name: value for name, value in stamp["settings"].items() if name != "duplicates"}
+    inputs = {**stamp["inputs"], "data": digest(rows.to_csv(index=False))}
+    return {**stamp, "settings": settings, "inputs": inputs}
 
 
 def _repeated(manifest: pd.DataFrame, place: str, duplicates: str) -> list[str]:

@@ -26,6 +26,7 @@ from adclick.run.folders import walk
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.data import SimulateDefects
 from adclick.run.plan.detection import ExpandDefects
+from adclick.run.provenance import digest, file_sha256
 from adclick.run.settings.data import Simulation
 
 COMMAND = "adclick.commands.simulate_defects"
@@ -86,12 +87,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 def create_drawn(
     job: Job[SimulateDefects] | Job[ExpandDefects], name: str, ids: Sequence[str], size_px: int
 ) -> Iterator[ArrayFile]:
-    """The artifact of drawn images and their labels, open for writing."""
+    """The artifact of drawn images and their labels, open for writing. Textures, too, determine it:
+    where they lie is a setting, and what they are is stamped here.
+    """
+    textures = open_textures(job.settings.simulation.texture_folder)
+    drawn_from = {} if textures is None else {"textures": digest([*map(file_sha256, textures)])}
+    stamp = {**job.stamp, "inputs": {**job.stamp["inputs"], **drawn_from}}
     specs = {
         "images": ArraySpec((size_px, size_px, 3), "uint8"),
         "labels": ArraySpec((size_px, size_px), "float16"),
     }
-    with create_arrays(job.outputs[name], image_ids=ids, specs=specs, stamp=job.stamp) as file:
+    with create_arrays(job.outputs[name], image_ids=ids, specs=specs, stamp=stamp) as file:
         yield file
 
 

@@ -6,6 +6,7 @@ that the job does not read.
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ def made_once(
 ) -> None:
     """`make` the outputs, or take back those that were made with an equal stamp and are undamaged.
 
-    They are kept under second names beside them, which takes no space while both are there. What is
-    kept of another stamp goes before anything is made.
+    They are kept under second names beside them, which takes no space while both are there; where a
+    file cannot have two names, nothing is kept. What is kept of another stamp goes before anything
+    is made.
     """
     sums = _sums_file(outputs)
     if _is_kept(outputs, stamp, sums):
@@ -33,10 +35,11 @@ def made_once(
     for path in (sums, *map(_second, outputs.values())):
         path.unlink(missing_ok=True)
     make()
-    for path in outputs.values():
-        _second(path).hardlink_to(path)
-    found = {name: file_sha256(path) for name, path in outputs.items()}
-    write_json(sums, {"sha256": found}, stamp=stamp)
+    with suppress(OSError):
+        for path in outputs.values():
+            _second(path).hardlink_to(path)
+        found = {name: file_sha256(path) for name, path in outputs.items()}
+        write_json(sums, {"sha256": found}, stamp=stamp)
 
 
 def _is_kept(outputs: Mapping[str, Path], stamp: Mapping[str, Any], sums: Path) -> bool:

@@ -250,11 +250,15 @@ def test_what_was_labelled_in_a_run_is_exported_from_its_data(
         assert read_mask(output / f"masks/{image_id.replace('/', '-')}.png")[10, 10]
 
 
-def test_a_picture_of_the_same_name_further_below_is_another(labels, images) -> None:
+def test_a_picture_of_the_same_name_further_below_is_another(labels, images, capsys) -> None:
     (images / "old/crack").mkdir(parents=True)
     for name in ("zz", "crack/000", "crack/001"):
         (images / f"old/{name}.png").write_bytes(b"no picture")
     assert len(list((exported(labels, images, "png") / "masks").iterdir())) == 3
+    said = capsys.readouterr().err
+    assert (
+        f"crack/000 is taken for {images}/crack/000.png, not for {images}/old/crack/000.png" in said
+    )
 
 
 def test_two_images_of_one_exported_name_are_refused(labels, images) -> None:

@@ -233,6 +233,15 @@ def test_a_picture_in_training_and_test_is_warned_of_or_refused(
         run(*places, layout="csv", category="part", duplicates="error")
 
 
+def test_whether_repeated_pictures_are_an_error_changes_no_result(tmp_path: Path) -> None:
+    sheet(tmp_path / "sheet")
+    for name in ("warn", "error"):
+        out = tmp_path / name
+        run(tmp_path / "sheet", out, layout="csv", category="part", duplicates=name)
+    first, second = (input_digest(tmp_path / name / "images.h5") for name in ("warn", "error"))
+    assert first == second
+
+
 @pytest.mark.parametrize(
     ("line", "changes"), [("new.png,normal,test,,", False), ("new.png,normal,train,,", True)]
 )

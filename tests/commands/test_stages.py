@@ -18,6 +18,7 @@ from timm.models.swin_transformer import SwinTransformer
 from adclick.annotate.store import save_label
 from adclick.clicks.labels import boxes
 from adclick.commands import label_defects, train_adclick_seg
+from adclick.data.images import write_png
 from adclick.networks.checkpoints import read_metadata, save_tensors, seeded
 from adclick.networks.foreign import plain_swin
 from adclick.networks.trained_detector import load_detector, save_detector
@@ -613,3 +614,19 @@ def test_a_training_is_not_repeated_for_new_pictures_of_the_test(
     assert (out / "weights.safetensors").read_bytes() == weights
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         again(training="with a picture more to train on")
+
+
+def test_other_textures_in_the_same_folder_are_another_result(
+    config: Config, folder: Path, tmp_path: Path
+) -> None:
+    given = config.simulation.model_copy(update={"texture_folder": str(tmp_path / "textures")})
+    asked = config.model_copy(update={"simulation": given})
+    step = steps(asked)["simulate_defects"]
+
+    def digest_of(colour: int) -> str:
+        write_png(tmp_path / "textures/a.png", np.full((8, 8, 3), colour, np.uint8))
+        step.run(asked, folder, into=tmp_path / "out")
+        return input_digest(first_output(step, folder, tmp_path / "out"))
+
+    assert digest_of(10) == digest_of(10)
+    assert digest_of(10) != digest_of(200)

@@ -50,6 +50,15 @@ def test_another_job_makes_its_own_and_leaves_nothing_of_the_last(make, tmp_path
     assert len(list(tmp_path.iterdir())) == 2 + 3
 
 
+def test_where_a_file_has_one_name_alone_it_is_made_each_time(make, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert make()
+    assert make()
+
+
 @pytest.mark.parametrize("name", [".weights.safetensors.kept", ".record.json.kept"])
 @pytest.mark.parametrize("damage", [lambda path: path.write_text("?"), lambda path: path.unlink()])
 def test_what_is_damaged_is_made_again(make, tmp_path: Path, name: str, damage: Callable) -> None:
