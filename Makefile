@@ -1,5 +1,5 @@
 # demo: two commands' worth of everything; annotate: label a category of it in the browser; test, check:
-# what CI runs; test-fast: the tests that need neither Snakemake nor a browser; bench: the measured claims
+# what CI runs; test-fast: what needs neither Snakemake nor a browser and is quick; bench: the measured claims
 # (PARTS="matching metrics": some of them); fuzz: thousands of damaged files; soak: half an hour of labelling by two browsers, with kills.
 BIN := .venv/bin
 RUN ?= demo
@@ -49,7 +49,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 8
 
 test-fast: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not workflow and not browser"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not workflow and not browser and not slow"
 
 check: setup
 	$(BIN)/ruff check .

@@ -23,11 +23,12 @@ CHECKED = [
 HOOK = install_import_hook(CHECKED, "beartype.beartype")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if SHARED.is_dir():
-        return
     for item in items:
-        if "real_data" in item.keywords:
+        if "finished_run" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+        if "real_data" in item.keywords and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason="no ../shared with real images and weights"))
 
 

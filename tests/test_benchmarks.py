@@ -10,6 +10,8 @@ from benchmarks import __main__ as program
 from benchmarks import clicks, features, latency, matching, measure, metrics, retrieval
 from benchmarks.measure import Check, Task, Variant
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("part", program.PARTS)
 def test_every_part_runs_and_its_variants_agree(part: str) -> None:

@@ -15,6 +15,8 @@ from adclick.run.artifacts import image_ids, open_arrays
 from adclick.run.config import Config
 from tests.chain import Step, micro_config, steps
 
+pytestmark = pytest.mark.slow
+
 NEEDED = ("draw_toy", "make_manifest", "extract_features", "fit_retrieval", "fit_foreground")
 # The long stages, and the function of the backbone that each calls for every image.
 CALLS = {

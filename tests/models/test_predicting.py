@@ -15,6 +15,8 @@ from adclick.models.export import export_model
 from adclick.run.artifacts import image_ids, open_arrays
 from tests.typed import Said, type_command
 
+pytestmark = pytest.mark.slow
+
 CATEGORY = "results/micro/toy/cloth"
 
 

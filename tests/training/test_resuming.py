@@ -16,6 +16,8 @@ from adclick.training.resuming import Progress, progress_of
 from tests.chain import Step, micro_config, steps
 from tests.training.test_loop import CPU, adclick, batch, plan
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6
 FAMILIES = ("pretrain_adclick", "train_adclick", "pretrain_adclick_seg", "train_adclick_seg weak")
 
