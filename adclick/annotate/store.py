@@ -21,7 +21,7 @@ from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 from adclick.data.images import picture_files, picture_shape, read_mask, write_png
 from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
-from adclick.run.folders import LONGEST_NAME, shown, walk
+from adclick.run.folders import LONGEST_NAME, shown, walk, writable
 from adclick.run.settings.section import validation_line
 
 JOURNAL = ".journal"
@@ -53,8 +53,9 @@ def picture_of(key: str, path: Path) -> Picture:
     """A file as a picture to label; only its header is read. Broken is also what has a name that
     its label's files could not have.
     """
-    if shown(key) != key:
-        return Picture(shown(key), path, (0, 0), f"{shown(path)}: a name that is no UTF-8; rename")
+    if not writable(key):
+        fault = "a name that is no UTF-8, or has a control character; rename it"
+        return Picture(shown(key), path, (0, 0), f"{shown(path)}: {fault}")
     if len(os.fsencode(Path(key).name)) > LONGEST_NAME - len("_mask.png"):
         return Picture(key, path, (0, 0), f"{path}: too long a name for its label's; shorten it")
     try:

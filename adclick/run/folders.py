@@ -4,6 +4,7 @@ Names may be of any bytes; `shown` writes them so that every file and terminal t
 """
 
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,11 @@ def shown(name: str | Path) -> str:
     return "".join(one if one.isprintable() else _escaped(one) for one in str(name))
 
 
+def writable(name: str) -> bool:
+    """Whether text files and tables can hold a name: it is UTF-8, without control characters."""
+    return not any(unicodedata.category(one) in ("Cs", "Cc") for one in name)
+
+
 def _escaped(character: str) -> str:
     """In Python's names a byte that is no UTF-8 is a character from U+DC80 on."""
     byte = ord(character) - 0xDC00
@@ -107,8 +113,8 @@ def fault_of_type(name: str) -> str | None:
         return "is empty, or begins or ends with a space"
     if name.startswith((".", "-")):
         return f"begins with {name[0]}"
-    if any(mark in name for mark in '/\\:"<>|?*') or not name.isprintable():
-        return 'has one of / \\ : " < > | ? * or a character that cannot be printed'
+    if any(mark in name for mark in '/\\:"<>|?*') or not writable(name):
+        return 'has one of / \\ : " < > | ? * or a control character, or is no UTF-8'
     if len(name.encode()) > LONGEST_TYPE:
         return f"is longer than {LONGEST_TYPE} bytes"
     return None

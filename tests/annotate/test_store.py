@@ -26,6 +26,12 @@ def test_pictures_are_found_by_key_and_broken_ones_said(images: Path) -> None:
     assert found[1].shape == (40, 60)
 
 
+def test_a_name_with_a_narrow_space_can_be_labelled(tmp_path: Path) -> None:
+    write_png(tmp_path / "at 9.41\u202fAM.png", np.zeros((2, 3), np.uint8))
+    (found,) = find_pictures(tmp_path)
+    assert (found.key, found.broken) == ("at 9.41\u202fAM", None)
+
+
 def test_two_files_of_one_name_and_no_file_are_errors(images: Path, tmp_path: Path) -> None:
     (images / "zz.jpg").write_bytes((images / "zz.png").read_bytes())
     with pytest.raises(InputError, match="zz.png: zz.jpg has the same name"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adclick.run.artifacts import write_text
-from adclick.run.folders import fault_of_type, passed_over, shown, walk
+from adclick.run.folders import fault_of_type, passed_over, shown, walk, writable
 
 
 def names(root: Path, paths: list[Path]) -> list[str]:
@@ -58,7 +58,15 @@ def test_a_name_of_any_bytes_is_shown() -> None:
     assert shown(Path("ä 数据 'x'")) == "ä 数据 'x'"
 
 
-@pytest.mark.parametrize("name", ["scratch (deep)", "R&D", "a,b", "Öl'fleck", "50 % #2", "a" * 100])
+def test_what_a_file_cannot_hold_is_not_writable() -> None:
+    assert writable("9.41\u202fAM \u00a0\u3000 x\u200dy \U0001f600")
+    assert not any(map(writable, ["\udce4", "a\nb", "a\x1bb", "a\x85b"]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["scratch (deep)", "R&D", "a,b", "Öl'fleck", "50 % #2", "a" * 100, "a\u00a0b", "a\u3000b"],
+)
 def test_what_a_folder_may_be_called_a_defect_may(name: str) -> None:
     assert fault_of_type(name) is None
 
