@@ -1,6 +1,8 @@
 """Walks over folders, and names of any bytes."""
 
+import inspect
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,57 @@ def test_links_are_followed_but_not_into_themselves(tmp_path: Path) -> None:
         "links to nothing": ["self"],
     }
     assert names(root, walk(root, apart_from=root / "b").files) == ["a/1"]
+
+
+def test_folders_that_link_to_each_other_are_walked_twice_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight of them have 109,600 paths that do not lead back."""
+    for name in "abcdefgh":
+        write_text(tmp_path / name / "deeper/1", "")
+        for other in "abcdefgh".replace(name, ""):
+            (tmp_path / name / other).symlink_to(tmp_path / other)
+    scan, scanned = os.scandir, []
+
+    def scandir(path: Path):
+        scanned.append(path)
+        assert len(scanned) < 200
+        return scan(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scandir)
+        found = walk(tmp_path)
+    real = [path.resolve() for path in found.files]
+    assert {real.count(path) for path in real} == {2}
+    assert set(found.lost) == {
+        "folders that lead back to themselves",
+        "folders reached through another link",
+    }
+
+
+def test_one_folder_that_two_links_lead_to_is_walked_by_the_first(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    write_text(tmp_path / "elsewhere/1", "")
+    root.mkdir()
+    for name in ("b", "a"):
+        (root / name).symlink_to(tmp_path / "elsewhere")
+    found = walk(root)
+    assert names(root, found.files) == ["a/1"]
+    assert list(passed_over(root, found.lost)) == [
+        f"{root}: passed over, folders reached through another link: b"
+    ]
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    deepest = tmp_path.joinpath(*["a"] * 300)
+    write_text(deepest / "1", "")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 200)
+    try:
+        found = walk(tmp_path)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found.files == [deepest / "1"]
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch) -> None:
