@@ -8,6 +8,7 @@ without suffix, below the images' folder.
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,16 @@ from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 from adclick.data.images import picture_files, picture_shape, read_mask, write_png
 from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
-from adclick.run.folders import LONGEST_NAME, shown, walk, writable
+from adclick.run.folders import (
+    CLOSED,
+    DANGLING,
+    LONGEST_NAME,
+    named,
+    passed_over,
+    shown,
+    walk,
+    writable,
+)
 from adclick.run.settings.section import validation_line
 
 JOURNAL = ".journal"
@@ -213,14 +223,29 @@ class _Saved(BaseModel):
 
 
 def saved_labels(labels: Path) -> dict[str, dict[str, Any]]:
-    """All saved labels by key. InputError when the folder holds none."""
-    paths = [path for path in walk(labels).files if path.suffix == ".json"]
+    """All saved labels by key. InputError when the folder holds none, or something in it that may
+    be labels cannot be reached; what is passed over besides is named on the standard error.
+    """
+    paths = [path for path in _files(labels) if path.suffix == ".json"]
     keys = [path.relative_to(labels).with_suffix("").as_posix() for path in paths]
     found = {key: read_label(labels, key) for key in keys}
     kept = {key: facts for key, facts in found.items() if facts is not None and "state" in facts}
     if not kept:
         raise InputError(f"{labels}: no labels in it; label images with `adclick annotate` first")
     return kept
+
+
+def _files(labels: Path) -> list[Path]:
+    if not labels.is_dir():
+        return []
+    found = walk(labels)
+    unreached = {kind: found.lost.pop(kind, []) for kind in (CLOSED, DANGLING)}
+    for line in passed_over(labels, found.lost):
+        print(line, file=sys.stderr)
+    faults = "; ".join(named(labels, unreached))
+    if faults:
+        raise InputError(f"{labels}: labels may be missing, {faults}; repair or remove")
+    return found.files
 
 
 def saved_mask(labels: Path, key: str) -> Bool[np.ndarray, "height width"] | None:

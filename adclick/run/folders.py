@@ -95,11 +95,17 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 def passed_over(folder: Path, lost: Mapping[str, Sequence[Path]]) -> Iterator[str]:
     """A line for each kind of what is passed over: how much, and the first few by name."""
+    for line in named(folder, lost):
+        yield f"{shown(folder)}: passed over, {line}"
+
+
+def named(folder: Path, lost: Mapping[str, Sequence[Path]]) -> Iterator[str]:
+    """The same without the folder."""
     for kind, paths in lost.items():
         if paths:
             names = [shown(path.relative_to(folder)) for path in paths[:NAMED]]
             more = f" and {len(paths) - NAMED} more" if paths[NAMED:] else ""
-            yield f"{shown(folder)}: passed over, {kind}: {', '.join(names)}{more}"
+            yield f"{kind}: {', '.join(names)}{more}"
 
 
 def ends_in(path: str, end: str) -> bool:
