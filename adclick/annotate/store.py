@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool
-from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from adclick.data.images import picture_files, picture_shape, read_mask, write_png
 from adclick.run.artifacts import write_text
@@ -202,12 +202,28 @@ class _Defect(BaseModel):
     clicks: list[_Click] = []
 
 
+class _Drawn(BaseModel):
+    """A defect as a session of another model goes on from it."""
+
+    id: int
+    type: str | None
+    threshold: float
+    mask: _Lengths
+
+
 class _Entry(BaseModel):
     """What a journal's reader relies on before it looks at the action itself."""
 
     seconds: float = 0.0
     time: float = 0.0
-    masks: list[_Defect] = []
+    model: str | None = None
+    masks: list[_Drawn] = []
+
+    @model_validator(mode="after")
+    def _answers_have_masks(self) -> "_Entry":
+        if "model" in self.model_fields_set and "masks" not in self.model_fields_set:
+            raise ValueError("a model's answer without masks")
+        return self
 
 
 class _Saved(BaseModel):
