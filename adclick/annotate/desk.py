@@ -608,7 +608,12 @@ def png64(pixels: np.ndarray) -> str:
     return base64.b64encode(png_bytes(pixels)).decode()
 
 
-def object_masks(facts: Mapping[str, Any]) -> list[tuple[str | None, np.ndarray]]:
-    """Type and mask of every defect in a saved label that has a mask."""
+def object_masks(facts: Mapping[str, Any], place: Path) -> list[tuple[str | None, np.ndarray]]:
+    """Type and mask of every defect in the saved label that was read from `place`. InputError when
+    one has no mask.
+    """
     defects = facts.get("objects", [])
-    return [(one.get("type"), mask_of(one["mask"])) for one in defects if one.get("mask")]
+    for number, one in enumerate(defects, start=1):
+        if not one.get("mask"):
+            raise InputError(f"{place}: defect {number} has no mask; restore or remove the file")
+    return [(one.get("type"), mask_of(one["mask"])) for one in defects]

@@ -115,7 +115,7 @@ def _stem(path: Path) -> str:
 
 def _label(labels: Path, key: str, facts: Mapping[str, Any], picture: Picture) -> Label:
     mask = saved_mask(labels, key)
-    objects = object_masks(facts)
+    objects = object_masks(facts, labels / f"{key}.json")
     shapes = {own.shape for _, own in objects}
     if mask is None or shapes | {mask.shape} != {picture.shape}:
         raise InputError(

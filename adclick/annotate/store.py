@@ -8,6 +8,7 @@ without suffix, below the images' folder.
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,21 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool
-from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from adclick.data.images import picture_files, picture_shape, read_mask, write_png
 from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
-from adclick.run.folders import LONGEST_NAME, shown, walk
+from adclick.run.folders import (
+    CLOSED,
+    DANGLING,
+    LONGEST_NAME,
+    named,
+    passed_over,
+    shown,
+    walk,
+    writable,
+)
 from adclick.run.settings.section import validation_line
 
 JOURNAL = ".journal"
@@ -53,8 +63,9 @@ def picture_of(key: str, path: Path) -> Picture:
     """A file as a picture to label; only its header is read. Broken is also what has a name that
     its label's files could not have.
     """
-    if shown(key) != key:
-        return Picture(shown(key), path, (0, 0), f"{shown(path)}: a name that is no UTF-8; rename")
+    if not writable(key):
+        fault = "a name that is no UTF-8, or has a control character; rename it"
+        return Picture(shown(key), path, (0, 0), f"{shown(path)}: {fault}")
     if len(os.fsencode(Path(key).name)) > LONGEST_NAME - len("_mask.png"):
         return Picture(key, path, (0, 0), f"{path}: too long a name for its label's; shorten it")
     try:
@@ -191,12 +202,28 @@ class _Defect(BaseModel):
     clicks: list[_Click] = []
 
 
+class _Drawn(BaseModel):
+    """A defect as a session of another model goes on from it."""
+
+    id: int
+    type: str | None
+    threshold: float
+    mask: _Lengths
+
+
 class _Entry(BaseModel):
     """What a journal's reader relies on before it looks at the action itself."""
 
     seconds: float = 0.0
     time: float = 0.0
-    masks: list[_Defect] = []
+    model: str | None = None
+    masks: list[_Drawn] = []
+
+    @model_validator(mode="after")
+    def _answers_have_masks(self) -> "_Entry":
+        if "model" in self.model_fields_set and "masks" not in self.model_fields_set:
+            raise ValueError("a model's answer without masks")
+        return self
 
 
 class _Saved(BaseModel):
@@ -212,14 +239,29 @@ class _Saved(BaseModel):
 
 
 def saved_labels(labels: Path) -> dict[str, dict[str, Any]]:
-    """All saved labels by key. InputError when the folder holds none."""
-    paths = [path for path in walk(labels).files if path.suffix == ".json"]
+    """All saved labels by key. InputError when the folder holds none, or something in it that may
+    be labels cannot be reached; what is passed over besides is named on the standard error.
+    """
+    paths = [path for path in _files(labels) if path.suffix == ".json"]
     keys = [path.relative_to(labels).with_suffix("").as_posix() for path in paths]
     found = {key: read_label(labels, key) for key in keys}
     kept = {key: facts for key, facts in found.items() if facts is not None and "state" in facts}
     if not kept:
         raise InputError(f"{labels}: no labels in it; label images with `adclick annotate` first")
     return kept
+
+
+def _files(labels: Path) -> list[Path]:
+    if not labels.is_dir():
+        return []
+    found = walk(labels)
+    unreached = {kind: found.lost.pop(kind, []) for kind in (CLOSED, DANGLING)}
+    for line in passed_over(labels, found.lost):
+        print(line, file=sys.stderr)
+    faults = "; ".join(named(labels, unreached))
+    if faults:
+        raise InputError(f"{labels}: labels may be missing, {faults}; repair or remove")
+    return found.files
 
 
 def saved_mask(labels: Path, key: str) -> Bool[np.ndarray, "height width"] | None:

@@ -175,8 +175,8 @@ def _label(
         return None
     clicks = [
         Click(int(one["row"]), int(one["column"]), bool(one["positive"]))
-        for defect in facts["objects"]
-        for one in defect["clicks"]
+        for defect in facts.get("objects", [])
+        for one in defect.get("clicks", [])
     ]
     kept = [click for click in clicks if _agrees(click, mask)]
     scaled = scale_clicks(kept, shape=(size_px, size_px), original_shape=mask.shape)

@@ -102,8 +102,12 @@ def _passed_over(root: Path, category: str, rows: Sequence[Row]) -> Iterator[str
     """What lies in a category's own folder and is no row's picture or mask, counted and named."""
     found = walk(root / category) if (root / category).is_dir() else Walk()
     read = {root / path for row in rows for path in (row.path, row.mask_path) if path is not None}
+    holding = {path.parent for path in read}
+    lost = {
+        kind: [path for path in paths if path not in holding] for kind, paths in found.lost.items()
+    }
     others = [path for path in found.files if path not in read]
-    yield from passed_over(root, {"not of its layout": others, **found.lost})
+    yield from passed_over(root, {"not of its layout": others, **lost})
 
 
 def _of_data(stamp: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:

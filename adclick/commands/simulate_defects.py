@@ -1,5 +1,6 @@
 """Simulated defects on the normal training images of a category (Sec. 4.2, "conventional way")."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from adclick.run.artifacts import (
     write_names,
 )
 from adclick.run.errors import InputError
-from adclick.run.folders import walk
+from adclick.run.folders import passed_over, walk
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.data import SimulateDefects
 from adclick.run.plan.detection import ExpandDefects
@@ -102,10 +103,15 @@ def create_drawn(
 
 
 def open_textures(folder: str | None) -> list[Path] | None:
-    """The pictures below a folder of textures (such as DTD's), sorted; None without a folder."""
+    """The pictures below a folder of textures (such as DTD's), sorted; None without a folder. What
+    cannot be reached is named on the standard error.
+    """
     if folder is None:
         return None
-    found = [path for path in walk(Path(folder)).files if path.suffix.lower() in IMAGE_SUFFIXES]
+    walked = walk(Path(folder))
+    for line in passed_over(Path(folder), walked.lost):
+        print(line, file=sys.stderr)
+    found = [path for path in walked.files if path.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
         raise InputError(
             f"simulation.texture_folder: no picture below {folder}; give another folder or null"

@@ -17,7 +17,7 @@ from jaxtyping import Bool, UInt8
 
 from adclick.data.images import IMAGE_SUFFIXES, decode_image, decode_mask, read_bytes
 from adclick.run.errors import InputError
-from adclick.run.folders import fault_of_type, shown
+from adclick.run.folders import fault_of_type, shown, writable
 from adclick.run.settings.data import MaskValues
 
 GOOD = "good"
@@ -112,8 +112,9 @@ def checked(root: Path, category: str, rows: list[Row], problems: list[str]) -> 
 
 def _name_faults(row: Row) -> Iterator[str]:
     """What keeps a row's names from being written down, or its type from being one."""
-    if shown(row.path) != str(row.path):
-        yield f"{shown(row.path)} has a name that is no UTF-8; rename it"
+    if not writable(str(row.path)):
+        fault = "is no UTF-8, or has a control character"
+        yield f"{shown(row.path)} has a name that {fault}; rename it"
     fault = fault_of_type(row.defect_type)
     if fault is not None:
         yield f"{shown(row.defect_type)!r} is no name of a kind of defect: it {fault}; rename it"

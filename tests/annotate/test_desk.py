@@ -35,6 +35,25 @@ def click(row, column, positive=True):
     return ClickAction(kind="click", row=row, column=column, positive=positive)
 
 
+ENTRY = {
+    "model": "another",
+    "masks": [
+        {
+            "id": 1,
+            "type": None,
+            "threshold": 0.5,
+            "mask": {"size": list(SHAPE), "counts": [SHAPE[0] * SHAPE[1]]},
+        }
+    ],
+}
+
+
+def without(name: str) -> str:
+    """An entry whose defect lacks something."""
+    mask = {key: value for key, value in ENTRY["masks"][0].items() if key != name}
+    return json.dumps(ENTRY | {"masks": [mask]})
+
+
 def act(desk, action, name="ann", key=KEY):
     revision = desk.open(key, name)["revision"]
     return desk.act(key, name, revision, action, 1.5)
@@ -347,6 +366,8 @@ def test_a_picture_whose_name_no_label_can_have_is_broken_alone(images, tmp_path
         (f".journal/{KEY}.jsonl", "{\n{}\n"),
         (f".journal/{KEY}.jsonl", "5\n"),
         (f".journal/{KEY}.jsonl", '{"masks": [{"mask": {"size": 3}}]}\n'),
+        *[(f".journal/{KEY}.jsonl", without(name) + "\n") for name in ENTRY["masks"][0]],
+        (f".journal/{KEY}.jsonl", '{"model": "another"}\n'),
         (f"{KEY}.json", "[1]"),
         (f"{KEY}.json", '{"state": "done", "objects": [{"type": 3}]}'),
         (f"{KEY}.json", '{"state": "well done"}'),
@@ -360,6 +381,12 @@ def test_a_damaged_label_is_broken_alone(images, tmp_path, name, content) -> Non
     with pytest.raises(InputError, match="restore or remove"):
         desk.open(KEY, "ann")
     assert desk.open("zz", "ann")["revision"] == 0
+
+
+def test_an_entry_of_another_model_is_whole(images, tmp_path) -> None:
+    write_text(tmp_path / f"labels/.journal/{KEY}.jsonl", json.dumps(ENTRY) + "\n")
+    session = make_desk(images, tmp_path / "labels").open(KEY, "ann")
+    assert [(one["id"], one["area"]) for one in session["objects"]] == [(1, 0)]
 
 
 def test_an_action_that_is_none_is_named(images, tmp_path) -> None:

@@ -182,6 +182,16 @@ def test_objects_of_another_size_than_the_picture_are_refused(labels, images) ->
         export_labels(labels, images=images, output=labels.parent / "out", form="png")
 
 
+@pytest.mark.parametrize("lost", [{}, {"mask": None}])
+def test_a_defect_without_a_mask_is_told(labels, images, lost) -> None:
+    path = labels / "crack/000.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["objects"][1] = {"type": "stain", **lost}
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(InputError, match="crack/000.json: defect 2 has no mask; restore or remove"):
+        export_labels(labels, images=images, output=labels.parent / "out", form="coco")
+
+
 @pytest.mark.parametrize("types", [["crack"], ["crack", "stain"]])
 @pytest.mark.parametrize("form", ["coco", "yolo", "png"])
 def test_a_mask_that_was_painted_elsewhere_is_the_last_word(labels, images, form, types) -> None:

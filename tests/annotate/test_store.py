@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,12 @@ def test_pictures_are_found_by_key_and_broken_ones_said(images: Path) -> None:
     assert [one.key for one in found] == ["broken", "crack/000", "crack/001", "zz", "ü b/ä"]
     assert [one.broken is None for one in found] == [False, True, True, True, True]
     assert found[1].shape == (40, 60)
+
+
+def test_a_name_with_a_narrow_space_can_be_labelled(tmp_path: Path) -> None:
+    write_png(tmp_path / "at 9.41\u202fAM.png", np.zeros((2, 3), np.uint8))
+    (found,) = find_pictures(tmp_path)
+    assert (found.key, found.broken) == ("at 9.41\u202fAM", None)
 
 
 def test_two_files_of_one_name_and_no_file_are_errors(images: Path, tmp_path: Path) -> None:
@@ -82,6 +89,40 @@ def test_labels_are_files_that_people_can_read(tmp_path: Path) -> None:
     save_label(tmp_path, "x/y", {"state": "skipped"}, None)
     assert saved_mask(tmp_path, "x/y") is None
     assert read_label(tmp_path, "nothing") is None
+
+
+def test_labels_that_cannot_be_reached_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_label(tmp_path, "x/y", {"state": "done"}, None)
+    (tmp_path / "x/again").symlink_to(tmp_path)
+    assert list(saved_labels(tmp_path)) == ["x/y"]
+    assert capsys.readouterr().err.endswith("lead back to themselves: x/again\n")
+    (tmp_path / "disk").symlink_to(tmp_path / "not mounted")
+    (tmp_path / "x/z.json").symlink_to("gone.json")
+    with pytest.raises(InputError, match=r"may be missing, links to nothing: disk, x/z\.json; rep"):
+        saved_labels(tmp_path)
+
+
+def test_a_folder_of_labels_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch) -> None:
+    for key in ("a/1", "b/2"):
+        save_label(tmp_path, key, {"state": "done"}, None)
+    scan = os.scandir
+
+    def scandir(path: Path):
+        if Path(path).name == "a":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match="labels may be missing, not readable: a; repair"):
+        saved_labels(tmp_path)
+
+
+def test_no_labels_are_told(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match="no labels in it; label images"):
+            saved_labels(folder)
 
 
 def test_run_lengths_go_down_the_columns_and_back() -> None:

@@ -100,6 +100,13 @@ def test_labels_drawn_without_a_click(tmp_path: Path, manifest: Path) -> None:
     assert collected(tmp_path / "labels", manifest)["test/crack/001"][1].tolist() == [[-1, -1, -1]]
 
 
+@pytest.mark.parametrize("known", [{}, {"objects": [{"type": "crack"}]}])
+def test_labels_that_say_nothing_of_clicks(tmp_path: Path, manifest: Path, known: dict) -> None:
+    facts = {"state": "done", **known}
+    save_label(tmp_path / "labels", "test/crack/001", facts, np.ones((16, 32), bool))
+    assert collected(tmp_path / "labels", manifest)["test/crack/001"][1].tolist() == [[-1, -1, -1]]
+
+
 def test_labels_of_the_runs_own_pictures_have_the_networks_size(
     tmp_path: Path, manifest: Path
 ) -> None:

@@ -154,6 +154,18 @@ def test_what_lies_beside_the_pictures_is_counted_and_named(
     ]
 
 
+def test_two_links_to_one_folder_are_read_and_not_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlabelled(tmp_path / "own")
+    write_png(tmp_path / "elsewhere/9.png", picture())
+    for name in ("bent", "cut"):
+        (tmp_path / "own/part/train" / name).symlink_to(tmp_path / "elsewhere")
+    roles = run(tmp_path / "own", tmp_path / "out", layout="mvtec", category="part")
+    assert sum(roles.values()) == 6
+    assert capsys.readouterr().err == ""
+
+
 def test_simulated_clicks_do_not_label_what_has_no_mask(tmp_path: Path) -> None:
     unlabelled(tmp_path / "own")
     out = tmp_path / "out"

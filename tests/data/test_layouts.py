@@ -156,8 +156,16 @@ def test_names_that_no_table_can_hold_are_told(tmp_path: Path) -> None:
     folder = draw_mvtec(tmp_path)
     draw(folder / "train/-x/000.png", folder / os.fsdecode(b"train/good/\xe4.png"))
     message = complaint(read_mvtec, tmp_path, "bolt")
-    assert "bolt/train/good/\\xe4.png has a name that is no UTF-8; rename it" in message
+    assert "bolt/train/good/\\xe4.png has a name that is no UTF-8, or" in message
     assert "'-x' is no name of a kind of defect: it begins with -; rename it" in message
+
+
+def test_names_with_spaces_of_all_kinds_work(tmp_path: Path) -> None:
+    """As macOS calls screenshots, and input methods write."""
+    folder = draw_mvtec(tmp_path)
+    stem = "Screenshot at 9.41\u202fAM \u3000 x\u200dy"
+    draw(folder / f"train/good/{stem}.png")
+    assert f"train/good/{stem}" in {row.image_id for row in read_mvtec(tmp_path, "bolt")}
 
 
 def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Walks over folders, and names of any bytes."""
 
+import inspect
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from adclick.run.artifacts import write_text
-from adclick.run.folders import fault_of_type, passed_over, shown, walk
+from adclick.run.folders import fault_of_type, passed_over, shown, walk, writable
 
 
 def names(root: Path, paths: list[Path]) -> list[str]:
@@ -28,6 +30,57 @@ def test_links_are_followed_but_not_into_themselves(tmp_path: Path) -> None:
         "links to nothing": ["self"],
     }
     assert names(root, walk(root, apart_from=root / "b").files) == ["a/1"]
+
+
+def test_folders_that_link_to_each_other_are_walked_twice_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight of them have 109,600 paths that do not lead back."""
+    for name in "abcdefgh":
+        write_text(tmp_path / name / "deeper/1", "")
+        for other in "abcdefgh".replace(name, ""):
+            (tmp_path / name / other).symlink_to(tmp_path / other)
+    scan, scanned = os.scandir, []
+
+    def scandir(path: Path):
+        scanned.append(path)
+        assert len(scanned) < 200
+        return scan(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scandir)
+        found = walk(tmp_path)
+    real = [path.resolve() for path in found.files]
+    assert {real.count(path) for path in real} == {2}
+    assert set(found.lost) == {
+        "folders that lead back to themselves",
+        "folders reached through another link",
+    }
+
+
+def test_one_folder_that_two_links_lead_to_is_walked_by_the_first(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    write_text(tmp_path / "elsewhere/1", "")
+    root.mkdir()
+    for name in ("b", "a"):
+        (root / name).symlink_to(tmp_path / "elsewhere")
+    found = walk(root)
+    assert names(root, found.files) == ["a/1"]
+    assert list(passed_over(root, found.lost)) == [
+        f"{root}: passed over, folders reached through another link: b"
+    ]
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    deepest = tmp_path.joinpath(*["a"] * 300)
+    write_text(deepest / "1", "")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 200)
+    try:
+        found = walk(tmp_path)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found.files == [deepest / "1"]
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch) -> None:
@@ -58,7 +111,15 @@ def test_a_name_of_any_bytes_is_shown() -> None:
     assert shown(Path("ä 数据 'x'")) == "ä 数据 'x'"
 
 
-@pytest.mark.parametrize("name", ["scratch (deep)", "R&D", "a,b", "Öl'fleck", "50 % #2", "a" * 100])
+def test_what_a_file_cannot_hold_is_not_writable() -> None:
+    assert writable("9.41\u202fAM \u00a0\u3000 x\u200dy \U0001f600")
+    assert not any(map(writable, ["\udce4", "a\nb", "a\x1bb", "a\x85b"]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["scratch (deep)", "R&D", "a,b", "Öl'fleck", "50 % #2", "a" * 100, "a\u00a0b", "a\u3000b"],
+)
 def test_what_a_folder_may_be_called_a_defect_may(name: str) -> None:
     assert fault_of_type(name) is None
 
