@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.patheffects import withStroke
+from sklearn.metrics import average_precision_score
 
 from adclick.clicks.click import Click
 from adclick.data.rows import defect_rows, read_masks
 from adclick.metrics.clicks import iou
-from adclick.metrics.curves import average_precision
 from adclick.reporting.style import BLUE, SKY_BLUE, YELLOW
 from adclick.run.artifacts import image_ids, open_arrays
 
@@ -89,7 +89,10 @@ def _detected(category: Path, wanted: str | None) -> Case:
     with open_arrays(category / f"predict_maps/{DETECTED_BY}/seed0/maps.h5") as file:
         rows = {name: row for row, name in enumerate(image_ids(file))}
         maps = {name: file["maps"][rows[name]] for _, name, _ in tested}
-    good = {name: average_precision(found, truths[name]) for name, found in maps.items()}
+    good = {
+        name: average_precision_score(truths[name].ravel(), found.ravel())
+        for name, found in maps.items()
+    }
     name = wanted or max(good, key=lambda one: good[one])
     print(f"detected: {name}, AP {good[name]:.2f}")
     return _case(category, name, (), maps[name])
