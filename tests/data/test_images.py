@@ -164,8 +164,8 @@ def test_what_is_no_picture_is_counted_and_named(
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         f"{folder}: passed over, no pictures: wave.jp2",
-        f"{folder}: passed over, folders that lead back to themselves: again",
         f"{folder}: passed over, links to nothing: gone.png",
+        f"{folder}: passed over, folders that lead back to themselves: again",
     ]
 
 
