@@ -4,6 +4,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -56,16 +57,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifest = read_csv(job.inputs["manifest"])
     place = {image_id: row for row, image_id in enumerate(manifest["image_id"])}
     normals = train_normal_rows(job.inputs["manifest"])
+    textures = open_textures(settings.simulation.texture_folder)
     with open_arrays(job.inputs["images"]) as images, open_arrays(job.inputs["labels"]) as labels:
         pictures, ids = images["images"], image_ids(labels)
         size_px = pictures.shape[1]
         least = minimum_area_px(settings.simulation.minimum_area, size_px)
-        paste, simulate = _tools(job, labels, size_px)
+        paste, simulate = _tools(job, labels, size_px, textures)
         copies = settings.expansion.copies + 1
         drawn_ids = [
             f"expanded/{image_id}/{copy:03d}" for image_id in ids for copy in range(copies)
         ]
-        with create_drawn(job, "expanded", drawn_ids, size_px) as file:
+        with create_drawn(job, "expanded", drawn_ids, size_px, textures) as file:
             types, sources = [], []
             for index, image_id in enumerate(ids):
                 label, row = _label(labels, index, settings.radius_px), place[image_id]
@@ -93,13 +95,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _tools(
-    job: Job[ExpandDefects], labels: ArrayFile, size_px: int
+    job: Job[ExpandDefects], labels: ArrayFile, size_px: int, textures: Sequence[Path] | None
 ) -> tuple[Callable[[int], Paste], Callable[[int], Simulate]]:
     """What pastes onto the picture of a row, and what draws a defect on it."""
     settings = job.settings.simulation
     draw = partial(
         simulate_defect,
-        textures=open_textures(settings.texture_folder),
+        textures=textures,
         shares=defect_shares(settings),
         minimum_area_px=minimum_area_px(settings.minimum_area, size_px),
     )

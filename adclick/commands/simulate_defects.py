@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for image_id in ids
             for copy in range(settings.per_normal)
         ]
-        with create_drawn(job, "simulated", drawn, size_px) as file:
+        with create_drawn(job, "simulated", drawn, size_px, textures) as file:
             for index, row in enumerate(normals):
                 inside = object_mask(foreground["maps"][index], size_px)
                 for copy in range(settings.per_normal):
@@ -86,12 +86,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def create_drawn(
-    job: Job[SimulateDefects] | Job[ExpandDefects], name: str, ids: Sequence[str], size_px: int
+    job: Job[SimulateDefects] | Job[ExpandDefects],
+    name: str,
+    ids: Sequence[str],
+    size_px: int,
+    textures: Sequence[Path] | None,
 ) -> Iterator[ArrayFile]:
     """The artifact of drawn images and their labels, open for writing. Textures, too, determine it:
     where they lie is a setting, and what they are is stamped here.
     """
-    textures = open_textures(job.settings.simulation.texture_folder)
     drawn_from = {} if textures is None else {"textures": digest([*map(file_sha256, textures)])}
     stamp = {**job.stamp, "inputs": {**job.stamp["inputs"], **drawn_from}}
     specs = {
