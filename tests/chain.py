@@ -158,7 +158,10 @@ def _data_steps(config: Config, category: str) -> dict[str, Step]:
     made |= {"record": f"{folder}/make_manifest/record.json"}
     found = {
         "make_manifest": step(
-            "make_manifest", {"drawn": drawn}, made, "--data-root", "nowhere", "--files", "x"
+            "make_manifest",
+            {"drawn": drawn},
+            made,
+            *("--data-root", "nowhere", "--files", "x", "--duplicates", "warn"),
         ),
         "extract_features": step(
             "extract_features", {"manifest": manifest, "images": images}, {"features": features}

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         doc=__doc__,
         optional=["split", "drawn"],
         outputs=["manifest", "images", "masks", "record"],
-        texts=["files"],
+        texts=["files", "duplicates"],
         data_root=True,
     )
     settings = job.settings
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     manifest = build_manifest(entries, training_defects=defects, training_normals=normals)
     _check_roles(manifest, root, settings.category)
-    repeated = _repeated(manifest, f"{root}, category {settings.category}", settings.duplicates)
+    repeated = _repeated(manifest, f"{root}, category {settings.category}", job.texts["duplicates"])
     trained = [row for row, role in enumerate(manifest["role"]) if not role.startswith("test")]
     seen = _of_data(job.stamp, manifest.take(trained))
     stamp = with_training(_of_data(job.stamp, manifest), seen)
@@ -111,10 +111,7 @@ def _passed_over(root: Path, category: str, rows: Sequence[Row]) -> Iterator[str
 
 
 def _of_data(stamp: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
-    """The stamp of some rows; whether repeated ones are an error changes nothing of them."""
-    settings = {name: value for name, value in stamp["settings"].items() if name != "duplicates"}
-    inputs = {**stamp["inputs"], "data": digest(rows.to_csv(index=False))}
-    return {**stamp, "settings": settings, "inputs": inputs}
+    return {**stamp, "inputs": {**stamp["inputs"], "data": digest(rows.to_csv(index=False))}}
 
 
 def _repeated(manifest: pd.DataFrame, place: str, duplicates: str) -> list[str]:

@@ -63,6 +63,7 @@ def manifest_argv(data: Path, out: Path, **changes: object) -> list[str]:
         *paths,
         "--files",
         "x",
+        *("--duplicates", "warn"),
     ]
 
 

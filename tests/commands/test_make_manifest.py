@@ -57,7 +57,7 @@ def sheet(root: Path) -> None:
     (root / "part.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def run(root: Path, out: Path, *flags: str, **changes: object) -> Counter:
+def run(root: Path, out: Path, *flags: str, duplicates: str = "warn", **changes: object) -> Counter:
     settings = json.loads(settings_json(micro_config(), "make_manifest", **PLACE))
     settings |= {"root": root.name, "training_defects": 1, **changes}
     files = {
@@ -68,7 +68,7 @@ def run(root: Path, out: Path, *flags: str, **changes: object) -> Counter:
     }
     paths = [part for name, path in files.items() for part in (f"--{name}", str(out / path))]
     argv = ["--settings", json.dumps(settings), "--data-root", str(root.parent), *paths]
-    argv += ["--files", "x", *flags]
+    argv += ["--files", "x", "--duplicates", duplicates, *flags]
     make_manifest.main(argv)
     return Counter(read_csv(out / "manifest.csv")["role"])
 

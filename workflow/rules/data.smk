@@ -35,8 +35,10 @@ rule make_manifest:
         data=planned(plan.data.data_digest),
         code=fingerprint("adclick.commands.make_manifest"),
         files=flags("split", "drawn"),
+        duplicates=CONFIG.duplicates,
     shell:
         "python -m adclick.commands.make_manifest --settings {params.settings:q} {params.files}"
+        " --duplicates {params.duplicates}"
         ' --data-root "$ADCLICK_DATA_ROOT" --manifest {output.manifest:q} --images {output.images:q}'
         " --masks {output.masks:q} --record {output.record:q} --files {params.data:q} > {log:q} 2>&1"
 

@@ -44,7 +44,6 @@ class MakeManifest(Stage):
     mask_values: MaskValues | None
     bits: Bits | None
     resize: Resize
-    duplicates: Literal["warn", "error"]
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
