@@ -108,6 +108,66 @@ def evaluate(
     )
 
 
+@app.command()
+def init(
+    normal: Annotated[Path, typer.Argument(metavar="NORMAL_DIR", help="normal photographs")],
+    defects: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DEFECT_DIR]", help="defective ones, a folder in it for each kind of defect"
+        ),
+    ] = None,
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="the project's folder; the product is called like it"),
+    ],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="of the product")] = None,
+    size: Annotated[
+        int | None, typer.Option(metavar="PX", help="side that pictures are resized to")
+    ] = None,
+    texture: Annotated[
+        bool | None, typer.Option("--texture/--object", help="whether it fills the picture")
+    ] = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="normal photographs for the threshold; default: a fifth"),
+    ] = None,
+    leave_out: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="a photograph that is not to be used; may be repeated"),
+    ] = None,
+    backbone: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="ResNet-18's weights, where there is no network"),
+    ] = None,
+) -> None:
+    """Make a project of two folders of photographs: look at them, say what is there, and write DIR.
+
+    DIR/adclick.yaml are the settings, DIR/photographs lists the pictures, which stay where they
+    are and are not changed. Some normal ones are held out of training: the threshold of the
+    detector is set with them. Run it again when there are more photographs.
+
+    \b
+    Examples:
+      adclick init photos/good photos/defects --output bracket
+      adclick init photos/good photos/defects --output bracket --leave-out photos/good/IMG_17.jpg
+    """
+    from adclick.project.starting import init as verb
+
+    verb(
+        normal,
+        defects,
+        output=output,
+        name=name,
+        size_px=size,
+        texture=texture,
+        held_out=held_out,
+        leave_out=leave_out or [],
+        backbone=backbone,
+    )
+
+
 @app.command(name="export-model")
 def export_model(
     category: Annotated[

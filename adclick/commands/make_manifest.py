@@ -17,7 +17,7 @@ from adclick.data.manifest import (
     read_split,
     repeated_pictures,
 )
-from adclick.data.reading import GOOD, Row, problems_error
+from adclick.data.reading import GOOD, VALIDATION, Row, problems_error
 from adclick.run.artifacts import (
     ArraySpec,
     create_arrays,
@@ -83,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifest = build_manifest(entries, training_defects=defects, training_normals=normals)
     _check_roles(manifest, root, settings.category)
     repeated = _repeated(manifest, f"{root}, category {settings.category}", job.texts["duplicates"])
-    trained = [row for row, role in enumerate(manifest["role"]) if not role.startswith("test")]
+    held_out = manifest["role"].str.startswith("test") | (manifest["split"] == VALIDATION)
+    trained = [int(row) for row in np.flatnonzero(~held_out)]
     seen = _of_data(job.stamp, manifest.take(trained))
     stamp = with_training(_of_data(job.stamp, manifest), seen)
     ids = [entry.row.image_id for entry in entries]

@@ -2,8 +2,10 @@
 one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,18 +18,21 @@ from adclick.run.provenance import canonical_json
 
 COMMAND = "adclick.commands.predict_maps"
 NORMAL_SHARE = 0.001  # of normal pixels: what a detector's own threshold lets through
-SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")
+SHOWN_ROLES = ("train_defect", "spare_normal", "test_defect", "test_normal")
+# Normal pictures that nothing was trained on, in the order in which a threshold is set with them.
+HELD_OUT = {"spare_normal": "validation", "test_normal": "test"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `maps` [image height width] float32, finished: foreground, smoothing (a detector on
     features adds to a finished map, and its own is not finished a second time).
 
-    All test images and the defects that were chosen for training are predicted; which of them count
-    is decided where maps are scored. Without weights the map is the length of the residual. The
-    attribute `detection` says how maps are made, and the threshold that `NORMAL_SHARE` of the
-    pixels of the normal training images exceed. The residual of each of these is to the others; a
-    network was trained with all of them.
+    All test images, the held-out normal ones and the defects that were chosen for training are
+    predicted; which of them count is decided where maps are scored. Without weights the map is the
+    length of the residual. The attribute `detection` says how maps are made, the threshold that
+    `NORMAL_SHARE` of the pixels of the normal training images exceed (the residual of each of these
+    is to the others; a network was trained with all of them), and the scores of normal pictures
+    that nothing was trained on: with these a picture is decided on.
     """
     job = parse_job(
         COMMAND,
@@ -46,12 +51,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         _open_maps(job) as map_of,
         create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file,
     ):
+        scores: dict[int, float] = {}
         for index, (row, _, _) in enumerate(rows):
-            file["maps"][index] = map_of(row)
+            file["maps"][index] = found = map_of(row)
+            scores[row] = float(found.max())
         normal = train_normal_rows(job.inputs["manifest"])
         threshold = exceeded_by(NORMAL_SHARE, map(map_of, normal), count=len(normal))
         how = {**settings.model_dump(include={"sliding"}), **settings.detection.model_dump()}
-        file.attrs["detection"] = canonical_json({**how, "threshold": threshold})
+        held_out = _held_out(job.inputs["manifest"], scores)
+        said = {**how, "threshold": threshold, "held_out": held_out}
+        file.attrs["detection"] = canonical_json(said)
+
+
+def _held_out(manifest: Path, scores: Mapping[int, float]) -> dict[str, Any] | None:
+    """Which normal pictures were held out, and the scores of their maps, in rising order."""
+    for role, pictures in HELD_OUT.items():
+        rows = [row for row, _, _ in defect_rows(manifest, roles=[role])]
+        if rows:
+            found = sorted(float(f"{scores[row]:.6g}") for row in rows)
+            return {"pictures": pictures, "scores": found}
+    return None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Bool, UInt8
 
 from adclick.data.images import deep_maximum, resize_image, resize_mask
-from adclick.data.reading import GOOD, Pixels, Row, decode_row, problems_error
+from adclick.data.reading import GOOD, VALIDATION, Pixels, Row, decode_row, problems_error
 from adclick.run.errors import InputError
 from adclick.run.provenance import digest
 from adclick.run.settings.data import EmptyMasks, MaskValues, PictureUse
@@ -133,10 +133,10 @@ def build_manifest(
 
     Roles: `train_normal` and `train_defect` are trained on, `test_normal` and `test_defect` are for
     testing, `spare_normal` and `spare_defect` are of the training split and not listed for
-    training. Listed normal pictures are the only ones trained on; without a list it is the training
-    split. Paths have forward slashes; the mask of a normal picture, and of a defect that nobody has
-    labelled, is empty text. Raises InputError naming every listed id that is not an entry of the
-    right kind.
+    training, or of the validation split. Listed normal pictures are the only ones trained on;
+    without a list it is the training split. Paths have forward slashes; the mask of a normal
+    picture, and of a defect that nobody has labelled, is empty text. Raises InputError naming every
+    listed id that is not an entry of the right kind.
     """
     _check_listed(entries, training_defects, training_normals)
     defects, normals = set(training_defects), training_normals and set(training_normals)
@@ -162,7 +162,7 @@ def _role(row: Row, defects: Collection[str], normals: Collection[str] | None) -
     if row.is_normal:
         if row.split == "train" if normals is None else row.image_id in normals:
             return "train_normal"
-        return "spare_normal" if row.split == "train" else "test_normal"
+        return "spare_normal" if row.split in ("train", VALIDATION) else "test_normal"
     if row.image_id in defects:
         return "train_defect"
     return "spare_defect" if row.split == "train" else "test_defect"
@@ -216,11 +216,15 @@ def choose_training_defects(
 
 def repeated_pictures(manifest: pd.DataFrame) -> list[str]:
     """A sentence for each file that lies, under several names, on both sides of what a score rests
-    on: in training and test, or among normal and defective pictures. Files of equal bytes count.
+    on: in training, validation and test, or among normal and defective pictures. Files of equal
+    bytes count.
     """
     found: list[str] = []
     for _, same in manifest.groupby("sha256", sort=False):
-        sides = {(role.startswith("test"), role.endswith("normal")) for role in same["role"]}
+        sides = {
+            (role.startswith("test"), split == VALIDATION, role.endswith("normal"))
+            for role, split in zip(same["role"], same["split"], strict=True)
+        }
         if len(sides) > 1:
             found.append(f"{' and '.join(map(str, same['image_id']))} are one picture")
     return found

@@ -21,6 +21,7 @@ from adclick.run.folders import fault_of_type, shown, writable
 from adclick.run.settings.data import MaskValues
 
 GOOD = "good"
+VALIDATION = "validation"  # the split of normal pictures that a detector's threshold is set with
 NAMED_PROBLEMS = 20
 UNLABELLED_GO = "defects that are still to be labelled belong to the split train"
 Array = TypeVar("Array")

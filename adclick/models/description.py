@@ -56,15 +56,28 @@ class ClickUse(Section):
     edges: Edges | None = None
 
 
+class HeldOut(Section):
+    """Normal pictures that nothing was trained on: of the `validation` split, or for want of those
+    of the `test` split; and the highest value of each one's map, in rising order.
+    """
+
+    pictures: Literal["validation", "test"]
+    scores: tuple[float, ...]
+
+
 class MapUse(Section):
-    """How a detector's maps are made (None: of the whole image) and finished, and the threshold
-    above which they mark defects.
+    """How a detector's maps are made (None: of the whole image) and finished.
+
+    `threshold` is exceeded by a thousandth of the pixels of the normal training pictures: masks
+    that a person goes on with start there. Whether a picture is defective is decided with
+    `held_out` (None, as in folders of earlier versions: by nobody).
     """
 
     sliding: Sliding | None
     smoothing_px: float
     foreground_exponent: float
     threshold: float
+    held_out: HeldOut | None = None
 
 
 class Description(Section):

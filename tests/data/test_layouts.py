@@ -114,6 +114,29 @@ def test_defects_of_the_training_split_are_read(tmp_path: Path) -> None:
     assert row.mask_path == Path("bolt/ground_truth/bent/900_mask.png")
 
 
+def test_normal_pictures_may_be_held_out(tmp_path: Path) -> None:
+    folder = draw_mvtec(tmp_path)
+    draw(folder / "validation/good/000.png")
+    rows = {row.image_id: row for row in read_mvtec(tmp_path, "bolt")}
+    assert len(rows) == 9
+    assert rows["validation/good/000"].is_normal
+    assert rows["validation/good/000"].split == "validation"
+
+
+def test_a_sheet_may_hold_normal_pictures_out_and_no_others(tmp_path: Path) -> None:
+    sheet = tmp_path / "bolt.csv"
+    lines = ["image_path,label,split", "a.png,normal,train", "b.png,normal,val"]
+    sheet.write_text("\n".join([*lines, "c.png,normal,validation"]))
+    draw(*(tmp_path / f"{name}.png" for name in "abcd"))
+    assert [row.split for row in read_csv(tmp_path, "bolt")] == [
+        "train",
+        "validation",
+        "validation",
+    ]
+    sheet.write_text("\n".join([*lines, "d.png,abnormal,val"]))
+    assert "which is for normal pictures alone" in complaint(read_csv, tmp_path, "bolt")
+
+
 def test_defects_of_the_training_split_may_be_unlabelled(tmp_path: Path) -> None:
     folder = draw_mvtec(tmp_path)
     draw(folder / "train/bent/900.png", folder / "train/bent/901.png")

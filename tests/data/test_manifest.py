@@ -227,6 +227,20 @@ def test_listed_normal_pictures_are_the_only_ones_trained_on() -> None:
     assert none == ["spare_normal", "spare_normal", "test_normal"]
 
 
+def test_held_out_normal_pictures_are_never_trained_on() -> None:
+    entries = make_entries("train/good/0", "validation/good/0", "test/good/0")
+    expected = ["train_normal", "spare_normal", "test_normal"]
+    assert roles(entries, training_defects=[]) == expected
+
+
+def test_a_held_out_picture_that_is_trained_or_tested_on_is_named() -> None:
+    entries = make_entries("train/good/0", "validation/good/0", "test/good/0")
+    frame = build_manifest(entries, training_defects=[])  # their checksums are equal
+    assert len(repeated_pictures(frame)) == 1
+    assert len(repeated_pictures(frame[frame["split"] != "test"])) == 1
+    assert repeated_pictures(frame[frame["split"] == "validation"]) == []
+
+
 def test_every_listed_id_that_fits_no_picture_is_told() -> None:
     entries = make_entries("train/good/0", "test/rust/0")
     with pytest.raises(InputError) as caught:

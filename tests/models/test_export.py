@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from adclick.annotate.worker import Server
 from adclick.clicks.click import Click
+from adclick.commands import predict_maps
 from adclick.data.images import resize_image
 from adclick.models.detecting import open_feature_detector
 from adclick.models.export import describe_folder, export_model, is_current, picture_use
@@ -249,6 +250,32 @@ def test_one_normal_pixel_in_a_thousand_lies_above_the_threshold(
     assert np.quantile(np.stack(with_itself), 0.999) < expected - 5e-3
 
 
+def test_held_out_pictures_are_those_that_nothing_was_trained_on(
+    folders: dict[str, Path], run: Path
+) -> None:
+    described = open_model(folders["adclick_seg"]).description
+    assert described.detection is not None
+    held_out = described.detection.held_out
+    assert held_out is not None
+    assert held_out.pictures == "test"
+    maps = arrays(run / CATEGORY / "predict_maps/weak/seed0/maps.h5", "maps")
+    tested = [maps[name].max() for name in maps if name.startswith("test/good")]
+    assert held_out.scores == pytest.approx(sorted(tested), rel=1e-5)
+
+
+def test_those_of_the_validation_split_go_before_those_of_the_test(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.csv"
+    lines = ["image_id,defect_type,role", "a,good,train_normal", "b,good,test_normal"]
+    manifest.write_text("\n".join([*lines, "c,good,spare_normal", "d,good,spare_normal"]))
+    scores = {1: 0.1, 2: 0.9, 3: 0.5}
+    found = predict_maps._held_out(manifest, scores)
+    assert found == {"pictures": "validation", "scores": [0.5, 0.9]}
+    manifest.write_text("\n".join(lines))
+    assert predict_maps._held_out(manifest, scores) == {"pictures": "test", "scores": [0.1]}
+    manifest.write_text("\n".join(lines[:2]))
+    assert predict_maps._held_out(manifest, {}) is None
+
+
 def without(model: OpenedModel, image_id: str) -> OpenedModel:
     """The model with a bank that lacks a normal image."""
     kept = [row for row, name in enumerate(model.bank_ids) if name != image_id]
@@ -357,6 +384,7 @@ def test_the_description_says_what_the_model_is(folders: dict[str, Path]) -> Non
     )
     assert said["comparison"]["neighbours"] == 3
     assert 0 < said["detection"].pop("threshold") < 1
+    assert said["detection"].pop("held_out")["pictures"] == "test"
     assert said["detection"] == {
         "sliding": None,
         "smoothing_px": 2.0,

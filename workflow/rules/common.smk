@@ -16,7 +16,7 @@ try:
     checks.check(CONFIG)
 except InputError as error:
     # The configuration and the files that it names are those of the working directory.
-    if Path("config/config.yaml").is_file():
+    if "CONFIGURED" in globals() or Path("config/config.yaml").is_file():
         print(f"error: {error}", file=sys.stderr)
     else:
         print(

@@ -8,7 +8,14 @@ from io import StringIO
 from pathlib import Path
 
 from adclick.data.images import read_bytes
-from adclick.data.reading import GOOD, UNLABELLED_GO, Row, checked, require_folder
+from adclick.data.reading import (
+    GOOD,
+    UNLABELLED_GO,
+    VALIDATION,
+    Row,
+    checked,
+    require_folder,
+)
 from adclick.run.errors import InputError
 from adclick.run.folders import fault_of_type
 
@@ -19,9 +26,10 @@ def read_rows(root: Path, category: str, *, training_normals: Collection[str] = 
     """Rows of a sample sheet `<root>/<category>.csv` with anomalib's column names.
 
     `image_path` (relative to `root`, or absolute); `label` (`normal`, `normal_test`, `abnormal`)
-    or `label_index` (0, 1); `split` (`train`, `test`; when empty, `normal` is for training and all
-    else for testing); `mask_path`; and ours, `defect_type` (default `defect`). Unlike anomalib's,
-    the training split may hold defects, also without a mask. Other columns are ignored.
+    or `label_index` (0, 1); `split` (`train`, `test`, or `validation` or `val`: normal pictures
+    that are never trained on; when empty, `normal` is for training and all else for testing);
+    `mask_path`; and ours, `defect_type` (default `defect`). Unlike anomalib's, the training split
+    may hold defects, also without a mask. Other columns are ignored.
     """
     sheet = root / f"{category}.csv"
     require_folder(root, f"make a sample sheet {category}.csv there, with a column image_path")
@@ -60,8 +68,11 @@ def _sheet_row(cells: Mapping[str, str]) -> Row:
     is_normal = _is_normal(cells.get("label", ""), cells.get("label_index", ""))
     train_by_default = is_normal and cells.get("label") != "normal_test"
     split = cells.get("split") or ("train" if train_by_default else "test")
-    if split not in ("train", "test"):
-        raise InputError(f"split is {split!r}, not train or test")
+    split = VALIDATION if split == "val" else split
+    if split not in ("train", VALIDATION, "test"):
+        raise InputError(f"split is {split!r}, not train, {VALIDATION} or test")
+    if split == VALIDATION and not is_normal:
+        raise InputError(f"split is {VALIDATION}, which is for normal pictures alone")
     path, mask = Path(cells["image_path"]), cells.get("mask_path")
     defect_type = GOOD if is_normal else cells.get("defect_type") or "defect"
     if defect_type == GOOD and not is_normal:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from adclick.data.reading import (
     GOOD,
+    VALIDATION,
     Group,
     Row,
     checked,
@@ -19,7 +20,8 @@ from adclick.data.reading import (
 def read_rows(root: Path, category: str, *, training_normals: Collection[str] = ()) -> list[Row]:
     """Rows of MVTec AD's layout: `<category>/{train/good, test/<type>, ground_truth/<type>}`.
 
-    Defects may also lie in `train/<type>`, where those that nobody has labelled yet have no mask.
+    Defects may also lie in `train/<type>`, where those that nobody has labelled yet have no mask;
+    normal pictures that are never trained on, in `validation/good`.
     A mask is `<stem>_mask.<suffix>` or `<stem>.<suffix>`. Files that start with a dot are ignored.
     Raises one InputError that lists every problem of the category.
     """
@@ -34,6 +36,8 @@ def read_rows(root: Path, category: str, *, training_normals: Collection[str] = 
         for kind in folders(folder / split)
     ]
     known = {group.mask_folder for group in groups}
+    held_out = folder / VALIDATION / GOOD
+    groups += [Group(VALIDATION, GOOD, held_out, None)] if held_out.is_dir() else []
     stray = [kind for kind in folders(folder / "ground_truth") if kind.name != GOOD]
     orphans = [
         f"{name_of(mask, root)} has no image"

@@ -1,0 +1,276 @@
+"""What lies in two folders of photographs: what of it can be used, and how to set up a run."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from adclick.data.images import IMAGE_SUFFIXES, decode_image, read_bytes
+from adclick.data.reading import GOOD
+from adclick.project.likeness import Suspect, View, describe, suspects, view_of
+from adclick.project.scales import Scale, propose
+from adclick.run.errors import InputError
+from adclick.run.folders import fault_of_type, named, shown, walk, writable
+
+UNNAMED = "defect"  # the kind of defects that lie in no folder of their own
+LEAST_NORMALS, LEAST_DEFECTS = 10, 2
+Progress = Callable[[int, int], None]
+
+
+class Photograph(NamedTuple):
+    """A picture that can be used. `kind` is `good`, or the kind of defect: the first folder below
+    the one that was given. `sha256` is of the file, `pixels` of what is in it.
+    """
+
+    path: Path
+    kind: str
+    height: int
+    width: int
+    sha256: str
+    pixels: str
+
+
+class Odd(NamedTuple):
+    """A normal photograph that looks least like the others: `times` the usual spread, and where in
+    it, as shares of height and width.
+    """
+
+    photograph: Photograph
+    times: float
+    row: float
+    column: float
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found.
+
+    `passed_over` has the files that are not used by what is wrong with them; `duplicates` groups of
+    photographs with equal pixels, of which only the first is used, and none where one of them is
+    normal and another defective (`contradictory`). `odd` are normal photographs that may have a
+    defect, the strangest first. `view` and `scale` are proposals.
+    """
+
+    normal_dir: Path
+    defect_dir: Path | None
+    normals: tuple[Photograph, ...]
+    defects: tuple[Photograph, ...]
+    passed_over: Mapping[str, tuple[Path, ...]]
+    duplicates: tuple[tuple[Photograph, ...], ...]
+    contradictory: tuple[tuple[Photograph, ...], ...]
+    odd: tuple[Odd, ...]
+    view: View
+    scale: Scale
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many photographs there are of each kind of defect."""
+        names = sorted({one.kind for one in self.defects})
+        return {name: sum(one.kind == name for one in self.defects) for name in names}
+
+    @property
+    def sizes(self) -> dict[tuple[int, int], int]:
+        """How many photographs have which (height, width), the most frequent first."""
+        found: dict[tuple[int, int], int] = {}
+        for one in (*self.normals, *self.defects):
+            found[one.height, one.width] = found.get((one.height, one.width), 0) + 1
+        return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def survey_photographs(
+    normal_dir: Path, defect_dir: Path | None = None, *, progress: Progress | None = None
+) -> Survey:
+    """Look at every photograph below a folder of normal ones and, if there is one, a folder of
+    defective ones (a folder in it a kind of defect; those that lie in it directly are `defect`).
+
+    Each file is read once; none is changed. `progress` is told how many of all are done. A file
+    that cannot be used is passed over, never an error. InputError when a folder is missing, lies in
+    the other, or no normal photograph is left.
+    """
+    files, lost = _files(normal_dir, defect_dir)
+    photographs: list[Photograph] = []
+    described: list[np.ndarray] = []
+    for index, (path, kind) in enumerate(files):
+        seen = _look_at(path, kind, lost)
+        if seen is not None:
+            photographs.append(seen[0])
+            described += [seen[1]] if kind == GOOD else []
+        if progress is not None:
+            progress(index + 1, len(files))
+    looks = {
+        one.path: look
+        for one, look in zip(
+            (one for one in photographs if one.kind == GOOD), described, strict=True
+        )
+    }
+    kept, duplicates, contradictory = _without_repetitions(photographs)
+    normals = [one for one in kept if one.kind == GOOD]
+    if not normals:
+        raise InputError(f"{shown(normal_dir)}: no normal photograph ({', '.join(IMAGE_SUFFIXES)})")
+    stack = np.stack([looks[one.path] for one in normals])
+    defects = [one for one in kept if one.kind != GOOD]
+    return Survey(
+        normal_dir=normal_dir,
+        defect_dir=defect_dir,
+        normals=tuple(normals),
+        defects=tuple(defects),
+        passed_over={what: tuple(paths) for what, paths in lost.items()},
+        duplicates=tuple(duplicates),
+        contradictory=tuple(contradictory),
+        odd=tuple(_odd(normals, found) for found in suspects(stack)),
+        view=view_of(stack),
+        scale=propose(len(normals), len(defects), [(one.height, one.width) for one in kept]),
+    )
+
+
+def _odd(normals: Sequence[Photograph], found: Suspect) -> Odd:
+    return Odd(normals[found.place], found.times, found.row, found.column)
+
+
+def _files(
+    normal_dir: Path, defect_dir: Path | None
+) -> tuple[list[tuple[Path, str]], dict[str, list[Path]]]:
+    """The picture files with their kinds, and what else there is, by what is wrong with it."""
+    lost: dict[str, list[Path]] = {}
+    files = [(path, GOOD) for path in _pictures(normal_dir, defect_dir, lost)]
+    if defect_dir is not None:
+        for path in _pictures(defect_dir, normal_dir, lost):
+            kind = _kind(path.relative_to(defect_dir))
+            fault = fault_of_type(kind) or (
+                "is what normal ones are called" if kind == GOOD else None
+            )
+            if fault is None:
+                files.append((path, kind))
+            else:
+                what = f"the kind of defect {shown(kind)!r} {fault}: rename its folder"
+                lost.setdefault(what, []).append(path)
+    return files, lost
+
+
+def _pictures(folder: Path, apart_from: Path | None, lost: dict[str, list[Path]]) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{shown(folder)}: no such folder; give a folder of photographs")
+    if apart_from is not None and apart_from.resolve() == folder.resolve():
+        raise InputError(
+            f"{shown(folder)}: given as normal and as defective; give a folder of each"
+        )
+    found = walk(folder, apart_from=apart_from)
+    for what, paths in found.lost.items():
+        lost.setdefault(what, []).extend(paths)
+    usable: list[Path] = []
+    for path in found.files:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            lost.setdefault("no pictures", []).append(path)
+        elif not writable(str(path)):
+            lost.setdefault("names that are no UTF-8: rename them", []).append(path)
+        else:
+            usable.append(path)
+    return usable
+
+
+def _kind(path: Path) -> str:
+    return path.parts[0] if len(path.parts) > 1 else UNNAMED
+
+
+def _look_at(
+    path: Path, kind: str, lost: dict[str, list[Path]]
+) -> tuple[Photograph, np.ndarray] | None:
+    try:
+        content = read_bytes(path)
+        image = decode_image(content, path)
+    except InputError:
+        lost.setdefault("broken, or cannot be read", []).append(path)
+        return None
+    height, width = image.shape[:2]
+    pixels = sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+    photograph = Photograph(path, kind, height, width, sha256(content).hexdigest(), pixels)
+    return photograph, describe(image)
+
+
+def _without_repetitions(
+    photographs: Iterable[Photograph],
+) -> tuple[list[Photograph], list[tuple[Photograph, ...]], list[tuple[Photograph, ...]]]:
+    """The photographs to use, groups of equal ones, and groups of contradictory ones."""
+    groups: dict[str, list[Photograph]] = {}
+    for one in photographs:
+        groups.setdefault(one.pixels, []).append(one)
+    kept = [group[0] for group in groups.values() if not _contradicts(group)]
+    repeated = [tuple(group) for group in groups.values() if len(group) > 1]
+    return (
+        kept,
+        [group for group in repeated if not _contradicts(group)],
+        [group for group in repeated if _contradicts(group)],
+    )
+
+
+def _contradicts(group: Sequence[Photograph]) -> bool:
+    return len({one.kind == GOOD for one in group}) > 1
+
+
+def without(survey: Survey, left_out: Iterable[Path]) -> Survey:
+    """The survey without some photographs, such as normal ones that were found to be defective.
+
+    InputError for a path that is none of the survey's photographs.
+    """
+    wanted = set(left_out)
+    unknown = wanted - {one.path for one in (*survey.normals, *survey.defects)}
+    if unknown:
+        raise InputError(f"{shown(min(unknown))}: none of the photographs")
+    return replace(
+        survey,
+        normals=tuple(one for one in survey.normals if one.path not in wanted),
+        defects=tuple(one for one in survey.defects if one.path not in wanted),
+        odd=tuple(one for one in survey.odd if one.photograph.path not in wanted),
+    )
+
+
+def survey_lines(survey: Survey) -> Iterator[str]:
+    """What was found, in lines for people."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in survey.kinds.items())
+    yield f"{len(survey.normals)} normal photographs, {len(survey.defects)} defective ones" + (
+        f" ({kinds})" if kinds else ""
+    )
+    yield f"sizes (width x height): {_sizes(survey.sizes)}"
+    for folder in (survey.normal_dir, survey.defect_dir):
+        if folder is not None:
+            inside = {
+                what: [path for path in paths if path.is_relative_to(folder)]
+                for what, paths in survey.passed_over.items()
+            }
+            for line in named(folder, inside):
+                yield f"passed over in {shown(folder)}, {line}"
+    for group in survey.duplicates:
+        yield f"the same picture, used once: {_names(group)}"
+    for group in survey.contradictory:
+        yield f"the same picture among normal and defective ones, not used: {_names(group)}"
+    for odd in survey.odd:
+        place = f"{round(100 * odd.row)} % from the top, {round(100 * odd.column)} % from the left"
+        yield f"look at {shown(odd.photograph.path)}: unlike the other normal ones ({place})"
+    yield _view_line(survey.view)
+    yield from _shortages(survey)
+    yield survey.scale.line
+
+
+def _sizes(sizes: Mapping[tuple[int, int], int]) -> str:
+    first = [f"{width} x {height}" for height, width in list(sizes)[:3]]
+    return ", ".join(first) + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
+
+
+def _names(group: Sequence[Photograph]) -> str:
+    return ", ".join(shown(one.path) for one in group)
+
+
+def _view_line(view: View) -> str:
+    what = "fills the picture (a texture)" if view.texture else "has a background around it"
+    where = "always in the same place" if view.aligned else "not always in the same place"
+    return f"the product {what}, {where}"
+
+
+def _shortages(survey: Survey) -> Iterator[str]:
+    if len(survey.normals) < LEAST_NORMALS:
+        yield f"too few normal photographs: {LEAST_NORMALS} are the least, 50 and more are good"
+    if len(survey.defects) < LEAST_DEFECTS:
+        yield f"too few defective ones for a detector: {LEAST_DEFECTS} are the least, 10 are good"
