@@ -222,8 +222,8 @@ def repeated_pictures(manifest: pd.DataFrame) -> list[str]:
     found: list[str] = []
     for _, same in manifest.groupby("sha256", sort=False):
         sides = {
-            (role.startswith("test"), split == VALIDATION, role.endswith("normal"))
-            for role, split in zip(same["role"], same["split"], strict=True)
+            (role.startswith("test"), name.startswith(f"{VALIDATION}/"), role.endswith("normal"))
+            for role, name in zip(same["role"], same["image_id"], strict=True)
         }
         if len(sides) > 1:
             found.append(f"{' and '.join(map(str, same['image_id']))} are one picture")

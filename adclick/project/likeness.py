@@ -22,8 +22,8 @@ Descriptor = Float32[np.ndarray, "cell cell channel"]
 
 
 class Suspect(NamedTuple):
-    """A normal picture that stands out: its place in the list, by how many times the usual spread of scores,
-    and where, as shares of height and width (the centre of its strangest cell).
+    """A normal picture that stands out: its place in the list, by how many times the usual spread
+    of scores, and where, as shares of height and width (the centre of its strangest cell).
     """
 
     place: int

@@ -410,13 +410,13 @@ def test_lines_that_make_no_sense_are_told_by_number(tmp_path: Path) -> None:
         "image_path,label,split,mask_path\n"
         "1.png,normal,,\n"
         "1.png,odd,,\n"
-        "1.png,normal,val,\n"
+        "1.png,normal,other,\n"
         ",normal,,\n"
         "2.png,abnormal,,\n"
     )
     message = complaint(read_csv, tmp_path, "bolt")
     assert "line 3: label is 'odd'" in message
-    assert "line 4: split is 'val'" in message
+    assert "line 4: split is 'other'" in message
     assert "line 5: image_path is empty" in message
     assert "line 6: 2.png has no mask_path" in message
     assert "2.png: cannot be read" in message
