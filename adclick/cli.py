@@ -291,6 +291,39 @@ def annotate(
     )
 
 
+@app.command()
+def studio(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="the project's folder, or a new one")
+    ] = Path(),
+    *,
+    host: Annotated[str, typer.Option(help="other than this machine needs a token")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(help="default: the first free one from 8765", min=1, max=65535)
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="what a browser must show; made up for other hosts")
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="open the page in a browser")
+    ] = True,
+) -> None:
+    """From photographs to a detector, in the browser.
+
+    Serves a page on this machine with five steps: photographs, learn, label, inspect, take away.
+    FOLDER is a project of plain files, which snakemake runs unchanged and which `adclick init`
+    makes, too. A run that was begun on the page goes on when the server ends.
+
+    \b
+    Examples:
+      adclick studio bracket
+      adclick studio            (the project of this folder)
+    """
+    from adclick.studio.serving import main as verb
+
+    verb(folder=folder, host=host, port=port, token=token, open_page=open_page)
+
+
 @app.command(name="export-labels")
 def export_labels(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="a folder of labels")],

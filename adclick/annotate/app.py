@@ -62,16 +62,21 @@ def create_app(desk: Desk, *, token: str | None, version: str) -> Guard:
     """The application: the page at /, the interface below /api/v1, its description at
     /openapi.json.
     """
+    return Guard(desk_app(desk, token=token, version=version), token=token)
+
+
+def desk_app(desk: Desk, *, token: str | None, version: str) -> FastAPI:
+    """The same without its guard, for a larger application that has one."""
     app = FastAPI(title="adclick annotate", version=version, docs_url=None, redoc_url=None)
-    _handle_errors(app)
+    handle_errors(app)
     _add_queue(app, desk, token=token, version=version)
     _add_pictures(app, desk)
     _add_work(app, desk)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
-    return Guard(app, token=token)
+    return app
 
 
-def _handle_errors(app: FastAPI) -> None:
+def handle_errors(app: FastAPI) -> None:
     """Every mistake is one line of JSON."""
 
     def line(status: int, text: str, **facts: Any) -> JSONResponse:

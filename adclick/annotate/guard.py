@@ -36,9 +36,19 @@ class Guard:
     form of another site can send.
     """
 
-    def __init__(self, app: App, *, token: str | None) -> None:
-        """`token` is needed by every request but the first, which may carry it as `?token=`."""
+    def __init__(
+        self,
+        app: App,
+        *,
+        token: str | None,
+        files: str | None = None,
+        most_bytes: int = MOST_BODY_BYTES,
+    ) -> None:
+        """`token` is needed by every request but the first, which may carry it as `?token=`. Below
+        the path `files` a changing request may be a file's bytes, of `most_bytes` at most.
+        """
         self.app, self.token = app, token
+        self._files, self._most_bytes = files, most_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -55,9 +65,10 @@ class Guard:
         if refusal is not None:
             await _answer(send, *refusal)
             return
-        body = await _body(receive)
+        most = self._most_bytes if self._takes_file(scope) else MOST_BODY_BYTES
+        body = await _body(receive, most)
         if body is None:
-            await _answer(send, 413, f"a request may have {MOST_BODY_BYTES} bytes at most")
+            await _answer(send, 413, f"a request may have {most} bytes at most")
             return
         shown = self.token if self._matches(_query_token(scope)) else None
         await self.app(scope, _replayed(body, receive), _adding(send, shown))
@@ -69,11 +80,16 @@ class Guard:
         if self.token is not None and not self._knows_token(scope, headers):
             return 401, "token needed: open the address that the server has printed"
         if scope["method"] in CHANGING:
-            if headers.get("content-type", "").split(";")[0].strip() != "application/json":
-                return 415, "send JSON (Content-Type: application/json)"
+            kind = "application/octet-stream" if self._takes_file(scope) else "application/json"
+            if headers.get("content-type", "").split(";")[0].strip() != kind:
+                named = "JSON" if kind.endswith("json") else "a file's bytes"
+                return 415, f"send {named} (Content-Type: {kind})"
             if headers.get("x-adclick") != "1":
                 return 403, "the header X-Adclick: 1 is missing"
         return None
+
+    def _takes_file(self, scope: Scope) -> bool:
+        return self._files is not None and str(scope["path"]).startswith(self._files)
 
     def _knows_token(self, scope: Scope, headers: Mapping[str, str]) -> bool:
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
@@ -98,15 +114,15 @@ def _query_token(scope: Scope) -> str:
     return parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None when it is too large."""
+async def _body(receive: Receive, most: int) -> bytes | None:
+    """The whole body; None when it is larger than `most` bytes."""
     content = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return content
         content += message.get("body", b"")
-        if len(content) > MOST_BODY_BYTES:
+        if len(content) > most:
             return None
         if not message.get("more_body"):
             return content

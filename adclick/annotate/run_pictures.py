@@ -63,6 +63,16 @@ def find_run_pictures(category: Path, folder: Path) -> list[Picture]:
     return found
 
 
+def find_manifest_pictures(category: Path, root: Path) -> list[Picture]:
+    """The same defects as the files that the manifest names: below the data set's folder `root`, or
+    anywhere where it has whole paths. InputError when the run has no manifest.
+    """
+    wanted = _wanted(category)
+    return [
+        replace(picture_of(image_id, root / path), source=path) for image_id, path in wanted.items()
+    ]
+
+
 def recorded_paths(labels: Path) -> dict[str, str]:
     """The files of a run's images by their ids, for labels that lie where the tool keeps them in a
     run (`annotate/labels` of a category); empty for others.

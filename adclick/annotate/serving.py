@@ -52,11 +52,9 @@ def main(
         work = _from_run(run, variant, seed, images, labels)
     if masks is not None and not masks.is_dir():
         raise InputError(f"{masks}: no such folder of masks")
-    local = host in ("127.0.0.1", "localhost", "::1")
-    if not local and not token:
+    if not is_local(host) and not token:
         token = secrets.token_urlsafe(16)
-    if token is not None and not re.fullmatch(r"[A-Za-z0-9_.~-]{8,}", token):
-        raise InputError("--token: give at least 8 letters, digits, or any of _ . ~ -")
+    check_token(token)
     with only_server(work.labels):
         _serve(
             work,
@@ -134,8 +132,8 @@ def _serve(
         )
         model.encodings.want([row["key"] for row in desk.rows() if row["state"] == "todo"])
         app = create_app(desk, token=token, version=importlib.metadata.version("adclick"))
-        listening = _listen(host, port)
-        address = _address(host, listening, token)
+        listening = listen(host, port)
+        address = address_of(host, listening, token)
         print(f"{model.facts.title}, {len(work.pictures)} images: {address}", flush=True)
         print(f"labels: {work.labels} (Ctrl-C ends)", flush=True)
         if open_page:
@@ -147,7 +145,18 @@ def _serve(
         print("ended; every click is in the labels' folder", file=sys.stderr)
 
 
-def _listen(host: str, port: int | None) -> socket.socket:
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches a host."""
+    return host in ("127.0.0.1", "localhost", "::1")
+
+
+def check_token(token: str | None) -> None:
+    """InputError for a token that is too short, or that an address cannot carry."""
+    if token is not None and not re.fullmatch(r"[A-Za-z0-9_.~-]{8,}", token):
+        raise InputError("--token: give at least 8 letters, digits, or any of _ . ~ -")
+
+
+def listen(host: str, port: int | None) -> socket.socket:
     """A socket on the port, or on the first free one from 8765. InputError when it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     wanted = [port] if port is not None else range(FIRST_PORT, FIRST_PORT + PORTS)
@@ -166,7 +175,8 @@ def _listen(host: str, port: int | None) -> socket.socket:
     raise InputError(f"{host}:{wanted[0]}: {reason}; give another --port")
 
 
-def _address(host: str, listening: socket.socket, token: str | None) -> str:
+def address_of(host: str, listening: socket.socket, token: str | None) -> str:
+    """The page's address as a browser takes it."""
     port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else socket.gethostname() if host == "0.0.0.0" else host
     return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")

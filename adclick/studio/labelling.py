@@ -1,0 +1,113 @@
+"""The third step: the annotation page, on the project's own defects and with the model that was
+learnt last.
+"""
+
+import shutil
+import threading
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from adclick.annotate.app import desk_app
+from adclick.annotate.desk import Desk
+from adclick.annotate.run_pictures import find_manifest_pictures
+from adclick.annotate.store import only_server
+from adclick.annotate.worker import Model, Server
+from adclick.project.writing import SHEETS, Project
+from adclick.run.errors import InputError
+
+CLICK_STAGE = "train_adclick"
+
+
+class Labelling:
+    """The annotation desk of a project, opened when somebody first asks for it, and opened anew
+    when another click model was learnt.
+    """
+
+    def __init__(self, *, token: str | None, version: str) -> None:
+        """Nothing is opened yet."""
+        self._token, self._version = token, version
+        self._lock = threading.Lock()
+        self._opened: _Opened | None = None
+
+    def app(self, project: Project) -> FastAPI:
+        """The application of the desk. InputError while no click model is learnt."""
+        with self._lock:
+            made = made_with(project)
+            if self._opened is None or self._opened.made_with != made:
+                self._close()
+                self._opened = _Opened(project, made, self._token, self._version)
+            return self._opened.app
+
+    def close(self) -> None:
+        """End the model's processes and give the labels' folder free."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+
+class _Opened:
+    def __init__(
+        self, project: Project, made: tuple[Any, ...], token: str | None, version: str
+    ) -> None:
+        self.made_with = made
+        self._held = ExitStack()
+        try:
+            self._held.enter_context(only_server(project.labels))
+            pictures = find_manifest_pictures(project.category, project.folder / SHEETS)
+            paths = {picture.key: picture.path for picture in pictures}
+            model = Model(partial(Server, click_model(project.category)), paths.__getitem__)
+            self._held.callback(model.close)
+            desk = Desk(pictures, labels=project.labels, model=model)
+            model.encodings.want([row["key"] for row in desk.rows() if row["state"] == "todo"])
+            self.app = desk_app(desk, token=token, version=version)
+        except BaseException:
+            self._held.close()
+            raise
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def click_weights(project: Project) -> Path | None:
+    """The weights of the project's click model; None while it is not learnt."""
+    return next(
+        iter(sorted(project.category.glob(f"{CLICK_STAGE}/*/seed*/weights.safetensors"))), None
+    )
+
+
+def made_with(project: Project) -> tuple[Any, ...]:
+    """What the desk is of: another model or other pictures make it another. InputError while there
+    is no click model.
+    """
+    weights = click_weights(project)
+    manifest = project.category / "make_manifest/manifest.csv"
+    if weights is None or not manifest.is_file():
+        raise InputError("no click model yet: learn first")
+    return (*(path.stat().st_mtime_ns for path in (weights, manifest)), str(weights))
+
+
+def click_model(category: Path) -> Path:
+    """The model folder of a run's click model, exported again where it is not the present one."""
+    from adclick.models.export import export_model, is_current
+    from adclick.models.run_sources import trained_variants
+
+    variant = next(
+        (name for name in trained_variants(category) if (category / CLICK_STAGE / name).is_dir()),
+        None,
+    )
+    if variant is None:
+        raise InputError("no click model yet: learn first")
+    folder = category / f"annotate/model/{variant}-seed0"
+    if not (folder.is_dir() and is_current(folder, category, variant, seed=0)):
+        if folder.exists():
+            shutil.rmtree(folder)
+        export_model(category, variant, seed=0, output=folder)
+    return folder

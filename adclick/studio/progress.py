@@ -1,0 +1,198 @@
+"""How far a run is, in words: its stages, what is done of all, the time left, a training's loss,
+and for one that failed a line that says why and what to do.
+"""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adclick.studio.runs import Run
+
+# Every stage in words, and about how many seconds one job of it takes at the small scale: only
+# their proportions count, since the time left is scaled by how long this run's jobs took.
+STAGES: dict[str, tuple[str, float]] = {
+    "draw_toy": ("Draw the pictures", 10.0),
+    "make_manifest": ("Read the photographs", 12.0),
+    "extract_features": ("Look at every photograph", 30.0),
+    "fit_retrieval": ("Learn which photographs are alike", 12.0),
+    "fit_foreground": ("Find the object in the picture", 25.0),
+    "find_neighbours": ("Find the most similar normal ones", 12.0),
+    "choose_matching": ("Choose how to compare", 60.0),
+    "compute_residuals": ("Compare with normal ones", 40.0),
+    "simulate_defects": ("Make up defects to learn from", 25.0),
+    "generate_prompts": ("Read the words about defects", 8.0),
+    "encode_prompts": ("Understand these words", 15.0),
+    "pretrain_adclick": ("Train on other products", 150.0),
+    "train_adclick": ("Train the click model", 180.0),
+    "record_clicks": ("Note how answers to clicks are refined", 6.0),
+    "collect_labels": ("Collect your labels", 10.0),
+    "label_defects": ("Label by simulated clicks", 30.0),
+    "expand_defects": ("Vary your labelled defects", 20.0),
+    "pretrain_adclick_seg": ("Train a detector on other products", 150.0),
+    "train_adclick_seg": ("Train the detector", 240.0),
+    "predict_maps": ("Try the detector on every photograph", 30.0),
+    "evaluate_maps": ("Score the detector", 15.0),
+}
+OTHER_S = 15.0
+TARGETS = ("all", "click_models", "detectors")  # ask for files and make none
+STEP = re.compile(r"step (\d+) of (\d+): loss ([0-9.eE+-]+)")
+TAIL_BYTES = 20_000
+
+
+def progress(run: Run, *, working: Path, now: float | None = None) -> dict[str, Any]:
+    """How far a run is. `share` is what is done of all, in [0, 1]; `seconds_left` None where
+    nothing is known yet; `stages` in the order of the work.
+    """
+    events, state = run.events(), run.state
+    now = time.time() if now is None else now
+    ended = run.ended
+    jobs = _jobs(events)
+    counts = next((one["stats"] for one in events if one["event"] == "run_info"), {})
+    stages = _stages(counts, jobs)
+    share, left = _share(stages, jobs, begun=run.facts["time"], now=now)
+    done = [one for one in events if one["event"] == "progress"]
+    return {
+        "number": run.number,
+        "state": state,
+        "ending": state == "running" and run.is_cancelled,
+        "targets": list(run.facts["targets"]),
+        "stages": stages,
+        "done": done[-1]["done"] if done else 0,
+        "total": counts.get("total", 0),
+        "share": 1.0 if state == "done" else share,
+        "seconds_left": round(left) if state == "running" and left is not None else None,
+        "seconds": round((ended["time"] if ended else now) - run.facts["time"]),
+        "training": _training(jobs, working) if state == "running" else None,
+        "error": failure(run, working) if state == "failed" else None,
+    }
+
+
+def _jobs(events: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """What is known of every job that was begun, by its number."""
+    jobs: dict[int, dict[str, Any]] = {}
+    for one in events:
+        if one["event"] == "job_info":
+            jobs[one["jobid"]] = {
+                "rule": one["rule_name"],
+                "log": list(one["log"] or []),
+                "began": one["time"],
+                "ended": None,
+            }
+        elif one["event"] == "job_finished" and one["job_id"] in jobs:
+            jobs[one["job_id"]]["ended"] = one["time"]
+    return jobs
+
+
+def _stages(counts: Mapping[str, int], jobs: Mapping[int, Mapping[str, Any]]) -> list[dict]:
+    begun = [job["rule"] for job in jobs.values()]
+    order = [*STAGES]
+    names = [name for name in counts if name != "total" and name not in TARGETS]
+    names.sort(key=lambda name: order.index(name) if name in order else len(order))
+    return [
+        {
+            "name": name,
+            "words": words_of(name),
+            "total": counts[name],
+            "done": sum(job["rule"] == name and bool(job["ended"]) for job in jobs.values()),
+            "begun": begun.count(name),
+        }
+        for name in names
+    ]
+
+
+def words_of(rule: str) -> str:
+    """A stage in words."""
+    return STAGES[rule][0] if rule in STAGES else rule.replace("_", " ").capitalize()
+
+
+def expected_s(rule: str) -> float:
+    """About how long a job of a rule takes at the small scale, in seconds."""
+    return STAGES[rule][1] if rule in STAGES else OTHER_S
+
+
+def _share(
+    stages: Sequence[Mapping[str, Any]],
+    jobs: Mapping[int, Mapping[str, Any]],
+    *,
+    begun: float,
+    now: float,
+) -> tuple[float, float | None]:
+    """What is done of all, and the seconds left. A running job counts by its age, up to nearly all
+    of what it is expected to take.
+    """
+    whole = sum(expected_s(one["name"]) * one["total"] for one in stages)
+    if not whole:
+        return 0.0, None
+    ended = sum(expected_s(one["name"]) * one["done"] for one in stages)
+    taken = [(job["ended"] - job["began"], expected_s(job["rule"])) for job in _ended(jobs)]
+    pace = sum(own for own, _ in taken) / sum(own for _, own in taken) if taken else 1.0
+    running = 0.0
+    for job in jobs.values():
+        if job["ended"] is None and job["rule"] not in TARGETS:
+            running += min((now - job["began"]) / max(pace, 1e-3), 0.95 * expected_s(job["rule"]))
+    share = min((ended + running) / whole, 0.99)
+    passed = now - min((job["began"] for job in jobs.values()), default=begun)
+    left = passed * (1 - share) / share if share > 0.02 and passed > 5 else None
+    return share, left
+
+
+def _ended(jobs: Mapping[int, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [job for job in jobs.values() if job["ended"] and job["rule"] not in TARGETS]
+
+
+def _training(jobs: Mapping[int, Mapping[str, Any]], working: Path) -> dict[str, Any] | None:
+    """Step and loss of a training that runs, from the last line about them in its log."""
+    for job in jobs.values():
+        if job["ended"] is None and "train" in job["rule"] and job["log"]:
+            steps = STEP.findall(_tail(working / job["log"][0]))
+            if steps:
+                step, steps_of_all, loss = steps[-1]
+                return {"step": int(step), "steps": int(steps_of_all), "loss": float(loss)}
+    return None
+
+
+def failure(run: Run, working: Path) -> dict[str, Any]:
+    """Why a run failed: one line, what to do, and the log that has all of it."""
+    failed = [one for one in run.events() if one["event"] == "job_error"]
+    for one in failed:
+        for log in one["log"] or []:
+            line = _last_line(_tail(working / log))
+            if line:
+                return {"line": line, "advice": _advice(line), "log": str(working / log)}
+    printed = run.printed()[-TAIL_BYTES:]
+    if "LockException" in printed or "cannot be locked" in printed:
+        return {
+            "line": "another Snakemake works in this folder, or was killed in it",
+            "advice": "Wait for it to end. If none runs, unlock the folder and go on.",
+            "log": str(run.folder / "output.txt"),
+            "locked": True,
+        }
+    line = _last_line(printed) or "it ended without saying why"
+    return {"line": line, "advice": _advice(line), "log": str(run.folder / "output.txt")}
+
+
+def _last_line(text: str) -> str:
+    """The last line that names an error; else the last one that says anything."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("error: ")]
+    kinds = [line for line in lines if re.match(r"[A-Za-z.]*(Error|Exception|Killed)\b", line)]
+    chosen = (told or kinds or lines)[-1:]
+    return chosen[0].removeprefix("error: ")[:500] if chosen else ""
+
+
+def _advice(line: str) -> str:
+    if "MemoryError" in line or "Killed" in line or "out of memory" in line:
+        return "The machine has too little memory: end other programs, then go on."
+    if "No space left" in line:
+        return "The disk is full: make room, then go on."
+    return "Mend what the line names, then go on: what is done already is kept."
+
+
+def _tail(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        return file.read().decode(errors="replace")

@@ -1,0 +1,309 @@
+/** The first step: choose or drop photographs, see what was found, make the project. */
+
+import { byId, changed, counted, element, get, post, repeatedly, report, span, speak, tell, upload } from "./common.js";
+
+const REFRESH_MS = 700;
+const KINDS = /** @type {const} */ (["normal", "defective"]);
+
+/** @type {any} */
+let shown = null;
+let project = /** @type {any} */ (null);
+let sending = 0;
+let settled = false; // the user's own choice of texture and size is kept
+
+/** @param {string} kind */
+const card = (kind) => /** @type {HTMLElement} */ (document.querySelector(`.drop[data-kind=${kind}]`));
+
+// --- what was found ------------------------------------------------------------------------------
+
+/** @param {any} state */
+function show(state) {
+  shown = state;
+  for (const kind of KINDS) {
+    const chosen = /** @type {HTMLElement} */ (card(kind).querySelector(".chosen"));
+    chosen.textContent = state[kind] ?? "No folder chosen";
+    chosen.classList.toggle("dim", !state[kind]);
+    samples(kind, state.found?.samples[kind] ?? []);
+  }
+  byId("looking").hidden = !state.looking;
+  const bar = /** @type {HTMLProgressElement} */ (byId("looked"));
+  if (state.of) {
+    bar.max = state.of;
+    bar.value = state.done;
+  } else bar.removeAttribute("value");
+  byId("looked-text").textContent = state.of ? `${state.done} of ${state.of}` : "";
+  byId("fault").hidden = !state.error;
+  byId("fault").textContent = state.error ?? "";
+  byId("found").hidden = !state.found;
+  if (state.found) findings(state.found);
+}
+
+/** @param {string} kind @param {string[]} paths */
+function samples(kind, paths) {
+  const list = /** @type {HTMLElement} */ (card(kind).querySelector(".samples"));
+  const key = paths.join("\n");
+  if (list.dataset.key === key) return;
+  list.dataset.key = key;
+  list.hidden = !paths.length;
+  list.replaceChildren(...paths.map((path) => element("li", {}, picture(path))));
+}
+
+/** @param {string} path */
+function picture(path) {
+  const name = path.split("/").pop() ?? path;
+  return element("img", { src: `/api/v1/photographs/thumbnail?path=${encodeURIComponent(path)}`, alt: name, title: path, loading: "lazy" });
+}
+
+/** @param {any} found */
+function findings(found) {
+  const kinds = Object.entries(found.kinds).map(([name, count]) => `${count} ${name}`);
+  const sizes = found.sizes.slice(0, 3).map((/** @type {number[]} */ [width, height, count]) => `${width} × ${height} (${count})`);
+  if (found.sizes.length > 3) sizes.push(`and ${found.sizes.length - 3} more`);
+  const facts = [
+    ["Normal", counted(found.normals, "photograph"), found.normals < 10 ? "too few: 10 are the least, 50 and more are good" : ""],
+    ["Defective", counted(found.defects, "photograph") + (kinds.length ? `: ${kinds.join(", ")}` : ""), found.defects < 2 ? "too few to train a detector: 2 are the least, 10 are good" : ""],
+    ["Size", sizes.join(", "), ""],
+    ["Place", found.aligned ? "always the same" : "the product lies now here, now there", ""],
+  ];
+  for (const one of found.passed_over) {
+    const more = one.count > one.names.length ? ` and ${one.count - one.names.length} more` : "";
+    facts.push(["Passed over", `${one.count}: ${one.names.join(", ")}${more}`, one.what]);
+  }
+  for (const group of found.duplicates) facts.push(["Used once", group.join(" = "), "the same picture"]);
+  for (const group of found.contradictory) facts.push(["Not used", group.join(" = "), "the same picture among normal and defective ones"]);
+  const list = byId("facts");
+  const key = JSON.stringify(facts);
+  if (list.dataset.key !== key) {
+    list.dataset.key = key;
+    list.replaceChildren(
+      ...facts.flatMap(([term, text, note]) => [
+        element("dt", {}, term),
+        element("dd", {}, text, ...(note ? [element("span", { class: "note" }, note)] : [])),
+      ]),
+    );
+  }
+  odd(found.odd);
+  settings(found);
+}
+
+/** @param {any[]} suspects */
+function odd(suspects) {
+  byId("odd").hidden = !suspects.length;
+  const list = byId("odd-list");
+  const key = JSON.stringify(suspects);
+  if (list.dataset.key === key) return;
+  list.dataset.key = key;
+  const held = document.activeElement?.id;
+  list.replaceChildren(
+    ...suspects.slice(0, 12).map((one, index) => {
+      const box = element("input", { type: "checkbox", id: `odd-${index}`, checked: one.left_out });
+      box.addEventListener("change", async () => {
+        try {
+          show(await post("photographs/leave-out", { path: one.path, left_out: /** @type {HTMLInputElement} */ (box).checked }));
+        } catch (error) {
+          report(error);
+        }
+      });
+      const image = element("span", { class: "framed" }, picture(one.path));
+      const mark = element("i", { class: "spot", "aria-hidden": "true" });
+      mark.style.left = `${100 * one.column}%`;
+      mark.style.top = `${100 * one.row}%`;
+      image.append(mark);
+      return element("li", {}, element("label", {}, image, element("span", { class: "name" }, one.name), element("span", { class: "check" }, box, " leave out")));
+    }),
+  );
+  if (held?.startsWith("odd-")) document.getElementById(held)?.focus();
+}
+
+/** @param {any} found */
+function settings(found) {
+  const size = /** @type {HTMLSelectElement} */ (byId("size"));
+  const sizes = [[found.size_px, found.minutes], ...(found.larger ? [found.larger] : [])];
+  const key = JSON.stringify([sizes, found.texture]);
+  if (size.dataset.key !== key) {
+    size.dataset.key = key;
+    size.replaceChildren(
+      ...sizes.map(([px, minutes], index) => element("option", { value: px }, `${px} px: about ${span(60 * minutes)}${index ? ", for small defects" : ""}`)),
+    );
+    if (!settled) /** @type {HTMLSelectElement} */ (byId("texture")).value = String(found.texture);
+  }
+  timeLine();
+}
+
+function timeLine() {
+  const size = /** @type {HTMLSelectElement} */ (byId("size"));
+  byId("time").textContent = size.options.length ? "Before you label, the click model learns; after it, the detector. Together about as long as is said above, on this machine." : "";
+}
+
+// --- folders -------------------------------------------------------------------------------------
+
+let choosing = "normal";
+
+/** @param {string} kind */
+async function openFolders(kind) {
+  choosing = kind;
+  byId("folders-title").textContent = `Choose a folder of ${kind} photographs`;
+  const before = shown?.[kind] ?? shown?.[kind === "normal" ? "defective" : "normal"];
+  await visit(before ?? "");
+  /** @type {HTMLDialogElement} */ (byId("folders")).showModal();
+}
+
+/** @param {string} path */
+async function visit(path) {
+  try {
+    const here = await get(`folders${path ? `?path=${encodeURIComponent(path)}` : ""}`);
+    const up = here.parent ? [element("li", {}, element("button", { type: "button", onclick: () => visit(here.parent) }, "↑ the folder above"))] : [];
+    /** @type {HTMLInputElement} */ (byId("path")).value = here.path;
+    byId("folder-list").replaceChildren(
+      ...up,
+      ...here.folders.map((/** @type {string} */ name) =>
+        element("li", {}, element("button", { type: "button", onclick: () => visit(`${here.path === "/" ? "" : here.path}/${name}`) }, name)),
+      ),
+    );
+    byId("folder-note").textContent = `${counted(here.folders.length, "folder")}, ${counted(here.pictures, "picture")} directly in it`;
+  } catch (error) {
+    byId("folder-note").textContent = error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function takeFolder() {
+  try {
+    settled = false;
+    show(await post("photographs/choose", { [choosing]: /** @type {HTMLInputElement} */ (byId("path")).value }));
+  } catch (error) {
+    report(error);
+  }
+}
+
+// --- files ---------------------------------------------------------------------------------------
+
+/**
+ * The files of what was dropped, with the folder that each lies in.
+ * @param {DataTransferItemList} items
+ */
+async function dropped(items) {
+  const entries = [...items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
+  /** @type {{file: File, folder: string}[]} */
+  const found = [];
+  for (const entry of entries) await collect(entry, "", found);
+  return found;
+}
+
+/** @param {any} entry @param {string} folder @param {{file: File, folder: string}[]} found */
+async function collect(entry, folder, found) {
+  if (entry.name.startsWith(".")) return;
+  if (entry.isFile) {
+    found.push({ file: await new Promise((done, failed) => entry.file(done, failed)), folder });
+    return;
+  }
+  const reader = entry.createReader();
+  for (;;) {
+    const part = await new Promise((done, failed) => reader.readEntries(done, failed));
+    if (!part.length) return;
+    for (const one of part) await collect(one, entry.name, found);
+  }
+}
+
+/** @param {string} kind @param {{file: File, folder: string}[]} files */
+async function send(kind, files) {
+  const refused = [];
+  const kinds = new Set();
+  sending += 1;
+  for (const [index, { file, folder }] of files.entries()) {
+    tell(`Taking ${index + 1} of ${files.length}: ${file.name}`);
+    const own = kind === "normal" ? "good" : folder || "defect";
+    try {
+      await upload(`photographs?kind=${encodeURIComponent(own)}&name=${encodeURIComponent(file.name)}`, file);
+      kinds.add(own);
+    } catch (error) {
+      refused.push(error instanceof Error ? error.message : String(error));
+    }
+  }
+  sending -= 1;
+  if (kinds.size) {
+    settled = false;
+    show(await post("photographs/added", { kinds: [...kinds] }));
+  }
+  const taken = files.length - refused.length;
+  if (refused.length) tell(`${counted(taken, "photograph")} taken, ${refused.length} not: ${refused[0]}`, true);
+  else tell(`${counted(taken, "photograph")} taken.`);
+}
+
+/** @param {string} kind */
+function wireCard(kind) {
+  const one = card(kind);
+  /** @type {HTMLElement} */ (one.querySelector(".choose")).addEventListener("click", () => openFolders(kind));
+  const input = /** @type {HTMLInputElement} */ (one.querySelector("input[type=file]"));
+  input.addEventListener("change", () => {
+    const files = [...(input.files ?? [])].map((file) => ({ file, folder: "" }));
+    input.value = "";
+    send(kind, files).catch(report);
+  });
+  one.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    one.classList.add("dropping");
+  });
+  one.addEventListener("dragleave", () => one.classList.remove("dropping"));
+  one.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    one.classList.remove("dropping");
+    if (!event.dataTransfer) return;
+    try {
+      await send(kind, await dropped(event.dataTransfer.items));
+    } catch (error) {
+      report(error);
+    }
+  });
+}
+
+// --- the project ---------------------------------------------------------------------------------
+
+async function make() {
+  const button = /** @type {HTMLButtonElement} */ (byId("make"));
+  button.disabled = true;
+  try {
+    await post("project", {
+      size_px: Number(/** @type {HTMLSelectElement} */ (byId("size")).value),
+      texture: /** @type {HTMLSelectElement} */ (byId("texture")).value === "true",
+    });
+    changed();
+    tell("The project is made. Learn is next.");
+    speak("The project is made. Learn is next.");
+    byId("onward").hidden = false;
+    byId("onward").focus();
+  } catch (error) {
+    report(error);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function refresh() {
+  if (sending) return;
+  const state = await get("photographs");
+  if (JSON.stringify(state) !== JSON.stringify(shown)) show(state);
+}
+
+for (const kind of KINDS) wireCard(kind);
+byId("make").addEventListener("click", make);
+byId("texture").addEventListener("change", () => (settled = true));
+byId("size").addEventListener("change", timeLine);
+byId("path").addEventListener("keydown", (event) => {
+  if (event.key === "Enter") {
+    event.preventDefault();
+    visit(/** @type {HTMLInputElement} */ (byId("path")).value);
+  }
+});
+byId("folders").addEventListener("close", () => {
+  if (/** @type {HTMLDialogElement} */ (byId("folders")).returnValue === "take") takeFolder();
+});
+for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
+document.addEventListener("project", (event) => {
+  project = /** @type {CustomEvent} */ (event).detail;
+  byId("make").textContent = project.exists ? "Take these photographs" : "Make the project";
+  byId("onward").hidden = !project.exists;
+});
+const now = repeatedly(refresh, REFRESH_MS);
+await now();
+document.body.dataset.ready = "yes";

@@ -1,0 +1,193 @@
+"""The studio's truth: one project, and what each of its steps has."""
+
+import json
+import re
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from adclick.annotate.store import JOURNAL
+from adclick.project.writing import OVERLAY, VALIDATION, Project
+from adclick.run.artifacts import read_csv
+from adclick.run.errors import InputError
+from adclick.studio.inspecting import Inspection, detector_of, detector_state
+from adclick.studio.labelling import Labelling, click_weights
+from adclick.studio.photographs import Photographs, project_of
+from adclick.studio.runs import Runs
+from adclick.studio.taking import Taking, makers
+
+FEWEST_LABELS = 2  # a detector holds some labelled pictures out
+CLICKS, DETECTORS = "click_models", "detectors"
+
+
+class Studio:
+    """A project's folder and all that is open of it; called from the server's threads."""
+
+    def __init__(self, folder: Path, *, token: str | None = None, version: str = "") -> None:
+        """Takes up what is there; nothing slow is begun."""
+        self.folder = folder
+        self.photographs = Photographs(folder, product_name(folder))
+        arguments = ["--configfile", OVERLAY, "--cores", "all"]
+        self.runs = Runs(folder / ".adclick/runs", working=folder, arguments=arguments)
+        self.taking = Taking(makers(self.inspection))
+        self._labelling = Labelling(token=token, version=version)
+        self._lock = threading.Lock()
+        self._inspection: Inspection | None = None
+        self._inspected: tuple[Any, ...] | None = None
+
+    def close(self) -> None:
+        """End the processes that answer; a run goes on."""
+        self._labelling.close()
+        with self._lock:
+            if self._inspection is not None:
+                self._inspection.close()
+
+    def project(self) -> Project:
+        """The project; InputError where none was made yet."""
+        found = project_of(self.folder)
+        if found is None:
+            raise InputError("no project yet: choose photographs first")
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """How far each step is, in a word or two."""
+        project = project_of(self.folder)
+        run = self.runs.latest()
+        running = run is not None and run.state == "running"
+        photographs = _sheet_counts(project) if project else None
+        done, of = label_counts(project) if project else (0, 0)
+        clicks = project is not None and click_weights(project) is not None
+        detector = project is not None and detector_state(project) is not None
+        return {
+            "folder": str(self.folder),
+            "name": project.name if project else self.photographs.name,
+            "exists": project is not None,
+            "photographs": photographs,
+            "running": running,
+            "click_model": clicks,
+            "detector": detector,
+            "labels": done,
+            "to_label": of,
+        }
+
+    def make_project(self, *, size_px: int | None, texture: bool | None) -> Project:
+        """Write the project of the photographs that are chosen."""
+        run = self.runs.latest()
+        if run is not None and run.state == "running":
+            raise InputError("a run goes on: wait for it, or cancel it, then change the project")
+        return self.photographs.make_project(size_px=size_px, texture=texture)
+
+    # --- learning --------------------------------------------------------------------------------
+
+    def learn(self, *, unlock: bool = False) -> None:
+        """Begin a run of all that can be learnt now."""
+        project = self.project()
+        self.runs.start(targets(project), unlock=unlock)
+
+    def learning_state(self) -> dict[str, Any]:
+        """What a run would learn, and what is learnt."""
+        project = project_of(self.folder)
+        done, of = label_counts(project) if project else (0, 0)
+        return {
+            "exists": project is not None,
+            "click_model": project is not None and click_weights(project) is not None,
+            "detector": project is not None and detector_state(project) is not None,
+            "labels": done,
+            "to_label": of,
+            "fewest": FEWEST_LABELS,
+            "targets": [] if project is None else targets(project),
+            "stale": project is not None and _detector_is_stale(project),
+        }
+
+    # --- labelling -------------------------------------------------------------------------------
+
+    @property
+    def can_label(self) -> bool:
+        """Whether there is a click model."""
+        project = project_of(self.folder)
+        return project is not None and click_weights(project) is not None
+
+    def label_app(self) -> FastAPI:
+        """The annotation tool's application."""
+        return self._labelling.app(self.project())
+
+    # --- inspecting ------------------------------------------------------------------------------
+
+    def inspection(self) -> Inspection:
+        """The inspection by the present detector. InputError while none is learnt."""
+        project = self.project()
+        made = detector_state(project)
+        with self._lock:
+            if self._inspection is None or made != self._inspected:
+                opened = Inspection(project, detector_of(project))
+                if self._inspection is not None:
+                    self._inspection.close()
+                self._inspection, self._inspected = opened, made
+            return self._inspection
+
+    def inspection_state(self) -> dict[str, Any]:
+        """What the inspection shows."""
+        if detector_state(self.project()) is None:
+            return {"detector": False}
+        return {"detector": True, **self.inspection().state()}
+
+    def inspect_new(self, name: str, content: bytes) -> str:
+        """Look at a new photograph."""
+        return self.inspection().add(name, content)
+
+
+def product_name(folder: Path) -> str:
+    """The product's name: that of the project, else of the folder."""
+    found = project_of(folder)
+    if found is not None:
+        return found.name
+    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", folder.absolute().name).strip("-.") or "product"
+
+
+def targets(project: Project) -> list[str]:
+    """What can be learnt now: with enough labels the detector, too."""
+    done, _ = label_counts(project)
+    return [CLICKS, DETECTORS] if done >= FEWEST_LABELS else [CLICKS]
+
+
+def label_counts(project: Project) -> tuple[int, int]:
+    """How many defective photographs are labelled, and of how many."""
+    done = sum(_label_state(path, path.stat().st_mtime_ns) == "done" for path in _labels(project))
+    return done, _sheet_counts(project)["defective"]
+
+
+def _labels(project: Project) -> list[Path]:
+    found = project.labels.rglob("*.json")
+    return [path for path in found if JOURNAL not in path.relative_to(project.labels).parts]
+
+
+@lru_cache(maxsize=10_000)
+def _label_state(path: Path, _: int) -> str:
+    """What a label says of itself; read once while its file is the same."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get("state"))
+    except (OSError, ValueError, AttributeError):
+        return "damaged"
+
+
+def _sheet_counts(project: Project) -> dict[str, int]:
+    sheet = project.sheet
+    return dict(_counted(sheet, sheet.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=16)
+def _counted(sheet: Path, _: int) -> tuple[tuple[str, int], ...]:
+    table = read_csv(sheet)
+    normal = table["label"] == "normal"
+    held = normal & (table["split"] == VALIDATION)
+    counts = {"normal": normal, "defective": ~normal, "held_out": held}
+    return tuple((name, int(which.sum())) for name, which in counts.items())
+
+
+def _detector_is_stale(project: Project) -> bool:
+    """Whether labels are newer than the detector."""
+    made = detector_state(project)
+    return made is not None and any(path.stat().st_mtime_ns > made[0] for path in _labels(project))

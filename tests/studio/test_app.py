@@ -1,0 +1,193 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from adclick.data.images import read_image, write_png
+from adclick.studio.app import create_app
+from adclick.studio.studio import Studio, targets
+from tests.project.photographs import normal_picture, write_photographs
+
+API = "/api/v1"
+HEADERS = {"X-Adclick": "1"}
+BYTES = {**HEADERS, "Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> tuple[Path, Path]:
+    return write_photographs(
+        tmp_path / "given", "washer", normals=12, kinds={"rust": 2, "chipped": 1}
+    )
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    (tmp_path / "brack et").mkdir()
+    made = Studio(tmp_path / "brack et")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(studio: Studio) -> TestClient:
+    app = create_app(studio, token=None, version="1.2")
+    return TestClient(app, base_url="http://127.0.0.1:8765", headers=HEADERS)  # pyright: ignore
+
+
+def found(client: TestClient) -> dict[str, Any]:
+    """What the survey found, once it has."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        state = client.get(f"{API}/photographs").json()
+        if state["found"] or state["error"]:
+            return state
+        time.sleep(0.02)
+    raise AssertionError("no survey")
+
+
+def choose(client: TestClient, photographs: tuple[Path, Path]) -> dict[str, Any]:
+    normal, defective = map(str, photographs)
+    client.post(f"{API}/photographs/choose", json={"normal": normal, "defective": defective})
+    return found(client)["found"]
+
+
+def test_every_step_has_a_page_before_there_is_anything(client: TestClient) -> None:
+    for step in ("photographs", "learn", "label/", "inspect", "take"):
+        page = client.get(f"/{step}")
+        assert page.status_code == 200 and 'aria-current="page"' in page.text
+    assert client.get("/").url.path == "/photographs"
+    assert client.get(f"{API}/project").json()["exists"] is False
+    assert client.get(f"{API}/learning").json()["run"] is None
+    assert client.get(f"{API}/inspection").status_code == 400
+    assert "no project yet" in client.post(f"{API}/learning/start", json={}).json()["error"]
+    assert client.get("/label/api/v1/health").status_code == 400
+
+
+def test_from_two_folders_to_a_project(
+    client: TestClient, studio: Studio, photographs: tuple[Path, Path]
+) -> None:
+    seen = choose(client, photographs)
+    assert (seen["normals"], seen["defects"]) == (12, 3)
+    assert seen["kinds"] == {"chipped": 1, "rust": 2}
+    assert seen["sizes"] == [[96, 96, 15]]
+    client.post(f"{API}/project", json={"size_px": 128, "texture": False})
+    state = client.get(f"{API}/project").json()
+    assert state["exists"] and state["name"] == "brack-et"
+    assert state["photographs"] == {"normal": 12, "defective": 3, "held_out": 2}
+    assert "size_px: 128" in (studio.folder / "adclick.yaml").read_text()
+    assert targets(studio.project()) == ["click_models"]
+    thumbnail = client.get(
+        f"{API}/photographs/thumbnail", params={"path": seen["samples"]["normal"][0]}
+    )
+    assert thumbnail.headers["content-type"] == "image/jpeg"
+
+
+def test_only_photographs_that_were_found_are_shown(
+    client: TestClient, tmp_path: Path, photographs: tuple[Path, Path]
+) -> None:
+    choose(client, photographs)
+    write_png(tmp_path / "secret.png", normal_picture("washer", 99))
+    path = str(tmp_path / "secret.png")
+    assert client.get(f"{API}/photographs/thumbnail", params={"path": path}).status_code == 404
+
+
+def test_what_was_chosen_is_there_after_a_restart(
+    client: TestClient, studio: Studio, photographs: tuple[Path, Path]
+) -> None:
+    choose(client, photographs)
+    path = str(photographs[0] / "003.png")
+    client.post(f"{API}/photographs/leave-out", json={"path": path, "left_out": True})
+    again = create_app(Studio(studio.folder), token=None, version="1")
+    later = TestClient(again, base_url="http://127.0.0.1", headers=HEADERS)  # pyright: ignore
+    assert found(later)["found"]["normals"] == 11
+
+
+def test_photographs_that_are_dropped_are_kept_in_the_project(
+    client: TestClient, studio: Studio, photographs: tuple[Path, Path]
+) -> None:
+    def drop(kind: str, name: str, content: bytes) -> Any:
+        place = f"{API}/files/photographs"
+        return client.post(
+            place, params={"kind": kind, "name": name}, content=content, headers=BYTES
+        )
+
+    for path in sorted(photographs[0].iterdir()):
+        assert drop("good", path.name, path.read_bytes()).status_code == 200
+    rust = photographs[1] / "rust/000.png"
+    assert drop("rust", "a.png", rust.read_bytes()).status_code == 200
+    assert drop("rust", "a.png", rust.read_bytes()).json()["path"].endswith("rust/a.png")
+    other = (photographs[1] / "rust/001.png").read_bytes()
+    assert drop("rust", "a.png", other).json()["path"].endswith("rust/a-2.png")
+    client.post(f"{API}/photographs/added", json={"kinds": ["good", "rust"]})
+    seen = found(client)["found"]
+    assert (seen["normals"], seen["kinds"]) == (12, {"rust": 2})
+    client.post(f"{API}/project", json={})
+    assert "brack-et/good/000.png" in studio.project().sheet.read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("rust", "../../etc/passwd", "no picture"),
+        ("rust", "notes.txt", "no picture"),
+        ("rust", ".hidden.png", "no picture can have"),
+        ("../up", "a.png", "no name of a kind"),
+        ("", "a.png", "no name of a kind"),
+    ],
+)
+def test_what_cannot_be_a_photograph_is_refused(
+    client: TestClient, studio: Studio, kind: str, name: str, said: str
+) -> None:
+    answer = client.post(
+        f"{API}/files/photographs",
+        params={"kind": kind, "name": name},
+        content=b"x",
+        headers=BYTES,
+    )
+    assert answer.status_code == 400 and said in answer.json()["error"]
+    assert [*studio.folder.rglob("*.png")] == []
+
+
+def test_a_changing_request_must_have_the_header_and_the_kind(client: TestClient) -> None:
+    place = f"{API}/files/photographs?kind=good&name=a.png"
+    assert client.post(place, content=b"x", headers={"X-Adclick": "1"}).status_code == 415
+    lacking = {"Content-Type": "application/octet-stream", "X-Adclick": "no"}
+    assert client.post(place, content=b"x", headers=lacking).status_code == 403
+    assert client.post(f"{API}/learning/start", content=b"{}", headers=BYTES).status_code == 415
+
+
+def test_folders_are_listed_for_choosing_one(
+    client: TestClient, photographs: tuple[Path, Path]
+) -> None:
+    here = client.get(f"{API}/folders", params={"path": str(photographs[1])}).json()
+    assert (here["folders"], here["pictures"]) == (["chipped", "rust"], 0)
+    assert client.get(f"{API}/folders", params={"path": here["path"] + "/chipped"}).json()[
+        "pictures"
+    ]
+    assert "no such folder" in client.get(f"{API}/folders?path=/no/where").json()["error"]
+    assert client.get(f"{API}/folders?path=relative").status_code == 400
+
+
+def test_a_folder_without_photographs_is_told_in_a_line(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    client.post(f"{API}/photographs/choose", json={"normal": str(tmp_path / "empty")})
+    assert "no normal photograph" in found(client)["error"]
+    wrong = client.post(f"{API}/photographs/choose", json={"normal": "relative"})
+    assert "give the whole path" in wrong.json()["error"]
+
+
+def test_a_dropped_photograph_keeps_its_bytes(client: TestClient, studio: Studio) -> None:
+    picture = normal_picture("washer", 5)
+    write_png(studio.folder / "one.png", picture)
+    content = (studio.folder / "one.png").read_bytes()
+    answer = client.post(
+        f"{API}/files/photographs",
+        params={"kind": "good", "name": "ü x.png"},
+        content=content,
+        headers=BYTES,
+    )
+    assert Path(answer.json()["path"]).read_bytes() == content
+    assert (read_image(Path(answer.json()["path"])) == picture).all()
