@@ -19,7 +19,7 @@ BYTES = {**HEADERS, "Content-Type": "application/octet-stream"}
 @pytest.fixture
 def photographs(tmp_path: Path) -> tuple[Path, Path]:
     return write_photographs(
-        tmp_path / "given", "washer", normals=12, kinds={"rust": 2, "chipped": 1}
+        tmp_path / "given", "washer", normals=12, kinds={"rust": 2, "chipped": 1}, size_px=96
     )
 
 
@@ -89,7 +89,7 @@ def test_only_photographs_that_were_found_are_shown(
     client: TestClient, tmp_path: Path, photographs: tuple[Path, Path]
 ) -> None:
     choose(client, photographs)
-    write_png(tmp_path / "secret.png", normal_picture("washer", 99))
+    write_png(tmp_path / "secret.png", normal_picture("washer", 99, 64))
     path = str(tmp_path / "secret.png")
     assert client.get(f"{API}/photographs/thumbnail", params={"path": path}).status_code == 404
 
@@ -180,7 +180,7 @@ def test_a_folder_without_photographs_is_told_in_a_line(client: TestClient, tmp_
 
 
 def test_a_dropped_photograph_keeps_its_bytes(client: TestClient, studio: Studio) -> None:
-    picture = normal_picture("washer", 5)
+    picture = normal_picture("washer", 5, 64)
     write_png(studio.folder / "one.png", picture)
     content = (studio.folder / "one.png").read_bytes()
     answer = client.post(
