@@ -289,6 +289,6 @@ def _held_out(folder: Path) -> str:
 
 
 def _scores(score: Mapping[str, Any]) -> str:
-    named = {"AP": "pixel_ap", "PRO": "pixel_pro", "image AUROC": "image_auroc"}
+    named = {"AP": "typical_ap", "PRO": "pixel_pro", "image AUROC": "image_auroc"}
     given = {name: score[key] for name, key in named.items() if score[key] is not None}
     return ", ".join(f"{name} {100 * value:.1f} %" for name, value in given.items())
