@@ -92,7 +92,9 @@ def test_equal_merits_give_the_smaller_amount():
 
 
 def test_one_poor_label_does_not_decide():
-    base = AmountScore(0.0, pixel_ap=0.65, pixel_pro=0.99, image_auroc=1, fold_aps=(0.67, 0.8, 0.5))
+    base = AmountScore(
+        0.0, pixel_ap=0.65, pixel_pro=0.99, image_auroc=1.0, fold_aps=(0.67, 0.8, 0.5)
+    )
     added = replace(base, amount=0.5, pixel_ap=0.62, fold_aps=(0.73, 0.9, 0.3))
     assert choose_amount([base, added], least_gain=0.01) == added
     worse = replace(added, fold_aps=(0.6, 0.65, 0.95))
