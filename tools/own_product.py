@@ -22,12 +22,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from safetensors import safe_open
 
 from adclick.clicks.deepest import next_click
 from adclick.data.images import read_mask
+from adclick.models.description import DESCRIPTION, WEIGHTS
 from adclick.networks.checkpoints import save_tensors
+from adclick.run.provenance import file_sha256
 from tools.browser.serving import free_port
 
 REPOSITORY = Path(__file__).parents[1]
@@ -47,28 +48,28 @@ def main() -> None:
     asked = parser.parse_args()
     work, name = asked.work.resolve(), asked.category.name
     labelled, others = share_out(asked.category, work, count=asked.defects)
-    configure(work, name, asked.weights)
-    files = ["config/small.yaml", "config/own.yaml", *(["weights.yaml"] if asked.weights else [])]
-    snakemake = ["snakemake", "--cores", asked.cores, "--configfile", *files]
-    run(work, "snakemake", "click_models", *snakemake[1:])
-    waited = label(work, name, labelled, asked.category, clicks=asked.clicks)
-    run(work, "snakemake", "detectors", *snakemake[1:])
-    category, folder = f"results/own/own/{name}", work / "models" / name
-    run(work, "adclick", "export-model", category, "human", "--output", f"models/{name}")
-    amount = without_additions(folder, work / "models/training_free")
+    given = ["--backbone", str(asked.weights.resolve())] if asked.weights else []
+    run(work, "adclick", "init", "photos/good", "photos/defects", "--output", name, *given)
+    project = work / name
+    snakemake = ["--configfile", "adclick.yaml", "--cores", asked.cores]
+    run(project, "snakemake", "click_models", *snakemake)
+    waited = label(project, f"results/own/own/{name}", labelled, asked.category, asked.clicks)
+    run(project, "snakemake", "detectors", *snakemake)
+    run(project, "adclick", "export-model", f"results/own/own/{name}", "human", "--output", "model")
+    amount = without_additions(project / "model", project / "training_free")
     found: dict[str, Any] = {"amount": amount, "labelled": sorted(labelled), **waited}
-    for model, output in ((name, "found"), ("training_free", "found_training_free")):
+    for model, output in (("model", "found"), ("training_free", "found_training_free")):
         run(
-            work,
-            *("adclick", "predict", "--model", f"models/{model}", "--images", "others/test"),
+            project,
+            *("adclick", "predict", "--model", model, "--images", "../others/test"),
             *("--output", output, "--no-overlays"),
         )
         run(
-            work,
-            *("adclick", "evaluate", "--maps", f"{output}/maps", "--masks", "others"),
+            project,
+            *("adclick", "evaluate", "--maps", f"{output}/maps", "--masks", "../others"),
             *("--output", f"{output}.json"),
         )
-        found[output] = json.loads((work / f"{output}.json").read_text())
+        found[output] = json.loads((project / f"{output}.json").read_text())
     found["pictures"] = len(others)
     print(json.dumps(found, indent=2))
 
@@ -82,11 +83,10 @@ def share_out(category: Path, work: Path, *, count: int) -> tuple[list[str], lis
     kinds = sorted(path for path in (category / "test").iterdir() if path.name != "good")
     defects = [picture for kind in kinds for picture in sorted(kind.iterdir())]
     chosen = set(random.Random(0).sample(defects, count))
-    own = work / "data/own" / category.name / "train"
-    shutil.copytree(category / "train/good", own / "good")
+    shutil.copytree(category / "train/good", work / "photos/good")
     rest = [*sorted((category / "test/good").iterdir()), *(d for d in defects if d not in chosen)]
     for picture in chosen:
-        copy(picture, own / picture.parent.name)
+        copy(picture, work / "photos/defects" / picture.parent.name)
     for picture in rest:
         copy(picture, work / "others/test" / picture.parent.name)
         if picture.parent.name != "good":
@@ -108,18 +108,6 @@ def truth(category: Path, name: str) -> Path:
     return category / "ground_truth" / f"{name}_mask.png"
 
 
-def configure(work: Path, name: str, weights: Path | None) -> None:
-    """The project's folder, with the product's name in config/own.yaml."""
-    shutil.copytree(REPOSITORY / "config", work / "config")
-    for part in ("Snakefile", "workflow", "adclick", "profiles", "pyproject.toml"):
-        (work / part).symlink_to(REPOSITORY / part)
-    own = work / "config/own.yaml"
-    own.write_text(own.read_text().replace("categories: [bracket]", f"categories: [{name}]"))
-    if weights is not None:
-        chosen = {"features": {"weights": {"source": "file", "file": str(weights.resolve())}}}
-        (work / "weights.yaml").write_text(yaml.safe_dump(chosen))
-
-
 def run(work: Path, *words: str) -> None:
     """A command as typed in the project's folder; its first word and what it took are told."""
     started = time.monotonic()
@@ -137,15 +125,14 @@ def environment() -> dict[str, str]:
 
 
 def label(
-    work: Path, name: str, keys: Sequence[str], category: Path, *, clicks: int
+    project: Path, results: str, keys: Sequence[str], category: Path, clicks: int
 ) -> dict[str, Any]:
     """Label the defects in the annotation server as a robot user does, and say how long it took
     to answer a click.
     """
     port = free_port()
-    words = ["adclick", "annotate", f"results/own/own/{name}", "--images", "data/own"]
-    words += ["--port", str(port), "--no-open"]
-    server = subprocess.Popen(words, cwd=work, env=environment())
+    words = ["adclick", "annotate", results, "--port", str(port), "--no-open"]
+    server = subprocess.Popen(words, cwd=project, env=environment())
     api = f"http://127.0.0.1:{port}/api/v1"
     try:
         wait_for(api)
@@ -153,7 +140,7 @@ def label(
         waits = []
         for one in keys:
             mask = read_mask(truth(category, one))
-            place = next(other for other in known if other.endswith(f"train/{one}"))
+            place = next(other for other in known if other.endswith(one))
             waits += label_one(f"{api}/images/{urllib.parse.quote(place)}", mask, clicks=clicks)
     finally:
         server.terminate()
@@ -219,14 +206,15 @@ def without_additions(folder: Path, other: Path) -> float:
     it learned that the detector adds.
     """
     shutil.copytree(folder, other)
-    weights = next(other.glob("*.safetensors"), None)
-    if weights is None:
-        raise FileNotFoundError(f"{other}: no weights")
+    weights = other / WEIGHTS
     with safe_open(weights, framework="pt") as file:
         header = dict(file.metadata())
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     amount = json.loads(header["amount"])
     save_tensors(weights, tensors, {**header, "amount": "0.0"})
+    described = json.loads((other / DESCRIPTION).read_text())
+    described["files"][WEIGHTS] = file_sha256(weights)
+    (other / DESCRIPTION).write_text(json.dumps(described))
     return amount
 
 
