@@ -205,7 +205,14 @@ def predict(
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="of areas and outlines; default: what 0.1 % of normal training pixels exceed",
+            help="above it a pixel is marked, and its picture defective; default: --false-alarms",
+        ),
+    ] = None,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="of normal pictures that may be called defective; default: 0.01",
         ),
     ] = None,
     overlays: Annotated[bool, typer.Option(help="draw every map over its picture")] = True,
@@ -213,17 +220,26 @@ def predict(
     """Find defects in a folder of photographs, without any click.
 
     DIR/maps holds a float32 .tiff a picture, at its own size, as `adclick evaluate --maps` reads
-    them; DIR/overlays a PNG to look at; DIR/scores.csv each picture's score and its area above the
-    threshold. Pictures that cannot be read are named and skipped (exit code 1).
+    them; DIR/overlays a PNG to look at; DIR/scores.csv each picture's score, whether it is
+    defective, and its area above the threshold; DIR/regions.csv a line for each place above it;
+    DIR/results.json both. The threshold is set with normal pictures that nothing was trained on.
+    Pictures that cannot be read are named and skipped (exit code 1).
 
     \b
     Examples:
       adclick predict --model models/capsule-detector --images photos --output found
-      adclick predict --model models/bottle --images mvtec/bottle/test --output found --no-overlays
+      adclick predict --model models/bottle --images photos --output found --false-alarms 0.05
     """
     from adclick.models.predicting import predict as verb
 
-    verb(model, images, output, threshold=threshold, overlays=overlays)
+    verb(
+        model,
+        images,
+        output,
+        threshold=threshold,
+        overlays=overlays,
+        false_alarms=false_alarms,
+    )
 
 
 @app.command()

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from adclick.data.rows import defect_rows, train_normal_rows
+from adclick.metrics.map_files import resize_map
 from adclick.residuals.maps import exceeded_by, training_free_map
-from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.detection import PredictMaps
 from adclick.run.provenance import canonical_json
@@ -51,16 +52,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         _open_maps(job) as map_of,
         create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file,
     ):
-        scores: dict[int, float] = {}
+        scores, shapes = {}, _shapes(job.inputs["manifest"])
         for index, (row, _, _) in enumerate(rows):
             file["maps"][index] = found = map_of(row)
-            scores[row] = float(found.max())
+            scores[row] = float(resize_map(found, shapes[row]).max())
         normal = train_normal_rows(job.inputs["manifest"])
         threshold = exceeded_by(NORMAL_SHARE, map(map_of, normal), count=len(normal))
         how = {**settings.model_dump(include={"sliding"}), **settings.detection.model_dump()}
         held_out = _held_out(job.inputs["manifest"], scores)
         said = {**how, "threshold": threshold, "held_out": held_out}
         file.attrs["detection"] = canonical_json(said)
+
+
+def _shapes(manifest: Path) -> list[tuple[int, int]]:
+    """The pictures' own (height, width), at which a new picture's map is judged."""
+    table = read_csv(manifest)
+    return list(zip(map(int, table["height"]), map(int, table["width"]), strict=True))
 
 
 def _held_out(manifest: Path, scores: Mapping[int, float]) -> dict[str, Any] | None:

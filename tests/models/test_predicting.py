@@ -71,7 +71,9 @@ def test_maps_are_those_of_the_workflow(
     assert said.code == 0
     with open_arrays(run / CATEGORY / "predict_maps/weak/seed0/maps.h5") as file:
         maps = dict(zip(image_ids(file), file["maps"][:], strict=True))
-    own = json.loads((models["detector"] / "model.json").read_text())["detection"]["threshold"]
+    held_out = json.loads((models["detector"] / "model.json").read_text())["detection"]["held_out"]
+    own = max(held_out["scores"])
+    assert "so the threshold is their highest score; they are the test's" in said.out
     rows = table(tmp_path / "found")
     assert len(rows) == len(maps) == 8
     for image_id, expected in maps.items():
@@ -81,7 +83,8 @@ def test_maps_are_those_of_the_workflow(
         np.testing.assert_allclose(scores, expected, atol=1e-3)
         row = rows[f"{name}.png"]
         assert float(row["score"]) == pytest.approx(scores.max(), abs=1e-6)
-        assert row["threshold"] == f"{own:g}"
+        assert float(row["threshold"]) == pytest.approx(own, abs=1e-6)
+        assert row["defective"] == ("yes" if (scores > own).any() else "no")
         assert int(row["area_px"]) == (scores > own).sum()
         assert float(row["area_share"]) == pytest.approx((scores > own).mean(), abs=1e-6)
     assert any(int(row["area_px"]) for row in rows.values())
@@ -116,6 +119,45 @@ def test_maps_have_the_pictures_own_size_and_folder(photos: Path, typed, tmp_pat
         assert read_image(tmp_path / f"found/overlays/{name}.png").shape[1] > 1000
     assert list(table(tmp_path / "found")) == ["b.png", "line 3/monday/a.png"]
     assert table(tmp_path / "found")["b.png"]["threshold"] == "0.1"
+
+
+def test_regions_and_decisions_are_told_alike_everywhere(photos: Path, typed, tmp_path) -> None:
+    typed(photos, "--no-overlays", "--false-alarms", "0.7")
+    found = tmp_path / "found"
+    results = json.loads((found / "results.json").read_text())
+    assert results["decides"]
+    with (found / "regions.csv").open(encoding="utf-8") as file:
+        regions = list(csv.DictReader(file))
+    rows = table(found)
+    assert any(row["defective"] == "yes" for row in rows.values())
+    for image in results["images"]:
+        own = [one for one in regions if one["image"] == image["image"]]
+        row = rows[image["image"]]
+        assert len(own) == len(image["regions"]) == int(row["regions"])
+        assert sum(int(one["area_px"]) for one in own) == int(row["area_px"]) == image["area_px"]
+        assert row["defective"] == ("yes" if own else "no")
+        assert image["defective"] == bool(own)
+        if own:
+            assert float(own[0]["score"]) == pytest.approx(float(row["score"]), abs=1e-6)
+
+
+def test_without_held_out_pictures_nothing_is_called_defective(
+    models: dict[str, Path], photos: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    model = shutil.copytree(models["detector"], tmp_path / "model")
+    said = json.loads((model / "model.json").read_text())
+    del said["detection"]["held_out"]
+    (model / "model.json").write_text(json.dumps(said))
+    words = ["predict", "--model", str(model), "--images", str(photos), "--no-overlays"]
+    told = type_command([*words, "--output", str(tmp_path / "found")], monkeypatch, capsys)
+    assert "no picture is called defective" in told.out
+    rows = table(tmp_path / "found")
+    assert {row["defective"] for row in rows.values()} == {""}
+    assert float(rows["good/000.png"]["threshold"]) == pytest.approx(
+        said["detection"]["threshold"], abs=1e-6
+    )
+    refused = [*words, "--output", str(tmp_path / "other"), "--false-alarms", "0.1"]
+    assert type_command(refused, monkeypatch, capsys).code == 2
 
 
 def test_maps_can_be_scored(
@@ -173,6 +215,8 @@ def test_mistakes_are_one_line(photos: Path, typed, tmp_path: Path) -> None:
         (typed(tmp_path / "empty"), "no picture"),
         (typed(photos), "hole/000.png: 000.jpg has the same name"),
         (typed(photos / "good", "--threshold", "49"), "from 0 to 1"),
+        (typed(photos / "good", "--false-alarms", "-1"), "from 0 to 1"),
+        (typed(photos / "good", "--threshold", "0", "--false-alarms", "0"), "give one of both"),
     ]
     for said, words in cases:
         assert said.code == 2

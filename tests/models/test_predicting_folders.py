@@ -4,14 +4,14 @@ import csv
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from adclick.data.images import write_png
 from adclick.models import predicting
-from adclick.models.folder import OpenedModel
+from adclick.models.description import MapUse
+from adclick.models.inspecting import Inspector
 from adclick.run.folders import shown
 
 SQUARE = np.full((6, 6, 3), 90, np.uint8)
@@ -21,22 +21,14 @@ SQUARE = np.full((6, 6, 3), 90, np.uint8)
 def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where `predict` writes what a detector finds that takes brightness for defects."""
 
-    def detect(_: object, picture: np.ndarray) -> np.ndarray:
+    def detect(picture: np.ndarray) -> np.ndarray:
         if picture.shape == (5, 5, 3):
             raise ZeroDivisionError("a fault\nof the network")
         return picture.mean(axis=2).astype(np.float32) / 255
 
-    described = SimpleNamespace(
-        detection=SimpleNamespace(threshold=0.5), pictures=SimpleNamespace(bits=None)
-    )
-    stubs = {
-        "read_description": lambda _: described,
-        "open_model": lambda *_, **__: object.__new__(OpenedModel),
-        "compute_device": lambda: nullcontext("cpu"),
-        "detect": detect,
-    }
-    for name, stub in stubs.items():
-        monkeypatch.setattr(predicting, name, stub)
+    detection = MapUse(sliding=None, smoothing_px=0, foreground_exponent=1, threshold=0.5)
+    inspector = Inspector(detect, None, detection)
+    monkeypatch.setattr(predicting, "open_inspector", lambda _: nullcontext(inspector))
     return tmp_path / "found"
 
 
