@@ -20,7 +20,7 @@ CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 setup: .venv/.done
 
 .venv/.done: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,cluster]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,cluster,onnx,docs]"
 	touch $@
 
 $(BIN)/python:

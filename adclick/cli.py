@@ -196,6 +196,35 @@ def export_model(
     print(describe_folder(output))
 
 
+@app.command(name="export-onnx")
+def export_onnx(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="a detector's model folder")],
+    *,
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="the folder to write")],
+    false_alarms: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="of normal pictures that may be called defective"),
+    ] = 0.01,
+) -> None:
+    """Write a detector for ONNX Runtime: a picture in, its map and score out, without torch.
+
+    FOLDER/detector.onnx is all of it in one graph: backbone, normal pictures, matching, network,
+    smoothing. FOLDER/model.json has the threshold, FOLDER/inspect_picture.py shows in a few lines
+    how it is used. Maps are compared with torch's before the folder is there. `adclick predict`
+    reads it like a model folder. Needs pip install 'adclick[onnx]'.
+
+    \b
+    Examples:
+      adclick export-onnx models/bracket --output models/bracket-onnx
+      adclick export-onnx models/bracket --output models/bracket-onnx --false-alarms 0.05
+    """
+    from adclick.models.onnx_folder import export_onnx as verb
+
+    verb(model, output, false_alarms=false_alarms)
+    size_mb = sum(path.stat().st_size for path in output.iterdir()) / 1e6
+    print(f"{output}: {size_mb:.0f} MB; try python {output / 'inspect_picture.py'} PICTURE")
+
+
 @app.command()
 def predict(
     model: Annotated[Path, typer.Option(metavar="FOLDER", help="a detector's model folder")],

@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 
 from adclick.metrics.map_files import resize_map
 from adclick.models.description import MapUse, read_description
-from adclick.models.folder import detect, open_model
+from adclick.models.onnx_folder import is_onnx_folder, open_onnx, read_onnx_description
 from adclick.run.device import compute_device
 from adclick.run.errors import InputError
 
@@ -29,12 +29,21 @@ class Inspector(NamedTuple):
 
 @contextmanager
 def open_inspector(folder: Path) -> Iterator[Inspector]:
-    """The detector of a folder. InputError when it is none, or needs clicks."""
+    """The detector of a folder that `adclick export-model` or `adclick export-onnx` wrote.
+    InputError when it is none, or needs clicks.
+    """
+    if is_onnx_folder(folder):
+        told = read_onnx_description(folder)
+        with open_onnx(folder) as map_of:
+            yield Inspector(map_of, told.bits, told.detection)
+        return
     described = read_description(folder)
     if described.detection is None:
         raise InputError(
             f"{folder}: {described.title} needs clicks; use adclick annotate --model {folder}"
         )
+    from adclick.models.folder import detect, open_model  # and torch with it
+
     with compute_device() as device:
         model = open_model(folder, device=device)
         yield Inspector(

@@ -1,0 +1,196 @@
+"""A folder for ONNX Runtime gives the maps that torch gives, without torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from adclick.data.images import resize_image, write_png
+from adclick.metrics.map_files import resize_map
+from adclick.models import onnx_folder
+from adclick.models.export import export_model
+from adclick.models.folder import OpenedModel, detect, open_model
+from adclick.models.onnx_folder import export_onnx, open_onnx
+from adclick.models.whole import Averaged, Sampled, bilinear, whole_detector
+from adclick.run.artifacts import open_arrays
+from adclick.run.errors import InputError
+from tests.typed import type_command
+
+pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow
+
+CATEGORY = "results/micro/toy/cloth"
+
+
+@pytest.fixture(scope="module")
+def models(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    target = tmp_path_factory.mktemp("models")
+    for name in ("weak_features", "weak", "weak_sliding", "finetuned_lang"):
+        export_model(finished_run / CATEGORY, name, seed=0, output=target / name)
+    return {path.name: path for path in target.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def exported(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("onnx") / "weak_features"
+    export_onnx(models["weak_features"], target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def pictures(finished_run: Path) -> list[np.ndarray]:
+    """Pictures of several shapes, larger and smaller than the network's."""
+    with open_arrays(finished_run / CATEGORY / "make_manifest/images.h5") as file:
+        images = list(file["images"][:])
+    shapes = [(150, 90), (64, 64), (40, 51), (257, 64)]
+    return [cv2.resize(image, shape) for image, shape in zip(images[-4:], shapes, strict=True)]
+
+
+def of_torch(model: OpenedModel, picture: np.ndarray) -> np.ndarray:
+    return resize_map(detect(model, picture), picture.shape[:2])
+
+
+@pytest.mark.parametrize("variant", ["weak_features", "weak"])
+def test_the_module_gives_the_maps_of_the_model_folder(
+    variant: str, models: dict[str, Path], pictures: list[np.ndarray]
+) -> None:
+    model = open_model(models[variant], device="cpu")
+    module = whole_detector(model)
+    for picture in pictures:
+        with torch.no_grad():
+            found, score = module(torch.from_numpy(picture))
+        expected = of_torch(model, picture)
+        assert found.shape == picture.shape[:2]
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+        assert float(score) == pytest.approx(expected.max(), abs=1e-5)
+
+
+def test_other_radii_foregrounds_and_ways_to_shrink_are_the_same_too(
+    models: dict[str, Path], pictures: list[np.ndarray], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(models["weak_features"], tmp_path / "model")
+    said = json.loads((folder / "model.json").read_text())
+    said["comparison"] |= {"radius": None, "matched_neighbours": 2}
+    said["pictures"]["resize"] = "area"
+    said["detection"] |= {"foreground_exponent": 0.5, "smoothing_px": 0.0}
+    (folder / "model.json").write_text(json.dumps(said))
+    model = open_model(folder, device="cpu")
+    bank = {name: model.bank[name][:] for name in model.bank}
+    random = np.random.default_rng(0)
+    side = bank["foreground"].shape[1]
+    bank["foreground"] = random.random(bank["foreground"].shape).astype(np.float16)
+    bank["foreground_weight"] = random.normal(size=len(bank["codebook"][0])).astype(np.float32)
+    bank["foreground_numbers"] = np.array([0.1, -1.0, 1.5], np.float32)
+    object.__setattr__(model, "bank", bank)
+    assert side > 1
+    module = whole_detector(model)
+    for picture in pictures:
+        with torch.no_grad():
+            found, _ = module(torch.from_numpy(picture))
+        np.testing.assert_allclose(found.numpy(), of_torch(model, picture), atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(301, 200), (64, 64), (20, 33), (128, 65), (63, 64)])
+def test_pictures_shrink_and_grow_as_the_workflows_do(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    given = torch.from_numpy(picture)
+    assert np.array_equal(Sampled(64)(given).numpy(), resize_image(picture, 64, "published"))
+    averaged = Averaged(64)(given).numpy().astype(int)
+    assert np.abs(averaged - resize_image(picture, 64, "area").astype(int)).max() <= 1
+
+
+def test_maps_are_stretched_as_opencv_does() -> None:
+    scores = np.random.default_rng(0).random((32, 32)).astype(np.float32)
+    for shape in ((100, 37), (32, 32), (16, 90)):
+        found = bilinear(torch.from_numpy(scores), *shape).numpy()
+        np.testing.assert_allclose(found, resize_map(scores, shape), atol=1e-5)
+
+
+def test_the_graph_gives_the_maps_of_torch(
+    exported: Path, models: dict[str, Path], pictures: list[np.ndarray]
+) -> None:
+    model = open_model(models["weak_features"], device="cpu")
+    with open_onnx(exported) as map_of:
+        for picture in pictures:
+            np.testing.assert_allclose(map_of(picture), of_torch(model, picture), atol=1e-3)
+    assert json.loads((exported / "model.json").read_text())["largest_difference"] <= 1e-3
+
+
+def test_the_papers_detector_is_exported_as_well(
+    models: dict[str, Path], pictures: list[np.ndarray], tmp_path: Path
+) -> None:
+    export_onnx(models["weak"], tmp_path / "onnx")
+    model = open_model(models["weak"], device="cpu")
+    with open_onnx(tmp_path / "onnx") as map_of:
+        np.testing.assert_allclose(map_of(pictures[0]), of_torch(model, pictures[0]), atol=1e-3)
+
+
+def test_its_script_runs_where_there_is_neither_torch_nor_adclick(
+    exported: Path, models: dict[str, Path], pictures: list[np.ndarray], tmp_path: Path
+) -> None:
+    moved = shutil.copytree(exported, tmp_path / "elsewhere/model")
+    write_png(tmp_path / "new.png", pictures[0])
+    lines = (moved / "inspect_picture.py").read_text().splitlines()
+    assert len([line for line in lines if line]) <= 15
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'adclick', 'cv2']));"
+    run = f"{blocked} sys.argv[1:] = [{str(tmp_path / 'new.png')!r}]; import runpy;"
+    run += f" runpy.run_path({str(moved / 'inspect_picture.py')!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
+    score = of_torch(open_model(models["weak_features"], device="cpu"), pictures[0]).max()
+    threshold = json.loads((moved / "model.json").read_text())["threshold"]
+    verdict = "defective" if score > threshold else "normal"
+    assert done.stdout == f"score {score:.3f}: {verdict}\n"
+
+
+def test_predict_reads_it_like_a_model_folder(
+    exported: Path,
+    models: dict[str, Path],
+    pictures: list[np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number, picture in enumerate(pictures):
+        write_png(tmp_path / f"photos/{number}.png", picture)
+    for name, folder in (("torch", models["weak_features"]), ("onnx", exported)):
+        words = ["predict", "--model", str(folder), "--images", str(tmp_path / "photos")]
+        words += ["--output", str(tmp_path / name), "--no-overlays"]
+        said = type_command(words, monkeypatch, capsys)
+        assert said.code == 0, said.err
+    tables = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("torch", "onnx")]
+    assert tables[0]["threshold_from"] == tables[1]["threshold_from"]
+    for ours, theirs in zip(*(table["images"] for table in tables), strict=True):
+        assert ours["score"] == pytest.approx(theirs["score"], abs=1e-3)
+        assert ours["defective"] == theirs["defective"]
+
+
+def test_what_cannot_be_exported_is_refused_in_one_line(
+    models: dict[str, Path], exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, words in (("finetuned_lang", "needs clicks"), ("weak_sliding", "sliding windows")):
+        with pytest.raises(InputError, match=words):
+            export_onnx(models[name], tmp_path / name)
+        assert not (tmp_path / name).exists()
+    with pytest.raises(InputError, match="is there already"):
+        export_onnx(models["weak"], exported)
+    monkeypatch.setattr(onnx_folder, "PARITY", -1.0)
+    with pytest.raises(InputError, match="would differ from torch's"):
+        export_onnx(models["weak_features"], tmp_path / "far")
+    assert not (tmp_path / "far").exists()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InputError, match="not installed; pip install"):
+        export_onnx(models["weak_features"], tmp_path / "none")
+
+
+def test_a_damaged_graph_is_told(exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported, tmp_path / "model")
+    (folder / "detector.onnx").write_bytes(b"no graph")
+    with pytest.raises(InputError, match="cannot be opened"), open_onnx(folder):
+        pass
