@@ -15,7 +15,7 @@ sudo apt install python3-venv python3-dev gcc (Debian 12, Ubuntu 24.04 or newer)
 or anywhere conda create -n adclick python=3.13 && conda activate adclick
 CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 
-.PHONY: demo report annotate test test-fast check bench fuzz soak setup python
+.PHONY: demo report annotate test test-fast check docs bench fuzz soak setup python
 
 setup: .venv/.done
 
@@ -58,6 +58,10 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/python -m tools.lint_workflow
+	$(BIN)/mkdocs build --strict --quiet
+
+docs: setup  # the documentation as a site: results/site/index.html
+	$(BIN)/mkdocs build --strict
 
 bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json

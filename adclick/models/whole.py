@@ -87,22 +87,25 @@ class Sampled(nn.Module):
 
 
 class Averaged(nn.Module):
-    """`resize_image` by area: the mean of what a pixel covers where the picture shrinks, then
-    bilinear sampling where it is smaller.
+    """`resize_image` by area: the mean of what a pixel covers where the picture shrinks, bilinear
+    where it grows. OpenCV may round a pixel to the other side.
     """
 
     def __init__(self, size_px: int) -> None:
         super().__init__()
         self.size_px = size_px
-        self.sampled = Sampled(size_px)
 
     def forward(self, picture: Tensor) -> Tensor:
         """The picture as uint8 [size size 3]."""
-        rows = _coverage(picture.shape[0], self.size_px)
-        columns = _coverage(picture.shape[1], self.size_px)
+        rows, columns = (self._weights(length) for length in picture.shape[:2])
         means = torch.einsum("ih,hwc->iwc", rows, picture.float())
         means = torch.einsum("jw,iwc->ijc", columns, means)
         return torch.round(means).clamp(0, 255).to(torch.uint8)
+
+    def _weights(self, length: Any) -> Tensor:
+        """What every pixel [size length] has of a place."""
+        shrinks = torch.arange(1) + length > self.size_px
+        return torch.where(shrinks, _coverage(length, self.size_px), _tent(length, self.size_px))
 
 
 def _coverage(length: Any, size: int) -> Tensor:
@@ -112,6 +115,13 @@ def _coverage(length: Any, size: int) -> Tensor:
     pixels = torch.arange(length, dtype=torch.float32)[None]
     inside = torch.minimum(pixels + 1, starts + scale) - torch.maximum(pixels, starts)
     return inside.clamp_min(0) / scale
+
+
+def _tent(length: Any, size: int) -> Tensor:
+    """The bilinear weights of every pixel of a line at each of `size` places."""
+    places = (torch.arange(size, dtype=torch.float32)[:, None] + 0.5) * (length / size) - 0.5
+    apart = places.clamp(0, length - 1) - torch.arange(length, dtype=torch.float32)[None]
+    return (1 - apart.abs()).clamp_min(0)
 
 
 def _between(length: Any, size: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -239,9 +249,7 @@ class BankComparison(nn.Module):
         one_hot = (words[:, None] == torch.arange(kinds)).double()
         counts = torch.from_numpy(_members(height, width, self.blocks)) @ one_hot
         shares = (counts / counts.sum(dim=1, keepdim=True)).float().double()
-        shares = (
-            shares / EPSILON + 1
-        ) * EPSILON  # the exporter takes a summand of 1e-8 for nothing
+        shares = (shares / EPSILON + 1) * EPSILON  # the exporter takes `+ 1e-8` for nothing
         own = (shares * (shares.log() - self.log_middle)).sum(dim=1, keepdim=True)
         left = torch.cat([own, -shares], dim=1).float()[:, None]
         found = (left @ self.divergences)[:, 0]  # [block image]

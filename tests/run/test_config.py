@@ -232,7 +232,8 @@ def test_conda_and_pip_ask_for_the_same_packages() -> None:
 
 def test_every_dependency_is_pinned_for_tests() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    optional = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *optional["dev"], *optional["onnx"], *optional["docs"]]
     names = {re.split(r"[<>=\[]", name)[0].lower().replace("_", "-") for name in wanted}
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
