@@ -141,6 +141,14 @@ def init(
         Path | None,
         typer.Option(metavar="FILE", help="ResNet-18's weights, where there is no network"),
     ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="masks of the defective ones, to learn from"),
+    ] = None,
+    normal_test: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="more normal ones, for tests alone"),
+    ] = None,
 ) -> None:
     """Make a project of two folders of photographs: look at them, say what is there, and write DIR.
 
@@ -165,6 +173,8 @@ def init(
         held_out=held_out,
         leave_out=leave_out or [],
         backbone=backbone,
+        mask_dir=masks,
+        normal_test_dir=normal_test,
     )
 
 

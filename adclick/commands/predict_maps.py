@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from adclick.data.rows import defect_rows, train_normal_rows
-from adclick.metrics.map_files import resize_map
-from adclick.residuals.maps import exceeded_by, training_free_map
+from adclick.residuals.maps import exceeded_by, resize_map, training_free_map
 from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.detection import PredictMaps

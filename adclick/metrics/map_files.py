@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 
 from adclick.data.images import IMAGE_SUFFIXES, decode_mask, open_picture, picture_shape, read_bytes
 from adclick.data.reading import GOOD, folders, pictures
+from adclick.residuals.maps import resize_map
 from adclick.run.errors import InputError
 from adclick.run.settings.data import MaskValues
 
@@ -266,11 +267,6 @@ def decode_map(content: bytes, path: Path) -> np.ndarray:
             " coloured picture of it cannot be scored, save the scores themselves as .npy"
         )
     return values
-
-
-def resize_map(scores: Float[np.ndarray, "height width"], shape: Shape) -> np.ndarray:
-    """A map stretched bilinearly to (height, width)."""
-    return cv2.resize(scores, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _decode_numpy(content: bytes, path: Path) -> np.ndarray:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from adclick.metrics.map_files import resize_map
 from adclick.models.description import MapUse, read_description
 from adclick.models.onnx_folder import is_onnx_folder, open_onnx, read_onnx_description
+from adclick.residuals.maps import resize_map
 from adclick.run.device import compute_device
 from adclick.run.errors import InputError
 

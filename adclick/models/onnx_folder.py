@@ -148,8 +148,8 @@ def write_graph(module: "WholeDetector", path: Path) -> None:
 
 def _largest_difference(graph: Path, model: Any) -> float:
     """Between the maps of torch and of the graph, over some normal pictures."""
-    from adclick.metrics.map_files import resize_map
     from adclick.models.folder import detect
+    from adclick.residuals.maps import resize_map
 
     session = _session(graph)
     found = 0.0

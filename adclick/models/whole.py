@@ -157,6 +157,17 @@ class BankComparison(nn.Module):
     against theirs nearby; see `adclick.models.folder`.
     """
 
+    patches: Tensor
+    middle: Tensor
+    word_factors: Tensor
+    word_offset: Tensor
+    log_middle: Tensor
+    divergences: Tensor
+    object_weight: Tensor
+    object_maps: Tensor
+    seen_from: Tensor
+    candidate: Tensor
+
     def __init__(self, model: OpenedModel) -> None:
         super().__init__()
         how, use, bank = model.description.comparison, model.description.backbone, model.bank
@@ -332,6 +343,8 @@ def _members(height: int, width: int, blocks: int) -> np.ndarray:
 class MapFinish(nn.Module):
     """`finish_map`: a map weighted by the foreground, and smoothed."""
 
+    line: Tensor
+
     def __init__(self, size_px: int, smoothing_px: float, exponent: float) -> None:
         super().__init__()
         self.size_px, self.exponent, self.smooths = size_px, exponent, smoothing_px > 0
@@ -354,6 +367,10 @@ class MapFinish(nn.Module):
 
 class FeatureAnswer(nn.Module):
     """What a detector on features adds to the training-free map."""
+
+    mean: Tensor
+    deviation: Tensor
+    scale: Tensor
 
     def __init__(self, trained: TrainedDetector, finish: MapFinish) -> None:
         super().__init__()
@@ -393,6 +410,11 @@ class FeatureAnswer(nn.Module):
 
 class TrunkAnswer(nn.Module):
     """The paper's detector without a click: the maximum over the texts of all types (Eq. 7)."""
+
+    scale: Tensor
+    texts: Tensor
+    masks: Tensor
+    no_clicks: Tensor
 
     def __init__(self, model: OpenedModel, finish: MapFinish) -> None:
         super().__init__()

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from adclick.project.masks import mask_lines, pair_masks
 from adclick.project.survey import survey_lines, survey_photographs, without
-from adclick.project.writing import Project, write_project
+from adclick.project.writing import VARIANT, Project, write_project
 from adclick.run.errors import InputError
 from adclick.run.folders import shown
 
@@ -23,12 +24,20 @@ def init(
     held_out: int | None,
     leave_out: Sequence[Path],
     backbone: Path | None,
+    mask_dir: Path | None,
+    normal_test_dir: Path | None,
 ) -> None:
     """Survey two folders, write the project and say what was found and what comes next."""
     if backbone is not None and not backbone.is_file():
         raise InputError(f"{shown(backbone)}: no such file; give ResNet-18's weights")
-    survey = without(survey_photographs(normal_dir, defect_dir, progress=_count), leave_out)
+    found = survey_photographs(
+        normal_dir, defect_dir, normal_test_dir=normal_test_dir, progress=_count
+    )
+    survey = without(found, leave_out)
     for line in survey_lines(survey):
+        print(line)
+    masks = None if mask_dir is None else pair_masks(survey, mask_dir)
+    for line in mask_lines(survey, masks) if masks else ():
         print(line)
     project = write_project(
         output,
@@ -38,6 +47,7 @@ def init(
         texture=texture,
         held_out=held_out,
         backbone=backbone,
+        masks=masks,
     )
     for line in next_steps(project):
         print(line)
@@ -46,11 +56,14 @@ def init(
 def next_steps(project: Project) -> list[str]:
     """What to type next, in the project's folder."""
     category = project.category.relative_to(project.folder)
+    labelling = [
+        "  snakemake click_models --configfile adclick.yaml",
+        f"  adclick annotate {category}",
+    ]
     return [
         f"{shown(project.overlay)} is written. Next:",
         f"  cd {shown(project.folder)}",
-        "  snakemake click_models --configfile adclick.yaml",
-        f"  adclick annotate {category}",
+        *(labelling if project.variant == VARIANT else []),
         "  snakemake detectors --configfile adclick.yaml",
         f"  adclick export-model {category} {project.variant} --output model",
         "  adclick predict --model model --images NEW_PHOTOGRAPHS --output found",

@@ -1,6 +1,6 @@
 """What lies in two folders of photographs: what of it can be used, and how to set up a run."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -51,7 +51,8 @@ class Survey:
     `passed_over` has the files that are not used by what is wrong with them; `duplicates` groups of
     photographs with equal pixels, of which only the first is used, and none where one of them is
     normal and another defective (`contradictory`). `odd` are normal photographs that may have a
-    defect, the strangest first. `view` and `scale` are proposals.
+    defect, the strangest first. `view` and `scale` are proposals. `tests` are normal photographs to
+    measure false alarms with.
     """
 
     normal_dir: Path
@@ -64,6 +65,7 @@ class Survey:
     odd: tuple[Odd, ...]
     view: View
     scale: Scale
+    tests: tuple[Photograph, ...] = ()
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -81,14 +83,19 @@ class Survey:
 
 
 def survey_photographs(
-    normal_dir: Path, defect_dir: Path | None = None, *, progress: Progress | None = None
+    normal_dir: Path,
+    defect_dir: Path | None = None,
+    *,
+    normal_test_dir: Path | None = None,
+    progress: Progress | None = None,
 ) -> Survey:
     """Look at every photograph below a folder of normal ones and, if there is one, a folder of
     defective ones (a folder in it a kind of defect; those that lie in it directly are `defect`).
 
     Each file is read once; none is changed. `progress` is told how many of all are done. A file
-    that cannot be used is passed over, never an error. InputError when a folder is missing, lies in
-    the other, or no normal photograph is left.
+    that cannot be used is passed over, never an error. Normal photographs below `normal_test_dir`
+    are for tests; those that are elsewhere, too, are left out there. InputError when a folder is
+    missing, lies in the other, or no normal photograph is left.
     """
     files, lost = _files(normal_dir, defect_dir)
     photographs: list[Photograph] = []
@@ -112,6 +119,8 @@ def survey_photographs(
         raise InputError(f"{shown(normal_dir)}: no normal photograph ({', '.join(IMAGE_SUFFIXES)})")
     stack = np.stack([looks[one.path] for one in normals])
     defects = [one for one in kept if one.kind != GOOD]
+    known = {one.pixels for one in photographs}
+    tests = () if normal_test_dir is None else tuple(_tests(normal_test_dir, known, lost))
     return Survey(
         normal_dir=normal_dir,
         defect_dir=defect_dir,
@@ -123,7 +132,19 @@ def survey_photographs(
         odd=tuple(_odd(normals, found) for found in suspects(stack)),
         view=view_of(stack),
         scale=propose(len(normals), len(defects), [(one.height, one.width) for one in kept]),
+        tests=tests,
     )
+
+
+def _tests(
+    folder: Path, known: Collection[str], lost: dict[str, list[Path]]
+) -> Iterator[Photograph]:
+    for path in _pictures(folder, None, lost):
+        seen = _look_at(path, GOOD, lost)
+        if seen is not None and seen[0].pixels in known:
+            lost.setdefault("among the other photographs, too", []).append(path)
+        elif seen is not None:
+            yield seen[0]
 
 
 def _odd(normals: Sequence[Photograph], found: Suspect) -> Odd:
@@ -233,6 +254,8 @@ def survey_lines(survey: Survey) -> Iterator[str]:
     yield f"{len(survey.normals)} normal photographs, {len(survey.defects)} defective ones" + (
         f" ({kinds})" if kinds else ""
     )
+    if survey.tests:
+        yield f"{len(survey.tests)} normal photographs for tests"
     yield f"sizes (width x height): {_sizes(survey.sizes)}"
     for folder in (survey.normal_dir, survey.defect_dir):
         if folder is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from adclick.data.reading import VALIDATION
-from adclick.project.survey import Photograph, Survey
+from adclick.project.survey import Photograph, Survey, without
 from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
 from adclick.run.folders import shown
@@ -31,7 +31,7 @@ OF_OTHERS = {
     "language",
     "vision_language",
 }
-VARIANT = "human"
+VARIANT, MASKED = "human", "masks"
 HELD_OUT_SHARE, MOST_HELD_OUT, LEAST_HELD_OUT = 0.2, 100, 2
 SNAKEFILE = """# The workflow of the installed adclick with this folder's settings.
 from pathlib import Path
@@ -93,6 +93,7 @@ def write_project(
     texture: bool | None = None,
     held_out: int | None = None,
     backbone: Path | None = None,
+    masks: Mapping[Path, Path] | None = None,
 ) -> Project:
     """Write (or write again) a project's settings and its list of photographs, each file whole.
 
@@ -100,20 +101,25 @@ def write_project(
     product's, by default the folder's. What is None is as the survey proposes. `held_out` normal
     photographs (by default a fifth, 100 at most) are never trained on: the threshold is set with
     them. A photograph that was held out or trained on before stays so. `backbone` is a safetensors
-    file of ResNet-18's weights, for machines without a network. What else is in the folder
-    (results, labels, settings that were added by hand to `adclick.yaml`) is left: of an overlay
-    that is there only what the survey determines is changed. InputError when the name is none, or
-    photographs are too few.
+    file of ResNet-18's weights, for machines without a network. With `masks` (by photograph) the
+    detector learns from these and not from labels, and photographs without one are not used. What
+    else is in the folder (results, labels, settings that were added by hand to `adclick.yaml`) is
+    left: of an overlay that is there only what the survey determines is changed. InputError when
+    the name is none, or photographs are too few.
     """
     if not survey.normals:
         raise InputError(f"{shown(survey.normal_dir)}: no normal photograph is left")
     product = _name(folder, name)
-    project = Project(folder, product, VARIANT)
+    if masks is not None:
+        survey = without(survey, [one.path for one in survey.defects if one.path not in masks])
+    project = Project(folder, product, VARIANT if masks is None else MASKED)
     known = _known_splits(project)
     held = _held_out(survey.normals, held_out, known, folder)
-    write_text(project.sheet, _sheet(survey, held, folder / SHEETS))
+    write_text(project.sheet, _sheet(survey, held, folder / SHEETS, masks or {}))
     chosen = survey.view.texture if texture is None else texture
     own = _own_settings(product, size_px or survey.scale.size_px, texture=chosen)
+    if masks is not None:
+        own = _with_masks(own, len(masks))
     if backbone is not None:
         own["features"] = {"weights": {"source": "file", "file": str(backbone.absolute())}}
     write_text(project.overlay, _overlay_text(project.overlay, own))
@@ -132,12 +138,15 @@ def open_project(folder: Path) -> Project:
             f" DEFECT_DIR --output {shown(folder)}"
         )
     try:
-        (name,) = read_yaml(overlay, "project")["datasets"][DATASET]["categories"]
+        values = read_yaml(overlay, "project")
+        (name,) = values["datasets"][DATASET]["categories"]
+        (variant,) = values["run_adclick_seg"]
     except (KeyError, TypeError, ValueError):
         raise InputError(
-            f"{shown(overlay)}: not of a project: datasets.{DATASET}.categories must have one name"
+            f"{shown(overlay)}: not of a project: datasets.{DATASET}.categories must have one name,"
+            " and run_adclick_seg one"
         ) from None
-    return Project(folder, str(name), VARIANT)
+    return Project(folder, str(name), str(variant))
 
 
 def _name(folder: Path, name: str | None) -> str:
@@ -178,22 +187,27 @@ def _known_splits(project: Project) -> dict[str, str]:
     }
 
 
-def _sheet(survey: Survey, held: set[Path], root: Path) -> str:
+def _sheet(survey: Survey, held: set[Path], root: Path, masks: Mapping[Path, Path]) -> str:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_path", "label", "split", "defect_type"])
+    writer.writerow(["image_path", "label", "split", "defect_type", "mask_path"])
     for one in survey.normals:
-        writer.writerow(
-            [_path(one, root), "normal", VALIDATION if one.path in held else "train", ""]
-        )
+        writer.writerow([_path(one, root), "normal", VALIDATION if one.path in held else "train"])
+    for one in survey.tests:
+        writer.writerow([_path(one, root), "normal_test", "test"])
     for one in survey.defects:
-        writer.writerow([_path(one, root), "abnormal", "train", one.kind])
+        mask = _relative(masks[one.path], root) if one.path in masks else ""
+        writer.writerow([_path(one, root), "abnormal", "train", one.kind, mask])
     return text.getvalue()
 
 
 def _path(photograph: Photograph, root: Path) -> str:
-    """A photograph's path: relative where it lies in the project, so that it can be moved."""
-    path = Path(os.path.normpath(photograph.path.absolute()))
+    return _relative(photograph.path, root)
+
+
+def _relative(file: Path, root: Path) -> str:
+    """A file's path: relative where it lies in the project, so that it can be moved."""
+    path = Path(os.path.normpath(file.absolute()))
     top = Path(os.path.normpath(root.parent.absolute()))
     return os.path.relpath(path, top / root.name) if path.is_relative_to(top) else str(path)
 
@@ -214,6 +228,19 @@ def _own_settings(name: str, size_px: int, *, texture: bool) -> dict[str, Any]:
                 "prompts": "prompts.yaml",
             }
         },
+    }
+
+
+def _with_masks(own: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The settings of a detector that learns from the masks of all defects."""
+    variant = {"pretrain": False, "iis": False, "language": False, "abandon": False}
+    defined = {**variant, "supervision": "full", "detector": "features"}
+    dataset = {**own["datasets"][DATASET], "training_defects": count}
+    return {
+        **own,
+        "datasets": {DATASET: dataset},
+        "adclick_seg_variants": {MASKED: defined},
+        "run_adclick_seg": [MASKED],
     }
 
 

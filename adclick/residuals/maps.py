@@ -50,6 +50,11 @@ def finish_map(
     return pixels
 
 
+def resize_map(scores: Float[np.ndarray, "height width"], shape: tuple[int, int]) -> np.ndarray:
+    """A map stretched bilinearly to (height, width)."""
+    return cv2.resize(scores, shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
 def exceeded_by(share: float, maps: Iterable[np.ndarray], *, count: int) -> float:
     """The value, to four digits, that a share of all pixels of `count` maps of one size exceed; no
     more than those pixels and one map are kept in memory.

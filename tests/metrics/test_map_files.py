@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adclick.metrics.map_files import Pair, decode_map, read_pairs, resize_map
+from adclick.metrics.map_files import Pair, decode_map, read_pairs
+from adclick.residuals.maps import resize_map
 from adclick.run.errors import InputError
 
 SCORES = np.random.default_rng(0).random((6, 9))

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from adclick.data.images import resize_image, write_png
-from adclick.metrics.map_files import resize_map
 from adclick.models import onnx_folder
 from adclick.models.export import export_model
 from adclick.models.folder import OpenedModel, detect, open_model
 from adclick.models.onnx_folder import export_onnx, open_onnx
 from adclick.models.whole import Averaged, Sampled, bilinear, whole_detector
+from adclick.residuals.maps import resize_map
 from adclick.run.artifacts import open_arrays
 from adclick.run.errors import InputError
 from tests.typed import type_command

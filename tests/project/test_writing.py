@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from adclick.data.images import write_png
+from adclick.project.masks import mask_lines, pair_masks
 from adclick.project.survey import Survey, survey_photographs
 from adclick.project.writing import Project, open_project, write_project
 from adclick.run.config import read_configuration
@@ -166,3 +169,52 @@ def test_snakemake_plans_it_where_it_lies(survey: Survey, tmp_path: Path, named:
     done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "results/own/own/ring/make_manifest/manifest.csv" in done.stdout + done.stderr
+
+
+def test_masks_are_paired_by_name_and_learned_from(tmp_path: Path) -> None:
+    good, defects = write_photographs(
+        tmp_path, "washer", normals=12, kinds={"rust": 3, "scratch": 2}
+    )
+    for name in ("rust/000.png", "rust/001_mask.png", "scratch/001.png", "scratch/777.png"):
+        write_png(tmp_path / "masks" / name, np.ones((64, 64), bool))
+    survey = survey_photographs(good, defects)
+    masks = pair_masks(survey, tmp_path / "masks")
+    paired = {p.relative_to(defects): m.relative_to(tmp_path / "masks") for p, m in masks.items()}
+    assert paired == {
+        Path("rust/000.png"): Path("rust/000.png"),
+        Path("rust/001.png"): Path("rust/001_mask.png"),
+        Path("scratch/001.png"): Path("scratch/001.png"),
+    }
+    said = "\n".join(mask_lines(survey, masks))
+    assert "3 of 5" in said
+    assert "rust/002.png" in said
+    project = write_project(tmp_path / "ring", survey, masks=masks)
+    assert project.variant == "masks"
+    assert open_project(tmp_path / "ring") == project
+    defective = [row for row in rows(project) if row["label"] == "abnormal"]
+    assert len(defective) == 3
+    assert all(Path(row["mask_path"]).is_file() for row in defective)
+    config = read_configuration([project.overlay], base=ROOT / "config/config.yaml")
+    assert config.datasets["own"].training_defects == 3
+    assert config.adclick_seg_variants["masks"].supervision == "full"
+
+
+def test_masks_of_one_folder_are_found_by_their_names(tmp_path: Path) -> None:
+    good, defects = write_photographs(tmp_path, "washer", normals=12, kinds={"rust": 2})
+    write_png(tmp_path / "masks/001_mask.png", np.ones((64, 64), bool))
+    survey = survey_photographs(good, defects)
+    assert list(pair_masks(survey, tmp_path / "masks")) == [defects / "rust/001.png"]
+    (tmp_path / "masks/001_mask.png").rename(tmp_path / "masks/other.png")
+    with pytest.raises(InputError, match="no mask of a defective photograph"):
+        pair_masks(survey, tmp_path / "masks")
+
+
+def test_normal_photographs_for_tests_are_tests(tmp_path: Path) -> None:
+    good, defects = write_photographs(tmp_path, "washer", normals=12, kinds={"rust": 2})
+    more, _ = write_photographs(tmp_path / "more", "washer", normals=14, kinds={})
+    survey = survey_photographs(good, defects, normal_test_dir=more)
+    assert len(survey.tests) == 2  # the first 12 are the training's
+    assert len(survey.passed_over["among the other photographs, too"]) == 12
+    project = write_project(tmp_path / "ring", survey)
+    tests = [row for row in rows(project) if row["split"] == "test"]
+    assert [row["label"] for row in tests] == ["normal_test", "normal_test"]

@@ -1,0 +1,47 @@
+"""Masks that a user has of his defective photographs, paired by name and never by order."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from adclick.data.images import picture_files
+from adclick.project.survey import Survey
+from adclick.run.errors import InputError
+from adclick.run.folders import shown
+
+ENDING = "_mask"
+
+
+def pair_masks(survey: Survey, mask_dir: Path) -> dict[Path, Path]:
+    """The mask of each defective photograph that has one: of the same path below `mask_dir` as it
+    has below the folder of defective ones, or of its name alone where that is the only such mask;
+    the name may end in `_mask`.
+
+    InputError when the folder is none, or no photograph has a mask.
+    """
+    masks = {key.removesuffix(ENDING): path for key, path in picture_files(mask_dir).items()}
+    stems: dict[str, list[Path]] = {}
+    for key, path in masks.items():
+        stems.setdefault(key.rpartition("/")[2], []).append(path)
+    names = [one.path.stem for one in survey.defects]
+    found: dict[Path, Path] = {}
+    for one in survey.defects:
+        key = one.path.relative_to(survey.defect_dir or Path()).with_suffix("").as_posix()
+        alone = stems.get(one.path.stem, []) if names.count(one.path.stem) == 1 else []
+        if key in masks:
+            found[one.path] = masks[key]
+        elif len(alone) == 1:
+            found[one.path] = alone[0]
+    if not found:
+        raise InputError(
+            f"{shown(mask_dir)}: no mask of a defective photograph; a mask is called like its"
+            f" photograph, or <name>{ENDING}"
+        )
+    return found
+
+
+def mask_lines(survey: Survey, masks: Mapping[Path, Path]) -> Iterator[str]:
+    """What was found, in lines for people."""
+    yield f"{len(masks)} of {len(survey.defects)} defective photographs have a mask"
+    for one in survey.defects:
+        if one.path not in masks:
+            yield f"not used, it has no mask: {shown(one.path)}"
