@@ -93,14 +93,17 @@ class Desk:
         masks: Path | None = None,
         mask_values: MaskValues | None = None,
         clock: Callable[[], float] = time.monotonic,
+        teaching: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """`masks` is a folder of existing masks, `<key>.png` or `<key>_mask.png`, to start from;
-        `mask_values` says what their values mean, and those of a dropped one.
+        `mask_values` says what their values mean, and those of a dropped one. `teaching` says how
+        much labels of images would teach, by their keys, where anybody knows better than from how
+        they differ from normal ones.
         """
         self.pictures = {picture.key: picture for picture in pictures}
         self.labels, self.model, self.masks = labels, model, masks
         self.mask_values: MaskValues | None = mask_values
-        self._clock = clock
+        self._clock, self._teaching = clock, teaching
         self._lock = threading.RLock()
         self._leases: dict[str, tuple[str, float]] = {}
         self._open: OrderedDict[str, _Open] = OrderedDict()
@@ -113,7 +116,8 @@ class Desk:
 
     def rows(self, order: str = "name", state: str | None = None) -> list[dict[str, Any]]:
         """One row an image, by name, or first what a label would teach most."""
-        rows = [self.row(key) for key in self.pictures]
+        known = self._teaching() or self.model.encodings.scores
+        rows = [{**self.row(key), "score": known.get(key)} for key in self.pictures]
         if order == "teaches":
             rows.sort(key=lambda row: (-(row["score"] or 0.0), row["key"]))
         return [row for row in rows if state in (None, row["state"])]

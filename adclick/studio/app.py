@@ -68,12 +68,19 @@ class ProjectBody(_Body):
 
     size_px: Annotated[int, Field(ge=64, le=1024)] | None = None
     texture: bool | None = None
+    backbone: Text | None = None
 
 
 class StartBody(_Body):
     """Whether the folder is unlocked first."""
 
     unlock: bool = False
+
+
+class AlongBody(_Body):
+    """Whether the detector is learnt again while somebody labels."""
+
+    along: bool
 
 
 class Nothing(_Body):
@@ -196,7 +203,7 @@ def _add_photographs(app: FastAPI, studio: Studio) -> None:
     @app.post(f"{API}/project")
     def make_project(body: ProjectBody) -> dict[str, Any]:
         """Write the project of what is chosen."""
-        studio.make_project(size_px=body.size_px, texture=body.texture)
+        studio.make_project(size_px=body.size_px, texture=body.texture, backbone=body.backbone)
         return studio.state()
 
 
@@ -226,6 +233,12 @@ def _add_learning(app: FastAPI, studio: Studio) -> None:
     def start(body: StartBody) -> dict[str, Any]:
         """Learn what there is to learn: the click model, and from labels the detector."""
         studio.learn(unlock=body.unlock)
+        return learning()
+
+    @app.post(f"{API}/learning/along")
+    def along(body: AlongBody) -> dict[str, Any]:
+        """Learn again, or not, while somebody labels."""
+        studio.set_learns_along(body.along)
         return learning()
 
     @app.post(f"{API}/learning/cancel")

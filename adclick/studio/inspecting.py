@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt16
 
 from adclick.annotate.store import read_label, saved_mask
-from adclick.annotate.worker import NICE, Worker
+from adclick.annotate.worker import NICE, Worker, teaching_value
 from adclick.data.images import IMAGE_SUFFIXES, list_pictures
 from adclick.models.description import Description, read_description
 from adclick.project.writing import SHEETS, Project
@@ -76,6 +76,7 @@ class Inspection:
         self._changed = threading.Condition()
         self._failed: dict[str, str] = {}
         self._scores: dict[str, float] = {}
+        self._teaching: dict[str, float] = {}
         self._wanted: deque[str] = deque()
         self._closed = False
         self.pictures: dict[str, Seen] = {}
@@ -137,6 +138,23 @@ class Inspection:
         """
         path = self._file(self.pictures[key])
         return np.load(path) if path.is_file() else None
+
+    def teaching(self) -> dict[str, float]:
+        """How much labels of the defective pictures that were not trained on would teach, by their
+        maps; nothing while some of these are not made.
+        """
+        open_ones = [
+            one
+            for one in self.pictures.values()
+            if one.group == "defective" and not one.trained and one.key not in self._failed
+        ]
+        for one in open_ones:
+            if one.key not in self._teaching:
+                steps = self.map_file(one.key)
+                if steps is None:
+                    return {}
+                self._teaching[one.key] = teaching_value(steps.astype(np.float32) / LEVELS)
+        return {one.key: self._teaching[one.key] for one in open_ones}
 
     def label_mask(self, key: str) -> Bool[np.ndarray, "height width"] | None:
         """The finished label of a picture; None without one."""

@@ -4,6 +4,7 @@ learnt last.
 
 import shutil
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -27,9 +28,11 @@ class Labelling:
     when another click model was learnt.
     """
 
-    def __init__(self, *, token: str | None, version: str) -> None:
-        """Nothing is opened yet."""
-        self._token, self._version = token, version
+    def __init__(
+        self, *, token: str | None, version: str, teaching: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """Nothing is opened yet. `teaching` is what a detector says that labels would teach."""
+        self._token, self._version, self._teaching = token, version, teaching
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
 
@@ -39,8 +42,13 @@ class Labelling:
             made = made_with(project)
             if self._opened is None or self._opened.made_with != made:
                 self._close()
-                self._opened = _Opened(project, made, self._token, self._version)
+                self._opened = _Opened(project, made, self._token, self._version, self._teaching)
             return self._opened.app
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody has asked for the desk."""
+        return self._opened is not None
 
     def close(self) -> None:
         """End the model's processes and give the labels' folder free."""
@@ -55,7 +63,12 @@ class Labelling:
 
 class _Opened:
     def __init__(
-        self, project: Project, made: tuple[Any, ...], token: str | None, version: str
+        self,
+        project: Project,
+        made: tuple[Any, ...],
+        token: str | None,
+        version: str,
+        teaching: Callable[[], Mapping[str, float]],
     ) -> None:
         self.made_with = made
         self._held = ExitStack()
@@ -65,7 +78,7 @@ class _Opened:
             paths = {picture.key: picture.path for picture in pictures}
             model = Model(partial(Server, click_model(project.category)), paths.__getitem__)
             self._held.callback(model.close)
-            desk = Desk(pictures, labels=project.labels, model=model)
+            desk = Desk(pictures, labels=project.labels, model=model, teaching=teaching)
             model.encodings.want([row["key"] for row in desk.rows() if row["state"] == "todo"])
             self.app = desk_app(desk, token=token, version=version)
         except BaseException:

@@ -157,14 +157,21 @@ class Photographs:
             self._chosen["left_out"] = [*others, path] if left_out else others
             self._keep()
 
-    def make_project(self, *, size_px: int | None, texture: bool | None) -> Project:
+    def make_project(
+        self, *, size_px: int | None, texture: bool | None, backbone: Path | None = None
+    ) -> Project:
         """Write the project of what is chosen. InputError while nothing is, or is looked at."""
         with self._lock:
             if self._survey is None:
                 raise InputError(self._error or "choose a folder of normal photographs first")
             used = without(self._survey, self._left_out(self._survey))
             return write_project(
-                self.folder, used, name=self.name, size_px=size_px, texture=texture
+                self.folder,
+                used,
+                name=self.name,
+                size_px=size_px,
+                texture=texture,
+                backbone=backbone,
             )
 
     # --- inside ----------------------------------------------------------------------------------

@@ -90,8 +90,9 @@ class Runs:
         with self._lock:
             return self._latest()
 
-    def start(self, targets: Sequence[str], *, unlock: bool = False) -> Run:
-        """Begin a run; what an earlier one was in the middle of is done anew.
+    def start(self, targets: Sequence[str], *, unlock: bool = False, **facts: Any) -> Run:
+        """Begin a run; what an earlier one was in the middle of is done anew. `facts` are kept with
+        it.
 
         `unlock` frees the folder from the lock of a Snakemake that was killed; one that was begun
         here is freed without. InputError while another runs.
@@ -101,7 +102,7 @@ class Runs:
             if last is not None and last.state == "running":
                 raise InputError("a run goes on already; wait for it, or cancel it")
             killed = last is not None and last.ended is None
-            run = self._begun(targets, unlock=unlock or killed)
+            run = self._begun(targets, facts, unlock=unlock or killed)
             self._forget_old(run.number)
             return run
 
@@ -132,7 +133,7 @@ class Runs:
                 return Run(path.parent, json.loads(path.read_text(encoding="utf-8")))
         return None
 
-    def _begun(self, targets: Sequence[str], *, unlock: bool) -> Run:
+    def _begun(self, targets: Sequence[str], more: Mapping[str, Any], *, unlock: bool) -> Run:
         numbers = [int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit()]
         folder = self.folder / str(max(numbers, default=0) + 1)
         folder.mkdir(parents=True)
@@ -149,7 +150,8 @@ class Runs:
                 start_new_session=True,
             )
         self._children[child.pid] = child
-        facts = {**identity(child.pid), "targets": list(targets), "time": time.time()}
+        began = {"targets": list(targets), "time": time.time()}
+        facts = {**more, **identity(child.pid), **began}
         write_text(folder / "run.json", json.dumps(facts) + "\n")
         return Run(folder, facts)
 

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from adclick.studio.runs import Runs
 from adclick.studio.taking import Taking, makers
 
 FEWEST_LABELS = 2  # a detector holds some labelled pictures out
+NEW_LABELS = 3  # after so many more it is learnt again while somebody labels
+WATCH_S = 10.0
 CLICKS, DETECTORS = "click_models", "detectors"
 
 
@@ -33,13 +36,16 @@ class Studio:
         arguments = ["--configfile", OVERLAY, "--cores", "all"]
         self.runs = Runs(folder / ".adclick/runs", working=folder, arguments=arguments)
         self.taking = Taking(makers(self.inspection))
-        self._labelling = Labelling(token=token, version=version)
+        self._labelling = Labelling(token=token, version=version, teaching=self.teaching)
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._inspection: Inspection | None = None
         self._inspected: tuple[Any, ...] | None = None
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
         """End the processes that answer; a run goes on."""
+        self._closed.set()
         self._labelling.close()
         with self._lock:
             if self._inspection is not None:
@@ -73,19 +79,58 @@ class Studio:
             "to_label": of,
         }
 
-    def make_project(self, *, size_px: int | None, texture: bool | None) -> Project:
+    def make_project(
+        self, *, size_px: int | None, texture: bool | None, backbone: str | None = None
+    ) -> Project:
         """Write the project of the photographs that are chosen."""
         run = self.runs.latest()
         if run is not None and run.state == "running":
             raise InputError("a run goes on: wait for it, or cancel it, then change the project")
-        return self.photographs.make_project(size_px=size_px, texture=texture)
+        return self.photographs.make_project(
+            size_px=size_px, texture=texture, backbone=Path(backbone) if backbone else None
+        )
 
     # --- learning --------------------------------------------------------------------------------
 
     def learn(self, *, unlock: bool = False) -> None:
         """Begin a run of all that can be learnt now."""
         project = self.project()
-        self.runs.start(targets(project), unlock=unlock)
+        done, _ = label_counts(project)
+        self.runs.start(targets(project), unlock=unlock, labels=done)
+
+    @property
+    def learns_along(self) -> bool:
+        """Whether the detector is learnt again, in the background, while somebody labels."""
+        return not (self.folder / ".adclick/not-along").exists()
+
+    def set_learns_along(self, along: bool) -> None:
+        """Remember whether it is."""
+        place = self.folder / ".adclick/not-along"
+        place.parent.mkdir(exist_ok=True)
+        place.unlink(missing_ok=True) if along else place.touch()
+
+    def _watch(self) -> None:
+        """While somebody labels, learn again when enough labels are new, and let a new detector
+        look at what is to be labelled. A run that failed or was cancelled is left to a person.
+        """
+        while not self._closed.wait(WATCH_S):
+            with suppress(InputError, OSError):
+                if self._labelling.is_open and self.learns_along:
+                    if self.is_due():
+                        self.learn()
+                    if detector_state(self.project()) is not None:
+                        self.inspection()
+
+    def is_due(self) -> bool:
+        """Whether enough labels are new since what was learnt last."""
+        done, _ = label_counts(self.project())
+        last = self.runs.latest()
+        return (
+            done >= FEWEST_LABELS
+            and last is not None
+            and last.state == "done"
+            and done >= int(last.facts.get("labels", 0)) + NEW_LABELS
+        )
 
     def learning_state(self) -> dict[str, Any]:
         """What a run would learn, and what is learnt."""
@@ -98,6 +143,7 @@ class Studio:
             "labels": done,
             "to_label": of,
             "fewest": FEWEST_LABELS,
+            "along": self.learns_along,
             "targets": [] if project is None else targets(project),
             "stale": project is not None and _detector_is_stale(project),
         }
@@ -133,6 +179,14 @@ class Studio:
         if detector_state(self.project()) is None:
             return {"detector": False}
         return {"detector": True, **self.inspection().state()}
+
+    def teaching(self) -> dict[str, float]:
+        """What the present detector says that labels would teach; nothing while it is not known."""
+        opened = self._inspection
+        with suppress(InputError):
+            if opened is not None and detector_state(self.project()) == self._inspected:
+                return opened.teaching()
+        return {}
 
     def inspect_new(self, name: str, content: bytes) -> str:
         """Look at a new photograph."""

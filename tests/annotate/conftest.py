@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def make_desk(images: Path, labels: Path, clock: Clock | None = None, **more: Path) -> Desk:
+def make_desk(images: Path, labels: Path, clock: Clock | None = None, **more: Any) -> Desk:
     pictures = find_pictures(images)
     model = FakeModel({picture.key: picture.path for picture in pictures}.__getitem__)
     return Desk(pictures, labels=labels, model=model, clock=clock or Clock(), **more)

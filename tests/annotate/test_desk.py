@@ -393,3 +393,14 @@ def test_an_action_that_is_none_is_named(images, tmp_path) -> None:
     write_text(tmp_path / f"labels/.journal/{KEY}.jsonl", '{"action": {"kind": "fly"}}\n')
     with pytest.raises(InputError, match=f"{KEY}, journal: .*fly.*restore or remove"):
         make_desk(images, tmp_path / "labels").open(KEY, "ann")
+
+
+def test_who_knows_better_what_teaches_most_is_asked(images, tmp_path) -> None:
+    known: dict[str, float] = {}
+    desk = make_desk(images, tmp_path / "labels", teaching=lambda: known)
+    scores = desk.model.encodings.scores
+    assert [row["score"] for row in desk.rows()] == [scores.get(key) for key in desk.pictures]
+    known |= {"zz": 0.9, "crack/001": 0.5}
+    rows = desk.rows("teaches")
+    assert [row["key"] for row in rows[:2]] == ["zz", "crack/001"]
+    assert (rows[0]["score"], rows[2]["score"]) == (0.9, None)

@@ -1,8 +1,10 @@
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -10,6 +12,7 @@ from adclick.data.images import read_image, write_png
 from adclick.studio.app import create_app
 from adclick.studio.studio import Studio, targets
 from tests.project.photographs import normal_picture, write_photographs
+from tests.studio.labels import write_label
 
 API = "/api/v1"
 HEADERS = {"X-Adclick": "1"}
@@ -191,3 +194,28 @@ def test_a_dropped_photograph_keeps_its_bytes(client: TestClient, studio: Studio
     )
     assert Path(answer.json()["path"]).read_bytes() == content
     assert (read_image(Path(answer.json()["path"])) == picture).all()
+
+
+def test_the_detector_is_learnt_along_when_three_labels_are_new(
+    client: TestClient, studio: Studio, photographs: tuple[Path, Path]
+) -> None:
+    choose(client, photographs)
+    client.post(f"{API}/project", json={})
+    assert studio.learns_along
+    client.post(f"{API}/learning/along", json={"along": False})
+    assert not Studio(studio.folder).learns_along
+    client.post(f"{API}/learning/along", json={"along": True})
+    run = studio.folder / ".adclick/runs/1"
+    run.mkdir(parents=True)
+    facts = {"pid": 1, "targets": ["click_models"], "time": 0.0, "labels": 0}
+    (run / "run.json").write_text(json.dumps(facts))
+    (run / "ended.json").write_text(json.dumps({"code": 0, "time": 1.0}))
+    mask = np.zeros((96, 96), bool)
+    mask[10:20, 30:50] = True
+    due = []
+    for number in range(4):
+        write_label(studio.project(), f"train/rust/{number}", mask, "rust", Path("a.png"))
+        due.append(studio.is_due())
+    assert due == [False, False, True, True]
+    (run / "ended.json").write_text(json.dumps({"code": 1, "time": 1.0}))
+    assert not studio.is_due()  # what failed is left to a person

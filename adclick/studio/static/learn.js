@@ -131,6 +131,7 @@ function texts(state) {
     : state.labels >= state.fewest
       ? `Finds defects by itself. ${labels}: enough to learn from.`
       : `Finds defects by itself, once it has learnt from your labels: ${labels}, ${state.fewest} are the least, 10 are a good start.`;
+  /** @type {HTMLInputElement} */ (byId("along")).checked = state.along;
   byId("command").textContent = `snakemake ${(state.targets.length ? state.targets : ["click_models"]).join(" ")} --configfile adclick.yaml`;
 }
 
@@ -150,6 +151,7 @@ async function act(route, body) {
 
 byId("start").addEventListener("click", () => act("start"));
 byId("unlock").addEventListener("click", () => act("start", { unlock: true }));
+byId("along").addEventListener("change", () => act("along", { along: /** @type {HTMLInputElement} */ (byId("along")).checked }));
 byId("cancel").addEventListener("click", () => act("cancel"));
 document.addEventListener("project", (event) => {
   byId("folder").textContent = /** @type {CustomEvent} */ (event).detail.folder;

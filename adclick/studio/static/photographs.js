@@ -266,6 +266,7 @@ async function make() {
     await post("project", {
       size_px: Number(/** @type {HTMLSelectElement} */ (byId("size")).value),
       texture: /** @type {HTMLSelectElement} */ (byId("texture")).value === "true",
+      backbone: /** @type {HTMLInputElement} */ (byId("backbone")).value.trim() || null,
     });
     changed();
     tell("The project is made. Learn is next.");
