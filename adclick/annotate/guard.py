@@ -28,6 +28,9 @@ HEADERS = {
 }
 
 
+POLICY = b"content-security-policy"
+
+
 class Guard:
     """Wraps the application: refuses what it should not see, and adds the policy to all answers.
 
@@ -138,7 +141,9 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def _adding(send: Send, token: str | None) -> Send:
-    """Sends the policy with every answer, and the cookie to who has shown the token."""
+    """Sends the policy with every answer that has none of its own, and the cookie to who has shown
+    the token.
+    """
     extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     if token is not None:
         cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"
@@ -146,9 +151,11 @@ def _adding(send: Send, token: str | None) -> Send:
 
     async def adding(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            ours = {name for name, _ in extra}
-            kept = [pair for pair in message.get("headers", []) if pair[0].lower() not in ours]
-            message = {**message, "headers": [*kept, *extra]}
+            given = [(name.lower(), value) for name, value in message.get("headers", [])]
+            named = {name for name, _ in given if name == POLICY}
+            ours = [pair for pair in extra if pair[0] not in named]
+            kept = [pair for pair in given if pair[0] not in {name for name, _ in ours}]
+            message = {**message, "headers": [*kept, *ours]}
         await send(message)
 
     return adding

@@ -95,8 +95,8 @@ class Inspection:
     # --- what is asked ---------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Every picture with its score, and what a threshold should be: `threshold` is the model's
-        own, or one from the held-out normal pictures seen here.
+        """Every picture with its score, and what a threshold should be: from the held-out normal
+        pictures, without any the model's own for pixels.
         """
         from adclick.metrics.false_alarms import threshold_at
 
@@ -114,7 +114,7 @@ class Inspection:
             "size_px": self.description.size_px,
             "pictures": rows,
             "waiting": waiting,
-            "threshold": own if own is not None else None if found is None else found.value,
+            "threshold": own if found is None else found.value,
             "advice": None if found is None else found.line,
             "held_out": len(held),
         }

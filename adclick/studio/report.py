@@ -88,9 +88,10 @@ def _of(rows: Iterable[Mapping[str, Any]], group: str) -> list[Mapping[str, Any]
 def _histogram(rows: Sequence[Mapping[str, Any]], level: float) -> str:
     """Scores of normal photographs (downwards) and defective ones (upwards), and the threshold."""
     bins, bars = 60, []
+    top = min(1.0, max(1.5 * level, *(1.2 * (row["score"] or 0) for row in rows)))
     counts = {
         group: np.histogram(
-            [row["score"] for row in _of(rows, group) if row["score"] is not None], bins, (0, 1)
+            [row["score"] for row in _of(rows, group) if row["score"] is not None], bins, (0, top)
         )[0]
         for group in ("defective", "normal")
     }
@@ -103,12 +104,12 @@ def _histogram(rows: Sequence[Mapping[str, Any]], level: float) -> str:
                 f'<rect class="{group}" x="{10 * place}" width="9" y="{top:.1f}"'
                 f' height="{height:.1f}"/>'
             )
-    line = f'<line x1="{600 * level:.1f}" x2="{600 * level:.1f}" y1="0" y2="120"/>'
+    line = f'<line x1="{600 * level / top:.1f}" x2="{600 * level / top:.1f}" y1="0" y2="120"/>'
     return (
         '<h2>Scores</h2><p class="key"><i class="defective"></i>defective (up)'
         '<i class="normal"></i>held-out normal (down); the line is the threshold</p>'
         '<svg viewBox="0 0 600 120" preserveAspectRatio="none" role="img"'
-        f' aria-label="Scores from 0 to 1">{"".join(bars)}{line}</svg>'
+        f' aria-label="Scores from 0 to {top:.3g}">{"".join(bars)}{line}</svg>'
     )
 
 
@@ -159,9 +160,10 @@ def overlaid(
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     wide = cv2.resize(scores.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    grey = np.rint(255 * np.clip(wide, 0, 1)).astype(np.uint8)
+    share = np.clip(0.5 * wide / max(level, 1e-6), 0, 1)  # the level is in the middle of colours
+    grey = np.rint(255 * share).astype(np.uint8)
     heat = cv2.cvtColor(cv2.applyColorMap(grey, HEAT), cv2.COLOR_BGR2RGB).astype(np.float32)
-    weight = (0.6 * np.clip(2 * wide, 0, 1))[..., None]
+    weight = (0.6 * share)[..., None]
     mixed = np.ascontiguousarray(np.rint((1 - weight) * small + weight * heat).astype(np.uint8))
     edges, _ = cv2.findContours(
         (wide > level).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE

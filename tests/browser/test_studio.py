@@ -25,6 +25,7 @@ from adclick.run.artifacts import read_csv
 from tests.project.photographs import write_photographs
 from tests.studio.labels import write_label
 from tests.studio.small import shrink
+from tests.workflow.forks import ADDRESS, FORKED, forking
 from tools.browser.serving import free_port
 from tools.browser.studio import StudioServed, Visitor
 
@@ -36,9 +37,9 @@ STEPS = ("photographs", "learn", "label", "inspect", "take")
 NOTHING = "Nothing to be done"
 
 
-def snakemake(folder: Path, *arguments: str) -> str:
+def snakemake(folder: Path, *arguments: str, **variables: str) -> str:
     """Snakemake as a person types it in the project's folder."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "adclick.yaml"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
@@ -57,6 +58,13 @@ def middle(mask: np.ndarray) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
+def quick() -> Iterator[dict[str, str]]:
+    """The environment in which jobs are forks of one process; one that is killed is not ended."""
+    with forking() as address:
+        yield {ADDRESS: address, "PYTHONPATH": f"{FORKED}{os.pathsep}{ROOT}"}
+
+
+@pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("photographs")
     return write_photographs(folder, "washer", normals=14, kinds=KINDS, size_px=SIZE_PX)
@@ -72,20 +80,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory, photographs: tuple[Path, 
     folder = tmp_path_factory.mktemp("shell") / "washers"
     project = write_project(folder, survey_photographs(*photographs))
     shrink(folder)
-    snakemake(folder, "click_models", "--cores", "2")
+    snakemake(folder, "click_models", "--cores", "2", **quick)
     table = read_csv(project.category / "make_manifest/manifest.csv")
     defective = table[table["defect_type"].isin([*KINDS])]
     for _, row in defective.iloc[:5].iterrows():  # the sixth is left, so that one is not trained on
         source = Path(str(row["path"]))
         mask = truth(str(row["defect_type"]), int(source.stem))
         write_label(project, str(row["image_id"]), mask, str(row["defect_type"]), source)
-    snakemake(folder, "detectors", "--cores", "2")
+    snakemake(folder, "detectors", "--cores", "2", **quick)
     return project
 
 
 @pytest.fixture(scope="module")
-def served(finished: Project) -> Iterator[StudioServed]:
-    server = StudioServed(finished.folder, free_port())
+def served(finished: Project, quick: dict[str, str]) -> Iterator[StudioServed]:
+    server = StudioServed(finished.folder, free_port(), quick)
     server.start()
     yield server
     server.kill()
@@ -100,7 +108,7 @@ def visitor(browser: Any, served: StudioServed) -> Iterator[Visitor]:
 
 
 def test_from_photographs_to_a_detector_by_hand_with_kills_on_the_way(
-    browser: Any, photographs: tuple[Path, Path], tmp_path: Path
+    browser: Any, photographs: tuple[Path, Path], tmp_path: Path, quick: dict[str, str]
 ) -> None:
     served = StudioServed(tmp_path / "washer", free_port())
     served.start()
@@ -113,7 +121,7 @@ def test_from_photographs_to_a_detector_by_hand_with_kills_on_the_way(
         one.make_project()
         shrink(served.folder)  # as somebody who edits the settings by hand
         project = open_project(served.folder)
-        _learn_through_a_kill(one, served)
+        _learn_through_a_kill(one, served, quick)
         _label_through_a_kill(one, served)
         one.step("learn")
         one.learn()
@@ -128,13 +136,14 @@ def test_from_photographs_to_a_detector_by_hand_with_kills_on_the_way(
     assert [fault for fault in one.faults if not any(word in fault for word in lost)] == []
 
 
-def _learn_through_a_kill(one: Visitor, served: StudioServed) -> None:
+def _learn_through_a_kill(one: Visitor, served: StudioServed, quick: dict[str, str]) -> None:
     """The server is killed while it learns, and the run goes on; then the run is killed."""
     one.step("learn")
     one.page.uncheck("#along")  # the test learns when it wants to
     one.learn()
     one.page.wait_for_selector("#stages .done")
     served.kill()
+    served.environment = quick  # from the next run on
     served.start()
     one.visit("learn")
     one.page.wait_for_selector("#run[data-state=running]")

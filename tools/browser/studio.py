@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,15 @@ LEARN_S = 1800
 
 
 class StudioServed:
-    """`adclick studio` of a folder; `kill` is -9, after which a run goes on by itself."""
+    """`adclick studio` of a folder; `kill` is -9, after which a run goes on by itself.
+    `environment` is laid over this process's own.
+    """
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(
+        self, folder: Path, port: int, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.folder, self.port = folder, port
+        self.environment = dict(environment or {})
         self.address = f"http://127.0.0.1:{port}/"
         self.log = folder.with_name(f"{folder.name}.server.log")
         self._process: subprocess.Popen[bytes] | None = None
@@ -32,12 +38,12 @@ class StudioServed:
         """Start it and wait until it answers."""
         command = [sys.executable, "-m", "adclick.cli", "studio", str(self.folder), "--no-open"]
         root = Path(__file__).parents[2]
-        paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": str(root), **self.environment}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port)],
                 cwd=root,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env=environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -5,6 +5,7 @@ import { byId, counted, element, fetched, get, memory, repeatedly, report, tell,
 const REFRESH_MS = 2_000;
 const LEVELS = 65_535;
 const MARK = [255, 59, 154];
+const LEAST_SHOWN_PX = 1_000; // small photographs are drawn larger, so that lines over them are fine
 
 /** @typedef {{side: number, values: Uint16Array}} AnomalyMap */
 /** @type {any} */
@@ -26,8 +27,10 @@ const group = () => /** @type {HTMLInputElement} */ (document.querySelector("[na
 const isFresh = (row) => !row.trained;
 /** @param {any} row @param {string} which */
 const belongs = (row, which) => (which === "fresh" ? isFresh(row) : row.group === which);
+/** What slider and histogram end at: scores of a detector may all be small. */
+let top = 1;
 /** @param {number} score */
-const shownScore = (score) => score.toFixed(3);
+const shownScore = (score) => score.toFixed(top < 0.15 ? 4 : 3);
 /** @param {any} row */
 const isMarked = (row) => row.score !== null && threshold !== null && row.score > threshold;
 
@@ -41,6 +44,7 @@ function update(news) {
   byId("no-detector").hidden = news.detector;
   byId("inspect").hidden = !news.detector;
   if (!news.detector) return;
+  setTop();
   if ((first || !movedByHand) && news.threshold !== null) setThreshold(news.threshold);
   if (threshold === null) setThreshold(0.5);
   counts();
@@ -72,6 +76,16 @@ function sorted() {
 }
 
 // --- the threshold and what it means -------------------------------------------------------------
+
+function setTop() {
+  const scores = state.pictures.map((/** @type {any} */ row) => row.score ?? 0);
+  const wanted = Math.min(1, Math.max(1.2 * Math.max(0, ...scores), 1.5 * (state.threshold ?? 0)));
+  if (wanted <= 0 || (wanted <= top && wanted > 0.6 * top)) return; // a scale that moves little stays
+  top = wanted;
+  const input = /** @type {HTMLInputElement} */ (byId("threshold"));
+  input.max = String(top);
+  input.step = String(top / 1000);
+}
 
 /** @param {number} value */
 function setThreshold(value) {
@@ -114,7 +128,7 @@ function histogram() {
   const kinds = { normal: new Array(bins).fill(0), defective: new Array(bins).fill(0) };
   for (const row of state.pictures) {
     if (row.score === null || !(row.group in kinds)) continue;
-    kinds[/** @type {"normal" | "defective"} */ (row.group)][Math.min(bins - 1, Math.floor(row.score * bins))] += 1;
+    kinds[/** @type {"normal" | "defective"} */ (row.group)][Math.min(bins - 1, Math.floor((row.score * bins) / top))] += 1;
   }
   const highest = Math.max(1, ...kinds.normal, ...kinds.defective);
   const parts = [];
@@ -126,7 +140,7 @@ function histogram() {
       parts.push(`<rect class="${kind}" x="${(300 * index) / bins}" width="${300 / bins - 0.7}" y="${y}" height="${height}" />`);
     });
   }
-  const x = 300 * (threshold ?? 0);
+  const x = (300 * (threshold ?? 0)) / top;
   chart.innerHTML = `${parts.join("")}<line x1="${x}" x2="${x}" y1="0" y2="44" />`;
 }
 
@@ -151,7 +165,16 @@ function gallery() {
 function tile(row) {
   const address = `/api/v1/inspection/picture?small=true&key=${encodeURIComponent(row.key)}`;
   const image = element("span", { class: "framed" });
-  if (!row.broken) image.append(element("img", { src: address, alt: "", loading: "lazy" }), element("canvas", { "aria-hidden": "true" }));
+  if (!row.broken) {
+    const shown = /** @type {HTMLImageElement} */ (element("img", { src: address, alt: "", loading: "lazy" }));
+    const fitted = element("span", { class: "fitted" }, shown, element("canvas", { "aria-hidden": "true" }));
+    shown.addEventListener("load", () => {
+      const wide = shown.naturalWidth / shown.naturalHeight;
+      fitted.style.width = `${Math.min(100, 100 * wide)}%`;
+      fitted.style.height = `${Math.min(100, 100 / wide)}%`;
+    });
+    image.append(fitted);
+  }
   const kind = row.group === "defective" ? row.kind : row.group === "normal" ? "normal" : "new";
   const note = row.broken ?? (row.trained ? `${kind}, trained on` : kind);
   const button = element(
@@ -271,10 +294,11 @@ function draw() {
   canvas.hidden = !viewed;
   if (!viewed) return;
   const { picture, map, label } = viewed;
-  canvas.width = picture.width;
-  canvas.height = picture.height;
+  const finer = Math.max(1, LEAST_SHOWN_PX / Math.max(picture.width, picture.height));
+  canvas.width = Math.round(finer * picture.width);
+  canvas.height = Math.round(finer * picture.height);
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.drawImage(picture, 0, 0);
+  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
   const words = [`${row.name}, score ${row.score === null ? "not known yet" : shownScore(row.score)}`];
   if (map && over !== "nothing") {
     if (over === "map") {
@@ -291,12 +315,13 @@ function draw() {
 
 const RAMP = [[13, 8, 48, 0], [87, 16, 110, 120], [188, 55, 84, 190], [249, 142, 9, 225], [252, 255, 164, 245]];
 
-/** The map as colours, clear where it is low. @param {AnomalyMap} map */
+/** The map as colours, clear where it is low; the threshold is in the middle of them. @param {AnomalyMap} map */
 function heat(map) {
   const made = new OffscreenCanvas(map.side, map.side);
   const pixels = new ImageData(map.side, map.side);
+  const middle = Math.max(threshold ?? 0.5, 1 / LEVELS);
   map.values.forEach((value, place) => {
-    const at = (value / LEVELS) * (RAMP.length - 1);
+    const at = Math.min(1, (0.5 * value) / LEVELS / middle) * (RAMP.length - 1);
     const low = Math.min(RAMP.length - 2, Math.floor(at));
     for (let band = 0; band < 4; band++) {
       pixels.data[4 * place + band] = RAMP[low][band] + (at - low) * (RAMP[low + 1][band] - RAMP[low][band]);
@@ -319,7 +344,7 @@ function outline(context, map, width, height) {
   function at(row, column) {
     return row < 0 || column < 0 || row >= side || column >= side ? 0 : values[row * side + column];
   }
-  stroke(context, `rgb(${MARK})`, width);
+  stroke(context, `rgb(${MARK})`, Math.max(width, height));
 }
 
 /**
@@ -365,8 +390,8 @@ function outlineOfLabel(context, label, width, height) {
   for (let row = -1; row < side; row++) {
     for (let column = -1; column < side; column++) cell(context, at, 127, row, column, width / side, height / side);
   }
-  context.setLineDash([width / 90, width / 140]);
-  stroke(context, "#3d8bff", width);
+  context.setLineDash([Math.max(width, height) / 90, Math.max(width, height) / 140]);
+  stroke(context, "#3d8bff", Math.max(width, height));
   context.setLineDash([]);
 }
 
