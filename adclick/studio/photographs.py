@@ -13,7 +13,7 @@ from adclick.data.images import IMAGE_SUFFIXES, read_image
 from adclick.data.reading import GOOD
 from adclick.project.survey import Survey, survey_lines, survey_photographs, without
 from adclick.project.writing import OVERLAY, SHEETS, Project, open_project, write_project
-from adclick.run.artifacts import replacing, write_text
+from adclick.run.artifacts import read_csv, replacing, write_text
 from adclick.run.errors import InputError
 from adclick.run.folders import fault_of_type, shown, writable
 
@@ -30,7 +30,7 @@ class Photographs:
         self.folder, self.name = folder, name
         self._kept = folder / ".adclick/photographs.json"
         self._lock = threading.RLock()
-        self._chosen = self._recalled()
+        self._chosen = self._recalled() or folders_of(project_of(folder))
         self._survey: Survey | None = None
         self._error: str | None = None
         self._done, self._of, self._turn = 0, 0, 0
@@ -225,6 +225,29 @@ class _OutOfDateError(Exception):
 def project_of(folder: Path) -> Project | None:
     """The project of a folder; None where none was made yet."""
     return open_project(folder) if (folder / OVERLAY).is_file() else None
+
+
+def folders_of(project: Project | None) -> dict[str, Any]:
+    """The folders that a project's photographs lie in, for one that was made from the shell."""
+    if project is None:
+        return {}
+    table = read_csv(project.sheet)
+    paths = [project.sheet.parent / str(path) for path in table["image_path"]]
+    kinds = [str(kind) for kind in table["defect_type"]]
+    rows = [*zip(paths, kinds, strict=True)]
+    normal = _common([path.parent for path, kind in rows if not kind])
+    defective = _common([_above_kind(path, kind) for path, kind in rows if kind])
+    return {name: path for name, path in (("normal", normal), ("defective", defective)) if path}
+
+
+def _above_kind(path: Path, kind: str) -> Path:
+    """The folder in which the folder of a kind of defect lies, or the photograph itself."""
+    named = [folder for folder in path.parents if folder.name == kind]
+    return named[-1].parent if named else path.parent
+
+
+def _common(folders: Sequence[Path]) -> str | None:
+    return os.path.normpath(os.path.commonpath(folders)) if folders else None
 
 
 def list_folders(path: str | None) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def write_report(inspection: Inspection, output: Path) -> None:
         level = 0.5
     parts = [
         _numbers(inspection.project, state, level),
-        _histogram(state["pictures"], level),
+        histogram(state["pictures"], level),
         *_galleries(inspection, state["pictures"], level),
     ]
     title, style = escape(inspection.project.name), STYLE.read_text(encoding="utf-8")
@@ -42,10 +42,10 @@ def write_report(inspection: Inspection, output: Path) -> None:
         output,
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}: detector</title><style>{style}</style></head><body>"
+        f"<title>{title}: detector</title><style>{style}</style></head><body><main>"
         f"<h1>{title}</h1><p class=dim>{escape(state['model'])} · {time.strftime('%Y-%m-%d')}</p>"
         + "\n".join(parts)
-        + "</body></html>\n",
+        + "</main></body></html>\n",
     )
 
 
@@ -85,13 +85,13 @@ def _of(rows: Iterable[Mapping[str, Any]], group: str) -> list[Mapping[str, Any]
     return [row for row in rows if row["group"] == group]
 
 
-def _histogram(rows: Sequence[Mapping[str, Any]], level: float) -> str:
+def histogram(rows: Sequence[Mapping[str, Any]], level: float) -> str:
     """Scores of normal photographs (downwards) and defective ones (upwards), and the threshold."""
     bins, bars = 60, []
-    top = min(1.0, max(1.5 * level, *(1.2 * (row["score"] or 0) for row in rows)))
+    end = min(1.0, max(1.5 * level, *(1.2 * (row["score"] or 0) for row in rows)))
     counts = {
         group: np.histogram(
-            [row["score"] for row in _of(rows, group) if row["score"] is not None], bins, (0, top)
+            [row["score"] for row in _of(rows, group) if row["score"] is not None], bins, (0, end)
         )[0]
         for group in ("defective", "normal")
     }
@@ -104,12 +104,12 @@ def _histogram(rows: Sequence[Mapping[str, Any]], level: float) -> str:
                 f'<rect class="{group}" x="{10 * place}" width="9" y="{top:.1f}"'
                 f' height="{height:.1f}"/>'
             )
-    line = f'<line x1="{600 * level / top:.1f}" x2="{600 * level / top:.1f}" y1="0" y2="120"/>'
+    line = f'<line x1="{600 * level / end:.1f}" x2="{600 * level / end:.1f}" y1="0" y2="120"/>'
     return (
         '<h2>Scores</h2><p class="key"><i class="defective"></i>defective (up)'
         '<i class="normal"></i>held-out normal (down); the line is the threshold</p>'
         '<svg viewBox="0 0 600 120" preserveAspectRatio="none" role="img"'
-        f' aria-label="Scores from 0 to {top:.3g}">{"".join(bars)}{line}</svg>'
+        f' aria-label="Scores from 0 to {end:.3g}">{"".join(bars)}{line}</svg>'
     )
 
 

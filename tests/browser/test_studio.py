@@ -24,9 +24,9 @@ from adclick.project.writing import Project, open_project, write_project
 from adclick.run.artifacts import read_csv
 from tests.project.photographs import write_photographs
 from tests.studio.labels import write_label
-from tests.studio.small import shrink
 from tests.workflow.forks import ADDRESS, FORKED, forking
 from tools.browser.serving import free_port
+from tools.browser.small_project import shrink
 from tools.browser.studio import StudioServed, Visitor
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -75,7 +75,11 @@ def visiting(browser: Any, served: StudioServed, **context: Any) -> Visitor:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, photographs: tuple[Path, Path]) -> Project:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+    photographs: tuple[Path, Path],
+    quick: dict[str, str],
+) -> Project:
     """A project that was made, labelled and learnt without the studio: from the shell."""
     folder = tmp_path_factory.mktemp("shell") / "washers"
     project = write_project(folder, survey_photographs(*photographs))

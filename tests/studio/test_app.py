@@ -9,7 +9,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from adclick.data.images import read_image, write_png
+from adclick.project.survey import survey_photographs
+from adclick.project.writing import write_project
 from adclick.studio.app import create_app
+from adclick.studio.photographs import folders_of
 from adclick.studio.studio import Studio, targets
 from tests.project.photographs import normal_picture, write_photographs
 from tests.studio.labels import write_label
@@ -219,3 +222,17 @@ def test_the_detector_is_learnt_along_when_three_labels_are_new(
     assert due == [False, False, True, True]
     (run / "ended.json").write_text(json.dumps({"code": 1, "time": 1.0}))
     assert not studio.is_due()  # what failed is left to a person
+
+
+def test_a_project_of_the_shell_shows_its_photographs(
+    tmp_path: Path, photographs: tuple[Path, Path]
+) -> None:
+    project = write_project(tmp_path / "shell", survey_photographs(*photographs))
+    assert folders_of(project) == {
+        "normal": str(photographs[0]),
+        "defective": str(photographs[1]),
+    }
+    app = create_app(Studio(project.folder), token=None, version="1")
+    later = TestClient(app, base_url="http://127.0.0.1", headers=HEADERS)  # pyright: ignore
+    seen = found(later)["found"]
+    assert (seen["normals"], seen["kinds"]) == (12, {"chipped": 1, "rust": 2})

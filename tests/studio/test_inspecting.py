@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from adclick.studio.inspecting import LEVELS, SMALL_PX, defect_peaks, small_map
-from adclick.studio.report import MARK, overlaid
+from adclick.studio.report import MARK, histogram, overlaid
 
 
 def test_a_small_map_loses_no_peak() -> None:
@@ -42,3 +42,16 @@ def test_a_picture_of_the_report_is_marked_where_its_map_is_above_the_level() ->
     assert (shown == MARK).all(axis=2).any()
     assert (shown[:60] == 90).all()
     assert not (overlaid(image, scores, 0.9) == MARK).all(axis=2).any()
+
+
+def test_the_reports_threshold_stands_among_its_scores() -> None:
+    rows = [
+        {"group": "normal", "score": 0.01},
+        {"group": "normal", "score": 0.02},
+        {"group": "defective", "score": 0.05},
+        {"group": "new", "score": None},
+    ]
+    shown = histogram(rows, 0.03)
+    end = 1.2 * 0.05
+    assert f'<line x1="{600 * 0.03 / end:.1f}"' in shown
+    assert shown.count('class="normal" x=') == 60  # a bar a bin
