@@ -119,16 +119,16 @@ def _query_token(scope: Scope) -> str:
 
 async def _body(receive: Receive, most: int) -> bytes | None:
     """The whole body; None when it is larger than `most` bytes."""
-    content = b""
+    content = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return content
+            return bytes(content)
         content += message.get("body", b"")
         if len(content) > most:
             return None
         if not message.get("more_body"):
-            return content
+            return bytes(content)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

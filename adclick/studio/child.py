@@ -1,6 +1,6 @@
 """Snakemake in a process of its own, with the logger plug-in `adclick`, and a note of how it ended.
 
-`python -m adclick.studio.child NOTE unlock|- <Snakemake's arguments>`
+`python -m adclick.studio.child FOLDER unlock|- <Snakemake's arguments>`
 """
 
 import json
@@ -12,13 +12,17 @@ from pathlib import Path
 
 from adclick.run.artifacts import write_text
 from adclick.studio import events
+from adclick.studio.runs import note_identity
 
 NICE = 5  # learning gives way to the clicks of who labels meanwhile
 
 
 def main() -> None:
-    """Run Snakemake; the note has its exit code, and is not there when it was killed."""
-    note, unlock, *arguments = sys.argv[1:]
+    """Run Snakemake; `ended.json` has its exit code, and is not there when it was killed."""
+    place, unlock, *arguments = sys.argv[1:]
+    folder = Path(place)
+    if not (folder / "run.json").is_file():
+        note_identity(folder, os.getpid())
     os.nice(NICE)
     if unlock == "unlock":
         command = [sys.executable, "-m", "snakemake", *_without_logger(arguments), "--unlock"]
@@ -27,7 +31,7 @@ def main() -> None:
     try:
         code = _snakemake(arguments)
     finally:
-        write_text(Path(note), json.dumps({"code": code, "time": time.time()}) + "\n")
+        write_text(folder / "ended.json", json.dumps({"code": code, "time": time.time()}) + "\n")
     raise SystemExit(code)
 
 

@@ -77,6 +77,7 @@ class Inspection:
         self._failed: dict[str, str] = {}
         self._scores: dict[str, float] = {}
         self._teaching: dict[str, float] = {}
+        self._peaks_of: dict[str, tuple[Any, list[float] | None]] = {}
         self._wanted: deque[str] = deque()
         self._closed = False
         self.pictures: dict[str, Seen] = {}
@@ -120,7 +121,6 @@ class Inspection:
         }
 
     def _row(self, one: Seen) -> dict[str, Any]:
-        label = self._label(one)
         return {
             "key": one.key,
             "name": shown(one.path.name),
@@ -129,7 +129,7 @@ class Inspection:
             "trained": one.trained,
             "score": self._score(one),
             "broken": self._failed.get(one.key),
-            "labelled": None if label is None else self._peaks(one, label),
+            "labelled": self._peaks(one) if one.group == "defective" else None,
         }
 
     def map_file(self, key: str) -> UInt16[np.ndarray, "size size"] | None:
@@ -241,12 +241,19 @@ class Inspection:
         finished = label is not None and label.get("state") == "done"
         return saved_mask(self.project.labels, one.key) if finished else None
 
-    def _peaks(self, one: Seen, mask: Bool[np.ndarray, "height width"]) -> list[float] | None:
-        """The map's highest value in each labelled defect; None while there is no map."""
-        made = self.map_file(one.key)
-        if made is None:
+    def _peaks(self, one: Seen) -> list[float] | None:
+        """The map's highest value in each labelled defect; None without a map or a label. Made once
+        for a map and a label.
+        """
+        saved, made = self.project.labels / f"{one.key}.json", self._file(one)
+        if not (saved.is_file() and made.is_file()):
             return None
-        return defect_peaks(made.astype(np.float32) / LEVELS, mask)
+        facts = (saved.stat().st_mtime_ns, made.name)
+        if self._peaks_of.get(one.key, (None,))[0] != facts:
+            mask = self._label(one)
+            scores = np.load(made).astype(np.float32) / LEVELS
+            self._peaks_of[one.key] = (facts, None if mask is None else defect_peaks(scores, mask))
+        return self._peaks_of[one.key][1]
 
 
 def defect_peaks(

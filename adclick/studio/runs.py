@@ -23,6 +23,7 @@ from adclick.run.errors import InputError
 from adclick.studio.events import read_events
 
 KEPT_RUNS = 5
+ASKED = "asked.json"
 PATIENCE_S = 20.0  # for a cancelled run's jobs to end in order
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -139,7 +140,9 @@ class Runs:
         folder.mkdir(parents=True)
         logger = ["--logger", "adclick", "--logger-adclick-file", str(folder / "events.jsonl")]
         asked = [*targets, *self.arguments, "--rerun-incomplete", *logger]
-        note = [str(folder / "ended.json"), "unlock" if unlock else "-"]
+        note = [str(folder), "unlock" if unlock else "-"]
+        began = {**more, "targets": list(targets), "time": time.time()}
+        write_text(folder / ASKED, json.dumps(began) + "\n")
         with (folder / "output.txt").open("wb") as output:
             child = subprocess.Popen(
                 [sys.executable, "-m", "adclick.studio.child", *note, *asked],
@@ -150,10 +153,7 @@ class Runs:
                 start_new_session=True,
             )
         self._children[child.pid] = child
-        began = {"targets": list(targets), "time": time.time()}
-        facts = {**more, **identity(child.pid), **began}
-        write_text(folder / "run.json", json.dumps(facts) + "\n")
-        return Run(folder, facts)
+        return Run(folder, note_identity(folder, child.pid))
 
     def _forget_old(self, newest: int) -> None:
         for path in self.folder.glob("[0-9]*"):
@@ -161,6 +161,15 @@ class Runs:
                 for file in path.iterdir():
                     file.unlink(missing_ok=True)
                 path.rmdir()
+
+
+def note_identity(folder: Path, pid: int) -> dict[str, Any]:
+    """Write down which process a run is. Its server does so, and the process itself, in case that
+    the server is killed before.
+    """
+    facts = {**json.loads((folder / ASKED).read_text(encoding="utf-8")), **identity(pid)}
+    write_text(folder / "run.json", json.dumps(facts) + "\n")
+    return facts
 
 
 def identity(pid: int) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _make_model(project: Project, output: Path) -> None:
 
 
 def _make_onnx(project: Project, output: Path) -> None:
-    from adclick.models.onnx_export import export_onnx  # pyright: ignore
+    from adclick.models.onnx_folder import export_onnx
 
     export_onnx(detector_of(project), output)
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from adclick.run.errors import InputError
 from adclick.studio.progress import progress
-from adclick.studio.runs import Runs, identity, is_alive
+from adclick.studio.runs import ASKED, Runs, identity, is_alive
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 PATIENCE_S = 600
@@ -142,6 +144,19 @@ def test_a_lock_of_somebody_elses_run_is_told_and_not_broken(folder: Path, runs:
     assert error["locked"] and "another Snakemake" in error["line"]
     runs.start(["all"], unlock=True)
     wait_for(lambda: state_of(runs) == "done")
+
+
+def test_a_run_whose_server_died_at_once_notes_itself(folder: Path, runs: Runs) -> None:
+    run = runs.start(["all"])
+    wait_for(lambda: state_of(runs) == "done")
+    place = run.folder.parent / "2"
+    place.mkdir()
+    (place / ASKED).write_text((run.folder / ASKED).read_text())
+    command = [sys.executable, "-m", "adclick.studio.child", str(place), "-", "all", "--cores", "1"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    last = runs.latest()
+    assert last is not None and (last.number, last.state) == (2, "done")
+    assert last.facts["targets"] == ["all"]
 
 
 def test_a_process_is_known_by_more_than_its_number() -> None:

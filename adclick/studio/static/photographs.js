@@ -123,7 +123,7 @@ function settings(found) {
   if (size.dataset.key !== key) {
     size.dataset.key = key;
     size.replaceChildren(
-      ...sizes.map(([px, minutes], index) => element("option", { value: px }, `${px} px: about ${span(60 * minutes)}${index ? ", for small defects" : ""}`)),
+      ...sizes.map(([px, minutes], index) => element("option", { value: px, "data-minutes": minutes }, `${px} px${index ? ", for small defects" : ""}`)),
     );
     if (!settled) /** @type {HTMLSelectElement} */ (byId("texture")).value = String(found.texture);
   }
@@ -132,7 +132,8 @@ function settings(found) {
 
 function timeLine() {
   const size = /** @type {HTMLSelectElement} */ (byId("size"));
-  byId("time").textContent = size.options.length ? "Before you label, the click model learns; after it, the detector. Together about as long as is said above, on this machine." : "";
+  const minutes = size.selectedOptions[0]?.dataset.minutes;
+  byId("time").textContent = minutes ? `Before you label, the click model learns; afterwards, the detector: together about ${span(60 * Number(minutes))} on this machine.` : "";
 }
 
 // --- folders -------------------------------------------------------------------------------------
