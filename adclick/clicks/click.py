@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Real
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,22 @@ def click_disks(
     """
     disks = np.zeros((2, *shape), dtype=np.float32)
     for click in scale_clicks(clicks, shape=shape, original_shape=original_shape or shape):
-        _draw_disk(disks[0 if click.positive else 1], click, radius_px)
+        draw_disk(disks[0 if click.positive else 1], click, radius_px)
     return disks
 
 
-def _scaled(position: int, length: int, original_length: int) -> int:
-    """floor((position + 1/2) * length / original_length), kept inside the image."""
-    return min(max((2 * position + 1) * length // (2 * original_length), 0), length - 1)
-
-
-def _draw_disk(disk_map: np.ndarray, click: Click, radius_px: float | int) -> None:
+def draw_disk(
+    disk_map: Real[np.ndarray, "height width"], click: Click, radius_px: float | int
+) -> None:
+    """Set a map to 1 within `radius_px` of a click inside it, in place."""
     reach = math.floor(radius_px)
     top, left = max(click.row - reach, 0), max(click.column - reach, 0)
     window = disk_map[top : click.row + reach + 1, left : click.column + reach + 1]
     rows = np.arange(window.shape[0])[:, None] + top - click.row
     columns = np.arange(window.shape[1])[None, :] + left - click.column
     window[rows**2 + columns**2 <= radius_px**2] = 1.0
+
+
+def _scaled(position: int, length: int, original_length: int) -> int:
+    """floor((position + 1/2) * length / original_length), kept inside the image."""
+    return min(max((2 * position + 1) * length // (2 * original_length), 0), length - 1)

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_arrays(job.inputs["features"]) as features,
         open_arrays(job.inputs["retrieval"]) as retrieval,
         open_arrays(job.inputs["foreground"]) as foreground,
-        open_backbone(settings.features) as backbone,
+        open_backbone(settings.features, settings.precision) as backbone,
     ):
         held = _spread(len(image_ids(features)), settings.matching_choice.normals)
         trials = list(_trials(job, held, images, features, retrieval, foreground, backbone))

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_arrays(job.inputs["neighbours"]) as neighbours,
         open_arrays(job.inputs["features"]) as features,
         open_arrays(job.inputs["foreground"]) as foreground,
-        open_backbone(settings.features) as backbone,
+        open_backbone(settings.features, settings.precision) as backbone,
     ):
         bank_ids = set(image_ids(features))
         bank = Bank(

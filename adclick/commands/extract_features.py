@@ -35,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{job.inputs['manifest']}: no normal training image; add some to train/good"
         )
     settings = job.settings.features
-    with open_arrays(job.inputs["images"]) as images, open_backbone(settings) as backbone:
+    with (
+        open_arrays(job.inputs["images"]) as images,
+        open_backbone(settings, job.settings.precision) as backbone,
+    ):
         ids = image_ids(images)
         first = next(stream_features(backbone, images["images"], rows[:1], settings))
         specs = {name: ArraySpec(array.shape, "float16") for name, array in first.items()}

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sources = [value.decode() for value in images["source_ids"][:]]
         target, features = job.outputs["neighbours"], job.settings.features
         counts = {"histograms": ArraySpec(retrieval["histograms"].shape[1:], "float32")}
-        with open_backbone(features, first_only=True) as backbone:
+        with open_backbone(features, job.settings.precision, first_only=True) as backbone:
 
             def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
                 for layer1 in stream_first_maps(

@@ -54,6 +54,7 @@ def _train(job: Job[TrainAdclick]) -> None:
         iis=True,
         radius_px=settings.radius_px,
         threshold=settings.threshold,
+        precision=settings.precision,
     )
     counts = batch_counts(training.pretrain_batch if settings.pretrain else training.batch)
     kind = settings.published or "adclick"

@@ -67,6 +67,7 @@ def _train(job: Job[TrainAdclickSeg]) -> None:
         iis=variant.iis,
         radius_px=settings.radius_px,
         threshold=settings.threshold,
+        precision=settings.precision,
     )
     counts = batch_counts(training.pretrain_batch if settings.pretrain else training.batch)
     if not settings.pretrain and variant.supervision == "unsupervised":

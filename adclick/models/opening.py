@@ -12,11 +12,12 @@ import torch
 from adclick.clicks.robot import Predict
 from adclick.language.words import Texts, read_texts, text_of
 from adclick.models.refining import refined
-from adclick.models.session import Session, open_image, trained_form
+from adclick.models.session import Session, open_image, trained_form, trained_precision
 from adclick.models.zoom import Window, crop_inputs
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.loading import load_model
 from adclick.run.artifacts import open_arrays
+from adclick.run.device import Precision
 from adclick.run.settings.clicks import Edges, Zoom
 
 
@@ -32,6 +33,7 @@ class Opened:
     form: ResidualForm
     radius_px: float
     device: torch.device
+    precision: Precision
 
     def answers(
         self,
@@ -72,6 +74,7 @@ class Opened:
             form=self.form,
             radius_px=self.radius_px,
             device=self.device,
+            precision=self.precision,
         )
 
 
@@ -102,4 +105,5 @@ def open_network(
             form,
             radius_px,
             device,
+            trained_precision(metadata.extra["settings"]),
         )

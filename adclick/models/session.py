@@ -14,6 +14,7 @@ from adclick.clicks.spreading import PictureGraph, picture_graph
 from adclick.networks.inputs import ResidualForm, click_maps, network_input
 from adclick.networks.loading import ClickNetwork
 from adclick.networks.vision_language import normalise_image
+from adclick.run.device import Precision, reduced
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Session:
     graph: PictureGraph | None
     shape: tuple[int, int]
     radius_px: float
+    precision: Precision = "float32"
 
     @torch.no_grad()
     def predict(
@@ -42,8 +44,14 @@ class Session:
             clicks, previous, shape=self.shape, radius_px=self.radius_px, graph=self.graph
         )
         batch = torch.from_numpy(given[None]).to(self.tokens.device)
-        logits = self.model.decode(self.tokens, batch, self.maps)
-        return torch.sigmoid(logits[:, 0]).amax(0).cpu().numpy()
+        with reduced(batch.device, self.precision):
+            logits = self.model.decode(self.tokens, batch, self.maps)
+        return torch.sigmoid(logits[:, 0].float()).amax(0).cpu().numpy()
+
+
+def trained_precision(settings: Mapping[str, Any]) -> Precision:
+    """The precision that a network was trained in, and so answers in."""
+    return settings.get("precision", "float32")
 
 
 def trained_form(settings: Mapping[str, Any]) -> ResidualForm:
@@ -63,6 +71,7 @@ def open_image(
     form: ResidualForm,
     radius_px: float,
     device: torch.device,
+    precision: Precision = "float32",
 ) -> Session:
     """A session on one image at the network's size.
 
@@ -73,11 +82,11 @@ def open_image(
     model.to(device).eval()
     inputs = network_input(residual[None], scale[None], form, device)
     pictures = normalise_image(torch.from_numpy(image[None]).to(device))
-    tokens = model.embed(inputs, pictures)
-    maps = model.language_maps(
-        pictures, torch.from_numpy(texts).to(device), torch.from_numpy(text_masks).to(device)
-    )
-    return start_session(model, tokens, maps, image=image, radius_px=radius_px)
+    words = [torch.from_numpy(given).to(device) for given in (texts, text_masks)]
+    with reduced(device, precision):
+        tokens = model.embed(inputs, pictures)
+        maps = model.language_maps(pictures, *words)
+    return start_session(model, tokens, maps, image=image, radius_px=radius_px, precision=precision)
 
 
 def start_session(
@@ -87,8 +96,10 @@ def start_session(
     *,
     image: UInt8[np.ndarray, "height width 3"],
     radius_px: float,
+    precision: Precision = "float32",
 ) -> Session:
     """A session on what `open_image` has computed of an image."""
     cells = model.click_cells
     graph = None if cells is None else picture_graph(image, cells=cells)
-    return Session(model, tokens, maps, graph, (image.shape[0], image.shape[1]), radius_px)
+    shape = (image.shape[0], image.shape[1])
+    return Session(model, tokens, maps, graph, shape, radius_px, precision)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adclick.models.session import Session
 from adclick.networks.click_stem import DISK_CHANNELS
+from adclick.run.device import reduced
 from adclick.run.settings.networks import Sliding
 
 Span = tuple[int, int]  # the first place along an axis of the grid, and one past the last
@@ -85,8 +86,10 @@ def _in_window(
     tokens = _crop(session.tokens, grid, rows, columns)
     maps = [_crop(stage, grid, rows, columns) for stage in session.maps]
     shape = ((rows[1] - rows[0]) * stride, (columns[1] - columns[0]) * stride)
-    clicks = tokens.new_zeros((1, DISK_CHANNELS, *shape))
-    return torch.sigmoid(session.model.decode(tokens, clicks, maps)[:, 0])
+    clicks = tokens.new_zeros((1, DISK_CHANNELS, *shape), dtype=torch.float32)
+    with reduced(clicks.device, session.precision):
+        logits = session.model.decode(tokens, clicks, maps)
+    return torch.sigmoid(logits[:, 0].float())
 
 
 def _crop(array: Tensor, grid: torch.Size, rows: Span, columns: Span) -> Tensor:

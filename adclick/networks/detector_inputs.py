@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adclick.networks.inputs import ResidualForm, residual_tokens
+from adclick.networks.inputs import ResidualForm, formed
 from adclick.networks.vision_language import normalise_image
 from adclick.residuals.calibration import Calibration, base_logits
 
@@ -87,14 +87,10 @@ def detector_inputs(
     if form.matched:
         normal = features.astype(np.float32) + residuals.astype(np.float32)
         own = np.concatenate([own, standardised(normal, form.features)], axis=3)
-    scale = torch.from_numpy(form.residual_scale)
-    tokens = residual_tokens(
+    tokens = formed(
         torch.from_numpy(np.asarray(residuals, np.float32)),
-        None if form.residual.normalise is None else scale,
-        normalise=form.residual.normalise or "channel",
-        groups=form.residual.groups,
-        clamp=form.residual.clamp,
-        log=form.residual.log,
+        torch.from_numpy(form.residual_scale),
+        form.residual,
     )
     return (
         torch.from_numpy(own).to(device).permute(0, 3, 1, 2),  # channels last in memory, as read

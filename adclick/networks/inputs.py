@@ -39,9 +39,18 @@ def network_input(
     `form.normalise` is not None.
     """
     signed = torch.from_numpy(np.asarray(residuals, np.float32)).to(device)
+    return formed(signed, torch.from_numpy(scales).to(device), form)
+
+
+def formed(
+    signed: Float[Tensor, "batch height width channel"],
+    scales: Float[Tensor, "*batch channel"],
+    form: ResidualForm,
+) -> Float[Tensor, "batch group height width"]:
+    """`residual_tokens` as a form says; `scales` are read only when it normalises."""
     return residual_tokens(
         signed,
-        None if form.normalise is None else torch.from_numpy(scales).to(device),
+        None if form.normalise is None else scales,
         normalise=form.normalise or "channel",
         groups=form.groups,
         clamp=form.clamp,

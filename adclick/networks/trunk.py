@@ -1,13 +1,20 @@
 """The residual trunk: a one-stage Swin transformer over residual tokens."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
+import torch
 from jaxtyping import Float
-from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.swin_transformer import (
+    SwinTransformerBlock,
+    window_partition,
+    window_reverse,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
 MLP_RATIO = 4.0
+UNATTENDED = -100.0
 
 
 class SwinBlock(SwinTransformerBlock):
@@ -15,14 +22,54 @@ class SwinBlock(SwinTransformerBlock):
 
     timm shifts first, and its shift mask is then off by the padding. Where the map is a multiple of
     the window both are equal. Takes maps of any size, so that a part of a map can pass through.
+    Attention is one kernel on a GPU, or where `fused` says so.
     """
+
+    fused: bool | None = None  # None: on a GPU
 
     def _attn(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
-        padded = functional.pad(
-            x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0])
-        )
-        return super()._attn(padded)[:, :height, :width]
+        rows, columns = self.window_size
+        down, right = -height % rows, -width % columns
+        if down or right:
+            x = functional.pad(x, (0, 0, 0, right, 0, down))
+        size = (x.shape[1], x.shape[2])
+        if any(self.shift_size):
+            x = x.roll([-shift for shift in self.shift_size], (1, 2))
+        mask = _shift_mask(size, self.window_size, self.shift_size, x.device)
+        self.attn.fused_attn = x.is_cuda if self.fused is None else self.fused
+        attended = self.attn(window_partition(x, self.window_size).flatten(1, 2), mask=mask)
+        x = window_reverse(attended.unflatten(1, self.window_size), self.window_size, *size)
+        if any(self.shift_size):
+            x = x.roll(self.shift_size, (1, 2))
+        return x[:, :height, :width]
+
+
+def _shift_mask(
+    size: tuple[int, int], window: Sequence[int], shift: Sequence[int], device: torch.device
+) -> Float[Tensor, "window token token"] | None:
+    """Between which tokens of which shifted window there is no attention: -100 where two were not
+    neighbours before the shift, else 0; None without a shift. Made once for a size.
+    """
+    if not any(shift):
+        return None
+    made = _made_mask.__wrapped__ if torch.compiler.is_compiling() else _made_mask
+    return made(size, tuple(window), tuple(shift), device)
+
+
+@lru_cache(maxsize=64)
+def _made_mask(
+    size: tuple[int, int], window: tuple[int, ...], shift: tuple[int, ...], device: torch.device
+) -> Tensor:
+    def zones(axis: int) -> Tensor:
+        """Which of three parts of an axis a place lay in before the shift."""
+        places = torch.arange(size[axis], device=device)
+        return (places >= size[axis] - window[axis]).float() + (places >= size[axis] - shift[axis])
+
+    with torch.inference_mode(False):  # else no training could read what a prediction made
+        zone = 3 * zones(0)[:, None] + zones(1)
+        parts = window_partition(zone[None, :, :, None], window).flatten(1)  # [window, token]
+        return torch.where(parts[:, None] == parts[:, :, None], 0.0, UNATTENDED)
 
 
 def swin_blocks(

@@ -103,7 +103,8 @@ class PixelWordAttention(nn.Module):
 def _position_norm(
     features: Float[Tensor, "batch position dim"],
 ) -> Float[Tensor, "batch position dim"]:
-    return functional.instance_norm(features.transpose(1, 2)).transpose(1, 2)
+    """Over the positions, with statistics of float32 whatever is given."""
+    return functional.instance_norm(features.float().transpose(1, 2)).transpose(1, 2)
 
 
 class LanguageGate(nn.Module):

@@ -29,7 +29,8 @@ class Backbone(nn.Module):
 
     Takes uint8 RGB images as they come from disk; the mean and standard deviation that the network
     was trained with are applied inside. `channels` counts each map's channels. It stays in
-    evaluation mode, whatever `train()` is called on around it.
+    evaluation mode, whatever `train()` is called on around it. Where `halved` is set, the network
+    computes in float16 (its maps are float32 all the same).
 
     Pictures are resized bilinearly to `input_px` x `input_px` where that is given, and otherwise,
     for a network that cuts them into patches of `patch` pixels, up to the next multiple of that.
@@ -54,6 +55,7 @@ class Backbone(nn.Module):
         self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.channels = tuple(channels)
         self.patch, self.input_px = patch, input_px
+        self.halved = False
         deviation = torch.tensor(std)
         self.register_buffer("scale", 1 / (255 * deviation), persistent=False)
         self.register_buffer("shift", torch.tensor(mean) / deviation, persistent=False)
@@ -74,7 +76,9 @@ class Backbone(nn.Module):
         ]
         if list(pictures.shape[2:]) != size:
             pictures = F.interpolate(pictures, size=size, mode="bilinear", antialias=True)
-        return self.network(pictures)
+        with torch.autocast(pictures.device.type, torch.float16, enabled=self.halved):
+            maps = self.network(pictures)
+        return [plane.float() for plane in maps]
 
 
 class LayerMaps(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 
 from adclick.residuals.backbone import Backbone, load_backbone
 from adclick.residuals.patches import extract, first_map
-from adclick.run.device import compute_device, device_name
+from adclick.run.device import Precision, compute_device, device_name, is_reduced
 from adclick.run.errors import InputError
 from adclick.run.settings.residuals import Features
 
@@ -17,13 +17,15 @@ LARGEST_HALF = 65504.0
 
 
 @contextmanager
-def open_backbone(settings: Features, *, first_only: bool = False) -> Iterator[Backbone]:
+def open_backbone(
+    settings: Features, precision: Precision, *, first_only: bool = False
+) -> Iterator[Backbone]:
     """The backbone of the settings on this job's device, given back when the block ends; with
-    `first_only` cut after its first layer.
+    `first_only` cut after its first layer. It computes in float16 where precision is reduced.
     """
     weights = settings.weights
     with compute_device() as device:
-        yield load_backbone(
+        backbone = load_backbone(
             settings.backbone,
             layers=tuple(settings.layers),
             source=weights.source,
@@ -32,7 +34,9 @@ def open_backbone(settings: Features, *, first_only: bool = False) -> Iterator[B
             seed=weights.seed,
             input_px=settings.input_px,
             first_only=first_only,
-        ).to(device)
+        )
+        backbone.halved = is_reduced(device, precision)
+        yield backbone.to(device)
 
 
 def stamp_of_parts(stamp: Mapping[str, Any], backbone: Backbone) -> dict[str, Any]:

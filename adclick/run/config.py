@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from adclick.run.device import Precision
 from adclick.run.errors import InputError
 from adclick.run.kinds import kinds_of, settings_of
 from adclick.run.settings.clicks import MAP_THRESHOLD, OPENER, PEERS, Clicks, Robots
@@ -55,6 +56,12 @@ class Config(Section):
     )
     compute_threads: Positive = Field(
         description="Threads of one job. Results are byte-identical only for equal threads."
+    )
+    precision: Precision = Field(
+        description="`bfloat16`: where a GPU has it, matrix products and convolutions of the"
+        " networks are computed in bfloat16, in training and predicting, and those of the backbone"
+        " in float16, which its features are kept in; losses, norms' statistics, weights and their"
+        " averages stay float32. `float32`: nothing is. A CPU computes in float32 all the same."
     )
     seeds: list[Count] = Field(
         min_length=1,

@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
+
+Precision = Literal["float32", "bfloat16"]
 
 LOCK_FOLDER_VARIABLE = "ADCLICK_LOCK_FOLDER"
 POLL_S = 1.0
@@ -39,6 +41,27 @@ def compute_device() -> Iterator["torch.device"]:
         yield torch.device("cuda", index)
     finally:
         os.close(lock)
+
+
+def is_reduced(device: "torch.device", precision: Precision) -> bool:
+    """Whether arithmetic on a device is in half precision: where it is asked for and a GPU has
+    bfloat16. A CPU always computes in float32.
+    """
+    import torch
+
+    wanted = precision == "bfloat16" and device.type == "cuda"
+    return wanted and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+@contextmanager
+def reduced(device: "torch.device", precision: Precision) -> Iterator[None]:
+    """Matrix products and convolutions in bfloat16, all else in float32, where `is_reduced` says
+    so; else everything in float32.
+    """
+    import torch
+
+    with torch.autocast(device.type, torch.bfloat16, enabled=is_reduced(device, precision)):
+        yield
 
 
 def device_name(device: "torch.device") -> str:

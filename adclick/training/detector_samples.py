@@ -13,7 +13,7 @@ from adclick.clicks.labels import abandon
 from adclick.networks.detector_inputs import DetectorForm, detector_inputs
 from adclick.residuals.calibration import base_logits
 from adclick.training.region_losses import component_weights
-from adclick.training.samples import LARGEST_DELTA, step_generator, turn
+from adclick.training.samples import LARGEST_DELTA, draw_turn, step_generator, turned
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def _draw(
         label,
         component_weights(label, exponent=size_exponent),
     )
-    turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
-    return tuple(turn(array, turns, mirrored) for array in arrays)
+    turn = draw_turn(generator, image.shape[:2])
+    return tuple(turned(array[None], [turn])[0] for array in arrays)
 
 
 def _label(

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from adclick.networks.detector_inputs import to_size
 from adclick.training.detector_samples import DetectorBatch
-from adclick.training.loop import ema_weight
+from adclick.training.plan import ema_weight
 from adclick.training.region_losses import region_loss
 
 

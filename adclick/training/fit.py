@@ -20,7 +20,9 @@ from adclick.run.plan.clicks import TrainAdclick
 from adclick.run.plan.detection import TrainAdclickSeg
 from adclick.run.settings.networks import Network, VisionLanguage
 from adclick.run.settings.training import Batch, Training
-from adclick.training.loop import Plan, train
+from adclick.training.batches import Clock
+from adclick.training.loop import train
+from adclick.training.plan import Plan
 from adclick.training.pools import CategoryFiles, open_pools
 from adclick.training.resuming import progress_of
 from adclick.training.samples import Augmentation, Pool, draw_batch
@@ -113,7 +115,10 @@ def fit_network(
 
     with compute_device() as device:
         progress = progress_of(job.outputs["weights"], job.stamp, device)
-        trained, losses = train(model, draw, plan, seed=job.seed, device=device, progress=progress)
+        clock = Clock()
+        trained, losses = train(
+            model, draw, plan, seed=job.seed, device=device, progress=progress, clock=clock
+        )
     extra = {"settings": job.settings.model_dump(mode="json"), "stamp": job.stamp}
     save_model(job.outputs["weights"], trained.cpu(), sizes=dict(sizes), kind=kind, extra=extra)
     record = {
@@ -121,6 +126,7 @@ def fit_network(
         "steps": plan.steps,
         "parameters": sum(value.numel() for value in trained.parameters()),
         "seconds": time.monotonic() - started,
+        "waiting_share": clock.waiting_share,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "device": str(device),
     }

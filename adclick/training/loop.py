@@ -5,27 +5,36 @@ simulated, where the first one falls, and which loss is used.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from typing import Protocol
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from adclick.clicks.click import Click
-from adclick.clicks.sampling import sample_deepest_click, sample_first_clicks, sample_next_click
-from adclick.clicks.spreading import PictureGraph, picture_graph
-from adclick.networks.inputs import ResidualForm, click_maps, network_input
-from adclick.networks.vision_language import normalise_image
+from adclick.run.device import Precision, reduced
+from adclick.training.batches import (
+    Clock,
+    Ready,
+    network_inputs,
+    read_ahead,
+    readers_for,
+    send,
+)
+from adclick.training.clicking import (
+    CLICK_STREAM,
+    Spread,
+    add_next_clicks,
+    click_input,
+    start_clicks,
+)
 from adclick.training.losses import focal_loss, normalized_focal_loss
+from adclick.training.plan import Plan, ema_weight, warmup_rate
 from adclick.training.resuming import Progress, resume, save_progress
 from adclick.training.samples import Batch, step_generator
-
-CLICK_STREAM = 10_000  # keeps the click generators of a step apart from its sample generators
 
 
 class Segmenter(Protocol):
@@ -51,39 +60,6 @@ class Segmenter(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The settings of one training; lengths in steps, the disk radius in network pixels."""
-
-    steps: int
-    learning_rate: float
-    fusion_learning_rate: float
-    weight_decay: float
-    warmup_steps: int
-    clip_norm: float
-    ema_decay: float
-    click_rounds: int
-    uncorrected_steps: float
-    first_clicks: bool
-    deepest_first_click: float
-    iis: bool
-    radius_px: float
-    threshold: float
-    residual: ResidualForm
-
-
-def warmup_rate(step: int, rate: float, warmup_steps: int) -> float:
-    """The learning rate of a step: rises linearly over the warm-up, then constant."""
-    return rate if step >= warmup_steps else rate * (step + 1) / (warmup_steps + 1)
-
-
-def ema_weight(step: int, decay: float) -> float:
-    """The decay of the moving average at a step: small at first, so that early weights are
-    forgotten.
-    """
-    return min(decay, (1 + step) / (10 + step))
-
-
 def train(
     model: nn.Module,
     draw: Callable[[int], Batch],
@@ -92,31 +68,40 @@ def train(
     seed: int,
     device: torch.device,
     progress: Progress | None = None,
+    readers: int | None = None,
+    clock: Clock | None = None,
 ) -> tuple[nn.Module, list[float]]:
     """The moving average of the trained weights as a module, and the loss of every step.
 
-    `draw(step)` gives a step's batch; the next one is prepared while this one is computed.
-    Everything random is a function of (seed, step), so equal inputs give equal weights on one CPU
-    type. With `progress` the state is kept there now and then, and a training that was killed goes
-    on from it, to the same weights as one that ran through.
+    `draw(step)` gives a step's batch; `readers` threads (None: as many as suit the device) prepare
+    those of the next steps, first clicks too, and send them while this one is computed; `clock`
+    counts how long was waited for them. Everything random is a function of (seed, step), so equal
+    inputs give equal weights on one CPU type. With `progress` the state is kept there now and then,
+    and a training that was killed goes on from it, to the same weights as one that ran through.
     """
     model.to(device)
+    segmenter: Segmenter = model  # type: ignore[assignment]
     average = AveragedModel(model, multi_avg_fn=_averager(plan.ema_decay))
-    optimiser = optimiser_of(model, plan)
+    optimiser = optimiser_of(model, plan, fused=device.type == "cuda")
     losses = [] if progress is None else resume(progress, model, average, optimiser)
     start, saved = len(losses), time.monotonic()
+
+    def prepare(step: int) -> Ready:
+        batch = draw(step)
+        clicks = start_clicks(batch, plan, cells=segmenter.click_cells, seed=seed, step=step)
+        return send(batch, clicks, device)
+
+    batches = read_ahead(
+        prepare,
+        range(start, plan.steps),
+        readers=readers or readers_for(device),
+        clock=clock or Clock(),
+    )
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), ThreadPoolExecutor(1) as reader:
-        waiting = reader.submit(draw, start) if start < plan.steps else None
-        for step in range(start, plan.steps):
-            assert waiting is not None
-            batch = waiting.result()
-            if step + 1 < plan.steps:
-                waiting = reader.submit(draw, step + 1)
+    with torch.random.fork_rng(devices), clickers(device) as spread, closing(batches):
+        for step, ready in zip(range(start, plan.steps), batches, strict=True):
             torch.manual_seed(int(step_generator(seed, step, 2 * CLICK_STREAM).integers(2**62)))
-            losses.append(
-                _take_step(model, optimiser, batch, plan, step=step, seed=seed, device=device)
-            )
+            losses.append(_take_step(model, optimiser, ready, plan, step=step, spread=spread))
             average.update_parameters(model)
             if progress is not None and time.monotonic() - saved >= progress.every_s:
                 save_progress(progress, model, average, optimiser, losses)
@@ -124,20 +109,31 @@ def train(
     return average.module.eval(), losses
 
 
+@contextmanager
+def clickers(device: torch.device) -> Iterator[Spread]:
+    """How clicks are spread over pictures: in turn beside a processor that computes, at once for a
+    GPU that waits for them.
+    """
+    if device.type == "cpu":
+        yield map
+        return
+    with ThreadPoolExecutor(readers_for(device)) as pool:
+        yield pool.map
+
+
 def _take_step(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    batch: Batch,
+    ready: Ready,
     plan: Plan,
     *,
     step: int,
-    seed: int,
-    device: torch.device,
+    spread: Spread,
 ) -> float:
     for group in optimiser.param_groups:
         group["lr"] = warmup_rate(step, group["peak_rate"], plan.warmup_steps)
     model.train()
-    logits, labels = forward_with_clicks(model, batch, plan, step=step, seed=seed, device=device)
+    logits, labels = forward_with_clicks(model, ready, plan, spread=spread)
     loss = normalized_focal_loss(logits, labels) if plan.iis else focal_loss(logits, labels)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -147,113 +143,49 @@ def _take_step(
 
 
 def forward_with_clicks(
-    model: nn.Module, batch: Batch, plan: Plan, *, step: int, seed: int, device: torch.device
+    model: nn.Module, ready: Ready, plan: Plan, *, spread: Spread = map
 ) -> tuple[Float[Tensor, "batch 1 height width"], Float[Tensor, "batch 1 height width"]]:
-    """Logits of a batch after its simulated clicks, and its labels.
+    """Logits of a batch after its simulated clicks, and its labels, both float32.
 
-    First clicks are drawn for every sample, then 0 to `click_rounds` rounds (none in a share
-    `uncorrected_steps` of the steps) add the click that would correct the current mask (no
-    gradient, evaluation mode); the last mask is an input of the final pass (SimpleClick's
-    training). The language-vision maps are computed once and shared by all rounds.
+    After the first clicks of every sample, each round adds the click that would correct the current
+    mask (no gradient, evaluation mode); the last mask is an input of the final pass (SimpleClick's
+    training). Tokens and language-vision maps are computed once and shared by all rounds, those
+    parts of the branch that lie before anything trained without a gradient.
     """
     segmenter: Segmenter = model  # type: ignore[assignment]
-    labels = torch.from_numpy(batch.labels).to(device)
-    images = normalise_image(torch.from_numpy(batch.images).to(device))
-    residuals = network_input(batch.residuals, batch.scales, plan.residual, device)
-    tokens = segmenter.embed(residuals, images)
-    maps = segmenter.language_maps(
-        images,
-        torch.from_numpy(batch.texts).to(device),
-        torch.from_numpy(batch.text_masks).to(device),
-    )
-    graphs = _graphs(batch, segmenter.click_cells if plan.iis else None)
-    previous = torch.zeros_like(labels)
-    clicks: list[list[Click]] = [[] for _ in range(len(labels))]
-    if plan.iis:
-        generators = [
-            step_generator(seed, step, CLICK_STREAM + index) for index in range(len(labels))
-        ]
-        clicks = _first_clicks(batch.labels[:, 0], plan, generators)
-        for _ in range(_rounds(plan, step_generator(seed, step, 3 * CLICK_STREAM))):
-            previous = _predict(model, tokens, _click_input(clicks, previous, plan, graphs), maps)
-            _add_next_clicks(clicks, batch.labels[:, 0], previous, plan.threshold, generators)
-    given = _click_input(clicks, previous, plan, graphs)
-    return segmenter.decode(tokens, given, maps), labels
-
-
-def _graphs(batch: Batch, cells: int | None) -> list[PictureGraph | None]:
-    return [None if cells is None else picture_graph(image, cells=cells) for image in batch.images]
-
-
-def _rounds(plan: Plan, generator: np.random.Generator) -> int:
-    rounds = int(generator.integers(plan.click_rounds + 1))
-    return 0 if generator.random() < plan.uncorrected_steps else rounds
-
-
-def _first_clicks(
-    labels: Float[np.ndarray, "batch height width"],
-    plan: Plan,
-    generators: Sequence[np.random.Generator],
-) -> list[list[Click]]:
-    if not plan.first_clicks:
-        return [[] for _ in labels]
-    return [
-        _first(label, plan, generator) for label, generator in zip(labels, generators, strict=True)
-    ]
-
-
-def _first(
-    label: Float[np.ndarray, "height width"], plan: Plan, generator: np.random.Generator
-) -> list[Click]:
-    if generator.random() < plan.deepest_first_click:
-        return sample_deepest_click(label == 1)
-    return sample_first_clicks(label == 1, generator, ignore=label < 0)
-
-
-def _add_next_clicks(
-    clicks: list[list[Click]],
-    labels: Float[np.ndarray, "batch height width"],
-    previous: Float[Tensor, "batch 1 height width"],
-    threshold: float,
-    generators: Sequence[np.random.Generator],
-) -> None:
-    predictions = (previous[:, 0] > threshold).cpu().numpy()
-    for taken, label, prediction, generator in zip(
-        clicks, labels, predictions, generators, strict=True
-    ):
-        click = sample_next_click(label == 1, prediction, generator, ignore=label < 0)
-        if click is not None:
-            taken.append(click)
+    inputs = network_inputs(ready, plan.residual)
+    device = inputs.labels.device
+    with reduced(device, plan.precision):
+        tokens = segmenter.embed(inputs.residuals, inputs.images)
+        maps = segmenter.language_maps(inputs.images, inputs.texts, inputs.text_masks)
+    previous = torch.zeros_like(inputs.labels)
+    for _ in range(ready.clicks.rounds):
+        given = click_input(ready.clicks, previous, spread)
+        previous = _predict(model, tokens, given, maps, plan.precision)
+        wrong = (previous[:, 0] > plan.threshold).cpu().numpy()
+        add_next_clicks(ready.clicks, wrong, spread)
+    # A block of its own: halved weights are kept until it ends, and those of `_predict` have no
+    # gradient.
+    with reduced(device, plan.precision):
+        logits = segmenter.decode(tokens, click_input(ready.clicks, previous, spread), maps)
+    return logits.float(), inputs.labels
 
 
 @torch.no_grad()
 def _predict(
-    model: nn.Module, tokens: Tensor, given: Tensor, maps: list[Tensor]
+    model: nn.Module, tokens: Tensor, given: Tensor, maps: list[Tensor], precision: Precision
 ) -> Float[Tensor, "batch 1 height width"]:
     segmenter: Segmenter = model  # type: ignore[assignment]
     model.eval()
-    logits = segmenter.decode(tokens, given, maps)
+    with reduced(given.device, precision):
+        logits = segmenter.decode(tokens, given, maps)
     model.train()
-    return torch.sigmoid(logits)
+    return torch.sigmoid(logits.float())
 
 
-def _click_input(
-    clicks: list[list[Click]],
-    previous: Float[Tensor, "batch 1 height width"],
-    plan: Plan,
-    graphs: Sequence[PictureGraph | None],
-) -> Float[Tensor, "batch click_map height width"]:
-    shape = (previous.shape[2], previous.shape[3])
-    given = [
-        click_maps(own, last, shape=shape, radius_px=plan.radius_px, graph=graph)
-        for own, last, graph in zip(clicks, previous[:, 0].cpu().numpy(), graphs, strict=True)
-    ]
-    return torch.from_numpy(np.stack(given)).to(previous)
-
-
-def optimiser_of(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
+def optimiser_of(model: nn.Module, plan: Plan, *, fused: bool = False) -> torch.optim.AdamW:
     """AdamW over what is trained: the fusion of language at a rate of its own, and neither biases
-    nor norms decay.
+    nor norms decay. `fused` is one kernel for all, as a GPU likes it.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, value in model.named_parameters():
@@ -261,10 +193,11 @@ def optimiser_of(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
             rate = plan.fusion_learning_rate if ".fusion." in name else plan.learning_rate
             decay = plan.weight_decay if value.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(value)
-    return torch.optim.AdamW(
+    given = [
         {"params": values, "peak_rate": rate, "weight_decay": decay}
         for (rate, decay), values in groups.items()
-    )
+    ]
+    return torch.optim.AdamW(given, fused=fused)
 
 
 def _averager(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:

@@ -10,6 +10,7 @@ from adclick.data.rows import NORMAL_TYPE, train_normal_rows
 from adclick.language.words import Texts, read_texts, text_of
 from adclick.run.artifacts import ArrayFile, image_ids, open_arrays, read_csv
 from adclick.run.errors import InputError
+from adclick.run.stored import StoredRows
 from adclick.training.samples import Pool
 
 
@@ -64,8 +65,8 @@ def _normal_pool(files: CategoryFiles, texts: Texts) -> Pool:
     rows = train_normal_rows(files.manifest)
     residuals, images = open_arrays(files.residuals), open_arrays(files.images)
     return Pool(
-        residuals["residuals"],
-        images["images"],
+        StoredRows(residuals["residuals"]),
+        StoredRows(images["images"]),
         None,
         rows,
         rows,
@@ -96,9 +97,9 @@ def _drawn_pool(
         text_of(texts, name)
     rows = list(range(len(types)))
     return Pool(
-        residuals["residuals"],
-        images["images"],
-        images["labels"],
+        StoredRows(residuals["residuals"]),
+        StoredRows(images["images"]),
+        StoredRows(images["labels"]),
         rows,
         rows,
         rows,
@@ -125,9 +126,9 @@ def _defect_pool(files: CategoryFiles, texts: Texts) -> Pool:
     rows = [place[image_id] for image_id in ids]
     types = [str(type_of[image_id]) for image_id in ids]
     return Pool(
-        residuals["residuals"],
-        images["images"],
-        masks["masks"],
+        StoredRows(residuals["residuals"]),
+        StoredRows(images["images"]),
+        StoredRows(masks["masks"]),
         rows,
         rows,
         list(range(len(ids))),

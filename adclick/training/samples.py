@@ -7,13 +7,17 @@ kind the category is drawn first, then the image, both uniformly.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Float, UInt8
+import torch
+from jaxtyping import Float, Float32, Int8, UInt8
+from torch import Tensor
 
 from adclick.clicks.labels import abandon
 from adclick.language.words import Texts, draw_text, text_of
+
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 LARGEST_DELTA = 0.1  # Sec. 3.4: delta is drawn from [0, 0.1]
 
@@ -39,16 +43,31 @@ class Pool:
     scale: Float[np.ndarray, " channel"]
 
 
+class Turn(NamedTuple):
+    """Quarter turns against the clock, and whether the result is mirrored left to right."""
+
+    quarters: int
+    mirrored: bool
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one step, stacked. Labels are 0, 1, or -1 where the loss is off."""
+    """Samples of one step, stacked as they are stored: nothing is turned or scaled yet, so that a
+    device can do both.
 
-    residuals: Float[np.ndarray, "batch grid grid channel"]
+    Residuals are of the precision in which they are kept, `gains` their factors; labels are 0, 1,
+    or -1 where the loss is off. `turns` says how a sample's residual, picture and label are to be
+    turned together.
+    """
+
+    residuals: Float[np.ndarray, "batch grid_height grid_width channel"]
+    gains: Float32[np.ndarray, " batch"]
     scales: Float[np.ndarray, "batch channel"]
     images: UInt8[np.ndarray, "batch height width 3"]
-    labels: Float[np.ndarray, "batch 1 height width"]
+    labels: Int8[np.ndarray, "batch height width"]
     texts: Float[np.ndarray, "batch text_channel token"]
     text_masks: Float[np.ndarray, "batch token"]
+    turns: Sequence[Turn]
 
 
 @dataclass(frozen=True)
@@ -83,27 +102,33 @@ def draw_batch(
         _draw(pools[kind], augmentation, step_generator(seed, step, index))
         for index, kind in enumerate(kinds)
     ]
-    columns = [np.stack(column) for column in zip(*drawn, strict=True)]
-    return Batch(*columns)
+    *columns, turns = zip(*drawn, strict=True)
+    return Batch(*(np.stack(column) for column in columns), turns)
 
 
 def _draw(
     pools: Sequence[Pool], augmentation: Augmentation, generator: np.random.Generator
-) -> tuple[np.ndarray, ...]:
+) -> tuple[Any, ...]:
     pool = pools[int(generator.integers(len(pools)))]
     index = int(generator.integers(len(pool.residual_rows)))
-    residual = pool.residuals[pool.residual_rows[index]].astype(np.float32)
+    residual = pool.residuals[pool.residual_rows[index]]
     image = pool.images[pool.image_rows[index]]
     label = _label(pool, index, image.shape[:2], augmentation, generator)
+    turn = Turn(0, False)
     if augmentation.turn:
-        turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
-        residual, image, label = (
-            turn(array, turns, mirrored) for array in (residual, image, label)
-        )
+        turn = draw_turn(generator, image.shape[:2])
+    gain = 1.0
     if augmentation.gain:
-        residual = residual * np.float32(np.exp(generator.uniform(-0.5, 0.5) * augmentation.gain))
+        gain = np.exp(generator.uniform(-0.5, 0.5) * augmentation.gain)
     text, mask = draw_text(text_of(pool.texts, pool.types[index]), generator)
-    return residual, pool.scale, image, label[None], text, mask
+    return residual, np.float32(gain), pool.scale, image, label, text, mask, turn
+
+
+def draw_turn(generator: np.random.Generator, shape: tuple[int, ...]) -> Turn:
+    """One of eight turns of a square picture, or of the four that leave another its shape."""
+    quarters, mirrored = int(generator.integers(4)), bool(generator.integers(2))
+    square = shape[0] == shape[1]
+    return Turn(quarters if square else quarters // 2 * 2, mirrored)
 
 
 def _label(
@@ -112,18 +137,26 @@ def _label(
     shape: tuple[int, ...],
     augmentation: Augmentation,
     generator: np.random.Generator,
-) -> Float[np.ndarray, "height width"]:
+) -> Int8[np.ndarray, "height width"]:
     if pool.labels is None:
-        return np.zeros(shape, np.float32)
+        return np.zeros(shape, np.int8)
     probability = np.asarray(pool.labels[pool.label_rows[index]], np.float32)
     if augmentation.abandon:
-        return abandon(probability, float(generator.uniform(0, LARGEST_DELTA))).astype(np.float32)
-    return (probability > 0.5).astype(np.float32)
+        return abandon(probability, float(generator.uniform(0, LARGEST_DELTA)))
+    return (probability > 0.5).astype(np.int8)
 
 
-def turn(array: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
-    """`array` [height width …] turned by quarter turns and then mirrored left to right, as a new
-    array.
+def turned(arrays: Array, turns: Sequence[Turn]) -> Array:
+    """Every array of a stack [batch height width …] turned as its own turn says, wherever it lies:
+    the one warp of all that is turned together.
     """
-    turned = np.rot90(array, turns, axes=(0, 1))
-    return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
+    parts = [_turned(array, *turn) for array, turn in zip(arrays, turns, strict=True)]
+    return torch.stack(parts) if isinstance(arrays, Tensor) else np.stack(parts)
+
+
+def _turned(array: Any, quarters: int, mirrored: bool) -> Any:
+    if isinstance(array, Tensor):
+        rotated = array.rot90(quarters, (0, 1))
+        return rotated.flip(1) if mirrored else rotated
+    rotated = np.rot90(array, quarters, axes=(0, 1))
+    return rotated[:, ::-1] if mirrored else rotated

@@ -63,7 +63,16 @@ OTHER_ORIGINS = {
 }
 # What is run, where, and how fast, and sizes of the drawn data set.
 KEYS_OF_A_RUN = {
-    *("run", "data_root", "compute_threads", "scale_note", "tables", "figure_cases", "toy"),
+    *(
+        "run",
+        "data_root",
+        "compute_threads",
+        "precision",
+        "scale_note",
+        "tables",
+        "figure_cases",
+        "toy",
+    ),
     *("datasets", "run_datasets", "adclick_variants", "adclick_seg_variants", "label_costs"),
     *("run_adclick", "run_adclick_seg", "run_sliding", "run_click_peers", "run_map_peers"),
     *("matching", "titles", "duplicates"),

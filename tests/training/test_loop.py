@@ -11,15 +11,12 @@ from adclick.networks.adclick import build_adclick
 from adclick.networks.adclick_seg import build_adclick_seg
 from adclick.networks.checkpoints import seeded
 from adclick.networks.inputs import ResidualForm
-from adclick.training.loop import (
-    Plan,
-    ema_weight,
-    forward_with_clicks,
-    optimiser_of,
-    train,
-    warmup_rate,
-)
-from adclick.training.samples import Augmentation, Batch, Pool, draw_batch, turn
+from adclick.networks.vision_language import normalise_image
+from adclick.training.batches import network_inputs, send
+from adclick.training.clicking import start_clicks
+from adclick.training.loop import forward_with_clicks, optimiser_of, train
+from adclick.training.plan import Plan, ema_weight, warmup_rate
+from adclick.training.samples import Augmentation, Batch, Pool, Turn, draw_batch, draw_turn, turned
 
 CPU = torch.device("cpu")
 FORM = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True)
@@ -77,16 +74,26 @@ def batch(seed: int = 0) -> Batch:
     generator = np.random.default_rng(seed)
     residuals = generator.normal(size=(2, 8, 8, 12)).astype(np.float32)
     residuals[0, 2:5, 3:6] *= 6
-    labels = np.zeros((2, 1, 64, 64), np.float32)
-    labels[0, 0, 16:40, 24:48] = 1
+    labels = np.zeros((2, 64, 64), np.int8)
+    labels[0, 16:40, 24:48] = 1
     return Batch(
         residuals=residuals,
+        gains=np.ones(2, np.float32),
         scales=np.ones((2, 12), np.float32),
         images=generator.integers(0, 255, (2, 64, 64, 3)).astype(np.uint8),
         labels=labels,
         texts=generator.normal(size=(2, 6, 5)).astype(np.float32),
         text_masks=np.ones((2, 5), np.float32),
+        turns=(Turn(0, False), Turn(0, False)),
     )
+
+
+def forward(
+    model: torch.nn.Module, given: Batch, known: Plan, *, step: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels of a step with seed 0."""
+    clicks = start_clicks(given, known, cells=model.click_cells, seed=0, step=step)
+    return forward_with_clicks(model, send(given, clicks, CPU), known)
 
 
 def adclick(language: bool = True) -> torch.nn.Module:
@@ -112,7 +119,7 @@ def test_the_loss_falls_on_one_batch(build, first_clicks: bool, iis: bool) -> No
 @torch.no_grad()
 def _logits(model: torch.nn.Module, given: Batch) -> torch.Tensor:
     """After first clicks alone, which are the same for every model."""
-    return forward_with_clicks(model, given, plan(click_rounds=0), step=0, seed=0, device=CPU)[0]
+    return forward(model, given, plan(click_rounds=0))[0]
 
 
 def test_after_training_other_words_change_the_answer_by_more_than_a_hundredth() -> None:
@@ -170,7 +177,7 @@ def test_ignored_pixels_give_no_gradient() -> None:
 
 def test_ignored_pixels_are_never_clicked() -> None:
     partly = batch()
-    partly.labels[:, :, :, 30:] = -1
+    partly.labels[:, :, 30:] = -1
     model, seen = detector(), []
     decode = model.decode
 
@@ -181,9 +188,7 @@ def test_ignored_pixels_are_never_clicked() -> None:
     model.decode = spy  # type: ignore[method-assign]
     for step in range(12):
         changes = {"first_clicks": True, "deepest_first_click": 0.0, "radius_px": 0.5}
-        forward_with_clicks(
-            model, partly, plan(**changes, click_rounds=3), step=step, seed=0, device=CPU
-        )
+        forward(model, partly, plan(**changes, click_rounds=3), step=step)
     disks = torch.cat(seen)
     assert disks[..., :30].any()
     assert not disks[..., 30:].any()
@@ -199,9 +204,7 @@ def test_without_clicks_the_click_input_is_zero() -> None:
         return decode(tokens, clicks, maps)
 
     model.decode = spy  # type: ignore[method-assign]
-    forward_with_clicks(
-        model, batch(), plan(first_clicks=False, iis=False), step=0, seed=0, device=CPU
-    )
+    forward(model, batch(), plan(first_clicks=False, iis=False))
     assert len(seen) == 1
     assert not seen[0].any()
 
@@ -220,7 +223,7 @@ def test_a_share_of_steps_has_no_corrective_click(share: float, expected: float)
     known = plan(first_clicks=False, click_rounds=3, uncorrected_steps=share)
     for step in range(24):
         passes.append(0)
-        forward_with_clicks(model, batch(), known, step=step, seed=0, device=CPU)
+        forward(model, batch(), known, step=step)
     assert set(passes) <= {1, 2, 3, 4}
     assert abs(np.mean(np.array(passes) == 1) - expected) < 0.2
 
@@ -278,17 +281,50 @@ def test_residual_picture_and_label_turn_together() -> None:
         drawn = draw_batch(
             {"real": [pool()]}, {"real": 1}, Augmentation(True, 0.0, False), seed=0, step=step
         )
-        label = drawn.labels[0, 0]
-        assert np.array_equal(label > 0, drawn.images[0, :, :, 0] > 0)
-        assert np.array_equal(label[4::8, 4::8] > 0, drawn.residuals[0, :, :, 0] > 0)
+        label, image, residual = (
+            turned(array, drawn.turns)[0] for array in (drawn.labels, drawn.images, drawn.residuals)
+        )
+        assert np.array_equal(label > 0, image[:, :, 0] > 0)
+        assert np.array_equal(label[4::8, 4::8] > 0, residual[:, :, 0] > 0)
         patterns.add(label.tobytes())
     assert len(patterns) == 8
 
 
-def test_turning_four_times_is_no_turn() -> None:
-    array = np.arange(32).reshape(4, 4, 2)
-    assert np.array_equal(turn(turn(array, 3, False), 1, False), array)
-    assert np.array_equal(turn(turn(array, 0, True), 0, True), array)
+def turned_by_numpy(array: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    """The reference: one array [height width …] on the processor."""
+    rotated = np.rot90(array, turns, axes=(0, 1))
+    return rotated[:, ::-1] if mirrored else rotated
+
+
+def test_what_reaches_the_network_is_what_the_processor_turns_and_scales() -> None:
+    """Reference: the same draws, array by array, in numpy."""
+    generator = np.random.default_rng(0)
+    given = batch()
+    turns = tuple(Turn(int(generator.integers(4)), bool(generator.integers(2))) for _ in range(2))
+    gains = np.array([0.8, 1.3], np.float32)
+    residuals = given.residuals.astype(np.float16)
+    given = replace(given, turns=turns, gains=gains, residuals=residuals)
+    known = plan(residual=ResidualForm(normalise=None, clamp=None, groups=None, log=False))
+    clicks = start_clicks(given, known, cells=None, seed=0, step=0)
+    found = network_inputs(send(given, clicks, CPU), known.residual)
+    for index, turn in enumerate(turns):
+        label = turned_by_numpy(given.labels[index], *turn)
+        assert np.array_equal(found.labels[index, 0].numpy(), label)
+        assert np.array_equal(clicks.labels[index], label)
+        signed = turned_by_numpy(residuals[index].astype(np.float32), *turn) * gains[index]
+        assert np.array_equal(found.residuals[index].numpy(), np.square(signed).transpose(2, 0, 1))
+        picture = turned_by_numpy(given.images[index], *turn)
+        expected = normalise_image(torch.from_numpy(picture[None].copy()))[0]
+        assert torch.equal(found.images[index], expected)
+    assert len(set(turns)) == 2
+
+
+def test_pictures_that_are_no_squares_keep_their_shape() -> None:
+    generator = np.random.default_rng(0)
+    turns = {draw_turn(generator, (40, 64)) for _ in range(60)}
+    assert turns == {Turn(0, False), Turn(0, True), Turn(2, False), Turn(2, True)}
+    generator = np.random.default_rng(0)
+    assert len({draw_turn(generator, (64, 64)) for _ in range(100)}) == 8
 
 
 def test_half_of_the_texts_are_the_average() -> None:

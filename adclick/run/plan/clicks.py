@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adclick.run.config import Config
+from adclick.run.device import Precision
 from adclick.run.kinds import kinds_of, module_of
 from adclick.run.plan.data import folder_digest
 from adclick.run.plan.language import language_file
@@ -52,6 +53,7 @@ from adclick.run.settings.training import AdclickVariant, Batch, SegVariant, Tra
 class TrainAdclick(Stage):
     """Settings of `train_adclick`, for pretraining and for finetuning."""
 
+    precision: Precision
     size_px: int
     stride: int
     language: bool

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 
 from adclick.run.config import Config
+from adclick.run.device import Precision
 from adclick.run.plan.clicks import (
     initial_weights,
     refinement_file,
@@ -88,6 +89,7 @@ class TrainAdclickSeg(Stage):
     `features` where the variant is a detector on features.
     """
 
+    precision: Precision
     size_px: int
     stride: int
     variant: SegTraining

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from adclick.run.config import Config
+from adclick.run.device import Precision
 from adclick.run.plan.names import (
     REAL,
     SIMULATED,
@@ -27,6 +28,7 @@ class ExtractFeatures(Stage):
     """Settings of `extract_features`."""
 
     size_px: int
+    precision: Precision
     features: Features
 
 
@@ -51,6 +53,7 @@ class FitForeground(Stage):
 class FindNeighbours(Stage):
     """Settings of `find_neighbours`."""
 
+    precision: Precision
     features: Features
     retrieval: Retrieval
 
@@ -61,6 +64,7 @@ class ChooseMatching(Stage):
     """
 
     size_px: int
+    precision: Precision
     features: Features
     retrieval: Retrieval
     foreground: Foreground
@@ -87,6 +91,7 @@ class ComputeResiduals(Stage):
     """
 
     size_px: int
+    precision: Precision
     features: Features
     matching: Matching
     foreground: Foreground
