@@ -13,7 +13,17 @@ import cv2
 import torch
 from threadpoolctl import threadpool_limits
 
-from benchmarks import clicks, features, latency, matching, metrics, report, retrieval, storage
+from benchmarks import (
+    clicks,
+    features,
+    latency,
+    matching,
+    metrics,
+    report,
+    retrieval,
+    storage,
+    training,
+)
 from benchmarks.measure import run
 
 PARTS = {
@@ -24,6 +34,7 @@ PARTS = {
     "latency": latency.tasks,
     "features": features.tasks,
     "storage": storage.tasks,
+    "training": training.tasks,
 }
 
 

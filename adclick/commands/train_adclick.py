@@ -20,6 +20,7 @@ from adclick.training.fit import (
     make_plan,
     trunk_sizes,
 )
+from adclick.training.plan import Plan
 
 COMMAND = "adclick.commands.train_adclick"
 BUILDERS = {"adclick": build_adclick, KIND: build_simpleclick}
@@ -45,9 +46,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _train(job: Job[TrainAdclick]) -> None:
     settings = job.settings
-    training = settings.training
-    plan = make_plan(
-        training,
+    kind = settings.published or "adclick"
+    sizes = own_sizes(settings) if settings.published is None else _published_sizes(job, kind)
+    fit_network(
+        job,
+        BUILDERS[kind],
+        sizes,
+        own_plan(settings),
+        own_counts(settings),
+        kind=kind,
+        abandon=False,
+    )
+
+
+def own_plan(settings: TrainAdclick) -> Plan:
+    """The plan of a training with these settings."""
+    return make_plan(
+        settings.training,
         pretrain=settings.pretrain,
         form=ResidualForm(**settings.residual_input.model_dump()),
         first_clicks=True,
@@ -56,10 +71,12 @@ def _train(job: Job[TrainAdclick]) -> None:
         threshold=settings.threshold,
         precision=settings.precision,
     )
-    counts = batch_counts(training.pretrain_batch if settings.pretrain else training.batch)
-    kind = settings.published or "adclick"
-    sizes = _own_sizes(settings) if settings.published is None else _published_sizes(job, kind)
-    fit_network(job, BUILDERS[kind], sizes, plan, counts, kind=kind, abandon=False)
+
+
+def own_counts(settings: TrainAdclick) -> dict[str, int]:
+    """How many samples of each kind its batches hold."""
+    training = settings.training
+    return batch_counts(training.pretrain_batch if settings.pretrain else training.batch)
 
 
 def _published_sizes(job: Job[TrainAdclick], kind: str) -> dict[str, Any]:
@@ -72,7 +89,8 @@ def _published_sizes(job: Job[TrainAdclick], kind: str) -> dict[str, Any]:
     return metadata.sizes
 
 
-def _own_sizes(settings: TrainAdclick) -> dict[str, Any]:
+def own_sizes(settings: TrainAdclick) -> dict[str, Any]:
+    """The sizes of its network."""
     network = settings.network
     channels = settings.residual_input.groups or settings.residual_channels
     return {

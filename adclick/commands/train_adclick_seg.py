@@ -3,6 +3,7 @@
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from adclick.networks.adclick_seg import build_adclick_seg
 from adclick.networks.inputs import ResidualForm
@@ -19,6 +20,7 @@ from adclick.training.fit import (
     make_plan,
     trunk_sizes,
 )
+from adclick.training.plan import Plan
 
 COMMAND = "adclick.commands.train_adclick_seg"
 
@@ -47,33 +49,61 @@ def _train(job: Job[TrainAdclickSeg]) -> None:
     if settings.features is not None:
         fit_detector(job, settings.features)
         return
-    variant, training, network = settings.variant, settings.training, settings.network
+    fit_network(
+        job,
+        build_adclick_seg,
+        own_sizes(settings),
+        own_plan(settings),
+        own_counts(settings),
+        kind="adclick_seg",
+        abandon=settings.variant.abandon and not settings.pretrain,
+    )
+
+
+def own_sizes(settings: TrainAdclickSeg) -> dict[str, Any]:
+    """The sizes of the network of a training with these settings."""
+    own = settings.adclick_seg_network
     channels = settings.residual_input.groups or settings.residual_channels
-    sizes = {
+    return {
         **trunk_sizes(
-            network, size_px=settings.size_px, stride=settings.stride, residual_channels=channels
+            settings.network,
+            size_px=settings.size_px,
+            stride=settings.stride,
+            residual_channels=channels,
         ),
-        "shortcut": settings.adclick_seg_network.shortcut in ("all", variant.supervision),
-        "image_channels": settings.adclick_seg_network.image_channels,
+        "shortcut": own.shortcut in ("all", settings.variant.supervision),
+        "image_channels": own.image_channels,
         "language": language_sizes(settings.vision_language, text_channels=settings.text_channels)
-        if variant.language
+        if settings.variant.language
         else None,
     }
-    plan = make_plan(
-        training,
+
+
+def own_plan(settings: TrainAdclickSeg) -> Plan:
+    """Its plan."""
+    return make_plan(
+        settings.training,
         pretrain=settings.pretrain,
         form=ResidualForm(**settings.residual_input.model_dump()),
         first_clicks=False,
-        iis=variant.iis,
+        iis=settings.variant.iis,
         radius_px=settings.radius_px,
         threshold=settings.threshold,
         precision=settings.precision,
     )
-    counts = batch_counts(training.pretrain_batch if settings.pretrain else training.batch)
-    if not settings.pretrain and variant.supervision == "unsupervised":
-        counts = {**counts, "simulated": counts["simulated"] + counts["real"], "real": 0}
-    abandon = variant.abandon and not settings.pretrain
-    fit_network(job, build_adclick_seg, sizes, plan, counts, kind="adclick_seg", abandon=abandon)
+
+
+def own_counts(settings: TrainAdclickSeg) -> dict[str, int]:
+    """How many samples of each kind its batches hold; without labels, simulated defects stand for
+    real ones.
+    """
+    training = settings.training
+    if settings.pretrain:
+        return batch_counts(training.pretrain_batch)
+    counts = batch_counts(training.batch)
+    if settings.variant.supervision == "unsupervised":
+        return {**counts, "simulated": counts["simulated"] + counts["real"], "real": 0}
+    return counts
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ class SwinBlock(SwinTransformerBlock):
         if any(self.shift_size):
             x = x.roll([-shift for shift in self.shift_size], (1, 2))
         mask = _shift_mask(size, self.window_size, self.shift_size, x.device)
-        self.attn.fused_attn = x.is_cuda if self.fused is None else self.fused
+        fused = x.is_cuda if self.fused is None else self.fused
+        if self.attn.fused_attn != fused:
+            self.attn.fused_attn = fused
         attended = self.attn(window_partition(x, self.window_size).flatten(1, 2), mask=mask)
         x = window_reverse(attended.unflatten(1, self.window_size), self.window_size, *size)
         if any(self.shift_size):

@@ -8,7 +8,7 @@ read straight from the file and checked with vector instructions.
 import math
 import os
 import weakref
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 
@@ -97,6 +97,7 @@ def _read_into(buffer: np.ndarray, descriptor: int, place: int) -> bool:
 
 
 @compiled
+@no_type_check
 def _fletcher32(words: np.ndarray, last: int) -> int:
     """The two sums of big-endian words; `last` is one more word, or -1.
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -25,18 +25,18 @@ MOST_READERS = 8
 Item = TypeVar("Item")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Clock:
-    """How long a training has taken steps, and how long it had to wait for their batches."""
+    """How long each step of a training had to wait for its batch, and how long it then took."""
 
-    steps: int = 0
-    stepping_s: float = 0.0
-    waiting_s: float = 0.0
+    waiting_s: list[float] = field(default_factory=list)
+    stepping_s: list[float] = field(default_factory=list)
 
     @property
     def waiting_share(self) -> float:
-        """The part of the time in which nothing was there to compute."""
-        return self.waiting_s / max(self.waiting_s + self.stepping_s, 1e-9)
+        """The part of the time in which there was nothing to compute."""
+        waited = sum(self.waiting_s)
+        return waited / max(waited + sum(self.stepping_s), 1e-9)
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,8 @@ def read_ahead(
                 waiting.extend(pool.submit(make, step) for step in islice(left, 1))
                 arrived = time.perf_counter()
                 yield made
-                clock.waiting_s += arrived - begun
-                clock.stepping_s += time.perf_counter() - arrived
-                clock.steps += 1
+                clock.waiting_s.append(arrived - begun)
+                clock.stepping_s.append(time.perf_counter() - arrived)
         finally:
             for future in waiting:
                 future.cancel()

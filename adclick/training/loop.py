@@ -203,7 +203,6 @@ def optimiser_of(model: nn.Module, plan: Plan, *, fused: bool = False) -> torch.
 def _averager(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
         weight = 1 - ema_weight(int(count), decay)
-        for kept, new in zip(averaged, current, strict=True):
-            kept.lerp_(new, weight)
+        torch._foreach_lerp_(list(averaged), list(current), weight)
 
     return average

@@ -77,13 +77,18 @@ def resume(
     for name, parameter in model.named_parameters():
         if name in moments["step"]:
             optimiser.state[parameter] = {
-                "step": moments["step"][name],
-                **{
-                    moment: moments[moment][name].to(parameter.device)
-                    for moment in ("exp_avg", "exp_avg_sq")
-                },
+                moment: moments[moment][name].to(_place_of(moment, parameter, optimiser))
+                for moment in MOMENTS
             }
     return tensors["losses"].tolist()
+
+
+def _place_of(
+    moment: str, parameter: nn.Parameter, optimiser: torch.optim.Optimizer
+) -> torch.device:
+    """Where an optimiser keeps what it counts: steps on the processor, unless it is one kernel."""
+    counted_here = moment == "step" and not optimiser.defaults.get("fused")
+    return torch.device("cpu") if counted_here else parameter.device
 
 
 def _read(progress: Progress) -> dict[str, Tensor] | None:

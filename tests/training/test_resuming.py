@@ -12,6 +12,7 @@ import torch
 
 from adclick.training import fit
 from adclick.training.loop import train
+from adclick.training.plan import Plan
 from adclick.training.resuming import Progress, progress_of
 from tests.chain import Step, micro_config, steps
 from tests.training.test_loop import CPU, adclick, batch, plan
@@ -47,9 +48,12 @@ def run_through() -> tuple[dict[str, torch.Tensor], list[float]]:
     return trained.state_dict(), losses
 
 
-def killed_at(step: int, progress: Progress) -> None:
+def killed_at(
+    step: int, progress: Progress, known: Plan | None = None, device: torch.device = CPU
+) -> None:
+    known = known or plan(steps=STEPS)
     with pytest.raises(StoppedError):
-        train(adclick(), dying(step), plan(steps=STEPS), seed=0, device=CPU, progress=progress)
+        train(adclick(), dying(step), known, seed=0, device=device, progress=progress)
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
