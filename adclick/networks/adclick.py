@@ -9,7 +9,6 @@ from typing import Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from adclick.networks.click_stem import ClickInit, ClickStem
 from adclick.networks.head import PyramidHead
@@ -21,6 +20,7 @@ from adclick.networks.neck import (
     LanguageInjection,
     SimplePyramid,
 )
+from adclick.networks.resizing import resized
 from adclick.networks.trunk import ResidualTrunk
 from adclick.networks.vision_language import LanguageSizes, VisionLanguageSwin, language_maps
 
@@ -117,10 +117,7 @@ class ADClick(nn.Module):
         pyramid = self.neck(self.trunk(tokens + self.click_stem(clicks)))
         if self.injection is not None:
             pyramid = self.injection(pyramid, maps)
-        logits = self.head(pyramid)
-        return functional.interpolate(
-            logits, size=clicks.shape[-2:], mode="bilinear", align_corners=False
-        )
+        return resized(self.head(pyramid), (clicks.shape[-2], clicks.shape[-1]))
 
     def forward(
         self,

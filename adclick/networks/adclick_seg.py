@@ -6,11 +6,11 @@ from typing import cast
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from adclick.networks.click_stem import ClickInit, ClickStem
 from adclick.networks.image_stem import ImageStem, build_image_stem
 from adclick.networks.neck import LanguageInit
+from adclick.networks.resizing import resized
 from adclick.networks.trunk import ResidualTrunk
 from adclick.networks.vision_language import LanguageSizes, VisionLanguageSwin, language_maps
 
@@ -34,11 +34,7 @@ class LanguageStem(nn.Module):
         self, maps: list[Float[Tensor, "batch _ _ _"]], size: tuple[int, int]
     ) -> Float[Tensor, "batch dim height width"]:
         """Tokens of `size` (height, width) from maps of any resolution."""
-        resized = [
-            functional.interpolate(stage, size=size, mode="bilinear", align_corners=False)
-            for stage in maps
-        ]
-        return self.projection(torch.cat(resized, dim=1))
+        return self.projection(torch.cat([resized(stage, size) for stage in maps], dim=1))
 
 
 class ResidualShortcut(nn.Module):
@@ -154,9 +150,7 @@ class ADClickSeg(nn.Module):
         logits = self.logit(self.trunk(summed))
         if self.shortcut is not None:
             logits = logits + tokens[:, clicked.shape[1] :]
-        return functional.interpolate(
-            logits, size=clicks.shape[-2:], mode="bilinear", align_corners=False
-        )
+        return resized(logits, (clicks.shape[-2], clicks.shape[-1]))
 
     def forward(
         self,

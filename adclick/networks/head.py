@@ -6,6 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adclick.networks.resizing import resized
+
 DROPOUT = 0.1
 LOGIT_STD = 0.01
 
@@ -48,7 +50,5 @@ class PyramidHead(nn.Module):
         mixed = functional.conv2d(hidden[0], parts[0], self.mix.bias)
         for level, weight in zip(hidden[1:], parts[1:], strict=True):
             part = functional.conv2d(level, weight)
-            mixed = mixed + functional.interpolate(
-                part, size=mixed.shape[-2:], mode="bilinear", align_corners=False
-            )
+            mixed = mixed + resized(part, (mixed.shape[-2], mixed.shape[-1]))
         return mixed

@@ -5,7 +5,8 @@ from typing import Literal, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
+
+from adclick.networks.resizing import resized
 
 TOKEN_STRIDE = 8
 NECK_STRIDES = (4, 8, 16, 32)
@@ -103,17 +104,6 @@ class LanguageInjection(nn.Module):
     ) -> list[Float[Tensor, "_ _ _ _"]]:
         """The pyramid's maps, each with its language map added."""
         return [
-            level + injection(resized_language(language, level))
+            level + injection(resized(language, (level.shape[-2], level.shape[-1])))
             for level, language, injection in zip(pyramid, maps, self.levels, strict=True)
         ]
-
-
-def resized_language(
-    language: Float[Tensor, "_ _ _ _"], like: Float[Tensor, "_ _ _ _"]
-) -> Float[Tensor, "_ _ _ _"]:
-    """A language map at the resolution of a level."""
-    if language.shape[-2:] == like.shape[-2:]:
-        return language
-    return functional.interpolate(
-        language, size=like.shape[-2:], mode="bilinear", align_corners=False
-    )
