@@ -1,0 +1,101 @@
+"""Rows read past HDF5 are HDF5's rows, or none."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
+from adclick.run.stored import StoredRows
+
+IDS = ["a", "b", "c"]
+
+
+def write(path: Path, rows: np.ndarray) -> None:
+    specs = {"values": ArraySpec(rows.shape[1:], rows.dtype.name)}
+    with create_arrays(path, image_ids=IDS[: len(rows)], specs=specs, stamp={}) as file:
+        for index, row in enumerate(rows):
+            file["values"][index] = row
+
+
+def drawn(kind: str, size: int, dtype: str) -> np.ndarray:
+    count = size * np.dtype(dtype).itemsize
+    bytes_of = {
+        "random": np.random.default_rng(size).integers(0, 256, (3, count), dtype=np.uint8),
+        "zero": np.zeros((3, count), np.uint8),
+        "full": np.full((3, count), 255, np.uint8),
+    }
+    return bytes_of[kind].view(dtype)
+
+
+@pytest.mark.parametrize("kind", ["random", "zero", "full"])
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [
+        (1, "uint8"),
+        (7, "uint8"),
+        (20_001, "uint8"),
+        (9, "float16"),
+        (8193, "float16"),
+        (3, "int32"),
+    ],
+)
+def test_rows_are_those_of_hdf5_whatever_their_bytes(
+    kind: str, size: int, dtype: str, tmp_path: Path
+) -> None:
+    rows = drawn(kind, size, dtype)
+    write(tmp_path / "a.h5", rows)
+    with open_arrays(tmp_path / "a.h5") as file:
+        found = StoredRows(file["values"])
+        assert found._descriptor >= 0 and len(found) == 3 and found.shape == rows.shape
+        for index in (0, 1, 2, -1):
+            assert found[index].tobytes() == rows[index].tobytes()
+            assert found[index].dtype == rows.dtype
+        with pytest.raises(IndexError):
+            found[3]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2000, -1])
+def test_a_flipped_bit_is_told(place: int, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(3, 30, 40)).astype(np.float16)
+    write(tmp_path / "a.h5", rows)
+    with h5py.File(tmp_path / "a.h5") as file:
+        info = file["values"].id.get_chunk_info_by_coord((1, 0, 0))
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    content[info.byte_offset + (place % info.size)] ^= 16
+    (tmp_path / "a.h5").write_bytes(content)
+    with open_arrays(tmp_path / "a.h5") as file:
+        found = StoredRows(file["values"])
+        assert np.array_equal(found[0], rows[0]) and np.array_equal(found[2], rows[2])
+        with pytest.raises(OSError, match=r"a\.h5: row 1 of /values is damaged"):
+            found[1]
+
+
+def test_arrays_that_are_stored_otherwise_are_read_by_hdf5(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, how in {
+            "packed": {"chunks": (1, 8, 8), "compression": "gzip"},
+            "halves": {"chunks": (1, 4, 8), "fletcher32": True},
+            "plain": {},
+        }.items():
+            file.create_dataset(name, data=rows, **how)
+        file.create_dataset("unwritten", (3, 8), "u1", chunks=(1, 8), fletcher32=True, fillvalue=7)
+    with h5py.File(tmp_path / "a.h5") as file:
+        for name in ("packed", "halves", "plain"):
+            found = StoredRows(file[name])
+            assert found._descriptor < 0
+            assert np.array_equal(found[1], rows[1])
+        assert (StoredRows(file["unwritten"])[1] == 7).all()
+
+
+def test_many_threads_read_at_once(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (3, 500, 300), dtype=np.uint8)
+    write(tmp_path / "a.h5", rows)
+    with open_arrays(tmp_path / "a.h5") as file, ThreadPoolExecutor(8) as pool:
+        found = StoredRows(file["values"])
+        asked = [0, 1, 2] * 40
+        for index, row in zip(asked, pool.map(found.__getitem__, asked), strict=True):
+            assert np.array_equal(row, rows[index])
