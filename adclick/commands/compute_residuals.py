@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from adclick.residuals.bank_rows import BankRows
 from adclick.residuals.comparison import Bank, chosen_matching, compare
 from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_features
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
@@ -40,11 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_backbone(settings.features, settings.precision) as backbone,
     ):
         bank_ids = set(image_ids(features))
-        bank = Bank(
-            features["patches"], foreground["maps"], foreground["weight"], foreground["numbers"]
-        )
-        ids, target = image_ids(images), job.outputs["residuals"]
-        device, channels = next(backbone.buffers()).device, bank.patches.shape[3]
+        device = next(backbone.buffers()).device
+        patches = BankRows(features["patches"], device)
+        bank = Bank(patches, foreground["maps"], foreground["weight"], foreground["numbers"])
+        ids, target, channels = image_ids(images), job.outputs["residuals"], patches.shape[3]
         specs = _specs(settings, channels)
         squared = {"mean_square": ArraySpec((channels,), "float64")}
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float16, Float32, Float64, Int
 
+from adclick.residuals.bank_rows import stacked
 from adclick.residuals.foreground import Foreground, joined_map
 from adclick.residuals.matching.search import match_in_bank
 from adclick.residuals.residual import residual, residual_length
@@ -80,8 +81,7 @@ def compare(
     larger of the picture's own foreground and that of the `joined` rows.
     """
     query = torch.from_numpy(patches).to(device)
-    # One by one: h5py's reading of listed rows at once is ten times slower.
-    references = torch.from_numpy(np.stack([bank.patches[row] for row in matched])).to(device)
+    references = stacked(bank.patches, matched, device)
     ranks = range(len(references))
     found = match_in_bank(query, references, ranks, radius)
     signed = residual(query, references, found, ranks).cpu().numpy()

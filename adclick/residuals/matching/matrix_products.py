@@ -135,10 +135,8 @@ def _read_row(
     channels = references[0].shape[2]
     centre = patches.new_zeros(patches.shape[2])
     centre[:channels] = references[0][row].to(patches.device).float().mean(dim=0)
-    for neighbour, image in enumerate(references):
-        torch.sub(
-            image[row].to(patches.device), centre[:channels], out=patches[:, neighbour, :channels]
-        )
+    rows = torch.stack([image[row].to(patches.device) for image in references], dim=1)
+    torch.sub(rows, centre[:channels], out=patches[:, :, :channels])
     return centre
 
 
