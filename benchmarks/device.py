@@ -48,6 +48,11 @@ from benchmarks.made_up import make_category
 from benchmarks.training import SEED, Case, adclick_case, drawer, seg_case
 
 ROOT = Path(__file__).parents[1]
+GPU_TESTS = (
+    "tests/residuals/matching/test_search.py",
+    "tests/residuals/test_comparison.py",
+    "tests/training/test_precision.py",
+)
 WARM = 4  # steps before those that count
 Results = dict[str, Any]
 Part = Callable[["Bench"], Results]
@@ -502,7 +507,7 @@ def gpu_tests(bench: Bench) -> Results:
     """The tests marked `gpu`."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-x", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "tests/residuals/matching/test_search.py", "tests/training/test_precision.py"],
+        [*command, *GPU_TESTS],
         cwd=ROOT,
         capture_output=True,
         text=True,

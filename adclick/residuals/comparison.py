@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Float32, Float64, Int
+from torch import Tensor
 
 from adclick.residuals.bank_rows import stacked
 from adclick.residuals.foreground import Foreground, joined_map
@@ -84,13 +85,28 @@ def compare(
     references = stacked(bank.patches, matched, device)
     ranks = range(len(references))
     found = match_in_bank(query, references, ranks, radius)
-    signed = residual(query, references, found, ranks).cpu().numpy()
+    signed = residual(query, references, found, ranks)
+    halves, lengths, mean_square = _summed(signed) if signed.is_cuda else _summed_here(signed)
     classifier = Foreground(bank.weight[:], *(float(number) for number in bank.numbers[:]))
     maps = [bank.foreground[row] for row in joined]
     return Compared(
         patches.astype(np.float16),
-        signed.astype(np.float16),
-        residual_length(signed),
+        halves,
+        lengths,
         joined_map(layer1, classifier, maps, len(signed)).astype(np.float16),
-        np.square(signed.astype(np.float64)).mean(axis=(0, 1)),
+        mean_square,
     )
+
+
+def _summed_here(signed: Float[Tensor, "grid grid channel"]) -> tuple[np.ndarray, ...]:
+    """A signed residual in half precision, its lengths, and its mean square in every channel."""
+    values = signed.numpy()
+    mean_square = np.square(values.astype(np.float64)).mean(axis=(0, 1))
+    return values.astype(np.float16), residual_length(values), mean_square
+
+
+def _summed(signed: Float[Tensor, "grid grid channel"]) -> tuple[np.ndarray, ...]:
+    """The same, on the device: a processor takes longer for it than a GPU for the matching."""
+    lengths = torch.linalg.vector_norm(signed, dim=2)
+    mean_square = signed.double().square().mean(dim=(0, 1))
+    return tuple(values.cpu().numpy() for values in (signed.half(), lengths, mean_square))
