@@ -56,13 +56,15 @@ class StudioFilm(Film):
         page = self.one.page
         self.press_on("#start", seconds=0.5)
         shown, end = -1.0, time.monotonic() + LEARN_S
-        while page.get_attribute("#run", "data-state") in ("none", "running"):
+        page.wait_for_selector("#run[data-state=running]")
+        while page.get_attribute("#run", "data-state") == "running":
             assert time.monotonic() < end
             share = float(page.evaluate("() => document.getElementById('share').value || 0"))
             if share >= shown + NEW_SHARE:
                 self.wait(0.25)
                 shown = share
             page.wait_for_timeout(300)
+        page.wait_for_selector("#run[data-state=done]")
         self.wait(0.8)
 
 
@@ -82,9 +84,9 @@ def write_photographs(folder: Path) -> None:
     write_png(folder / "just-arrived.png", image)
 
 
-def play(film: StudioFilm, given: Path, project: Path, took: dict[str, float]) -> None:
-    """All five steps."""
-    one, page = film.one, film.one.page
+def play_to_labels(film: StudioFilm, given: Path, project: Path, took: dict[str, float]) -> None:
+    """The first three steps."""
+    page = film.one.page
     film.say("Photographs: normal ones, and some of each kind of defect")
     film.wait(1.0)
     for kind in ("normal", "defective"):
@@ -116,6 +118,11 @@ def play(film: StudioFilm, given: Path, project: Path, took: dict[str, float]) -
         for number in range(count):
             label(film, kind, number, shown=number == 0)
     took["labels"] = time.monotonic() - begun
+
+
+def play_to_files(film: StudioFilm, given: Path, took: dict[str, float]) -> None:
+    """The detector, and the last two steps."""
+    one, page = film.one, film.one.page
     film.go("learn")
     film.say("Learn again: the detector, from these labels")
     begun = time.monotonic()
@@ -194,13 +201,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="where studio.gif goes")
     parser.add_argument("--keep", type=Path, help="a folder for the project and the frames")
+    parser.add_argument(
+        "--from-labels", action="store_true", help="go on with what is kept: all is labelled"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = asked.keep or Path(name)
         frames, given, project = folder / "frames", folder / "photographs", folder / "washers"
-        shutil.rmtree(frames, ignore_errors=True)
-        frames.mkdir(parents=True)
-        write_photographs(given)
+        if not asked.from_labels:
+            shutil.rmtree(frames, ignore_errors=True)
+            write_photographs(given)
+        frames.mkdir(parents=True, exist_ok=True)
         served = StudioServed(project, free_port())
         served.start()
         took: dict[str, float] = {}
@@ -210,10 +221,13 @@ def main() -> None:
                 one = Visitor(
                     launch(playwright), served.address, viewport=size, color_scheme="dark"
                 )
-                one.visit("photographs")
+                one.visit("label/" if asked.from_labels else "photographs")
                 film = StudioFilm(one, frames)  # type: ignore[arg-type]
+                film.count = len([*frames.glob("*.png")])
                 film.entered()
-                play(film, given, project, took)
+                if not asked.from_labels:
+                    play_to_labels(film, given, project, took)
+                play_to_files(film, given, took)
         finally:
             served.kill()
         encode(frames, asked.output / "studio.gif")
