@@ -140,7 +140,8 @@ def _label_app(studio: Studio) -> Callable[[Scope, Receive, Send], Awaitable[Non
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         if path in ("", "/", "/index.html"):
-            await _label_index(studio)(scope, receive, send)
+            index = await run_in_threadpool(_label_index, studio)
+            await index(scope, receive, send)
         elif not path.startswith(API):
             await StaticFiles(directory=LABEL_STATIC)(scope, receive, send)
         else:
@@ -151,7 +152,8 @@ def _label_app(studio: Studio) -> Callable[[Scope, Receive, Send], Awaitable[Non
 
 
 def _label_index(studio: Studio) -> Response:
-    return HTMLResponse(label_page() if studio.can_label else page("label"))
+    ready = studio.label_state()["state"] == "ready"
+    return HTMLResponse(label_page() if ready else page("label"))
 
 
 def _add_project(app: FastAPI, studio: Studio, version: str) -> None:
@@ -159,6 +161,11 @@ def _add_project(app: FastAPI, studio: Studio, version: str) -> None:
     def project() -> dict[str, Any]:
         """The project's folder, and how far each step is."""
         return {**studio.state(), "version": version}
+
+    @app.get(f"{API}/labelling")
+    def labelling() -> dict[str, Any]:
+        """Whether one can label now; asking opens what it takes."""
+        return studio.label_state()
 
 
 def _add_photographs(app: FastAPI, studio: Studio) -> None:

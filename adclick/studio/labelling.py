@@ -5,7 +5,7 @@ learnt last.
 import shutil
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,20 @@ class Labelling:
         self._token, self._version, self._teaching = token, version, teaching
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
+        self._opening = threading.Lock()
+        self.error: str | None = None
 
     def app(self, project: Project) -> FastAPI:
-        """The application of the desk. InputError while no click model is learnt."""
+        """The application of the desk, as it is while the click model is learnt anew. InputError
+        while none is learnt.
+        """
         with self._lock:
-            made = made_with(project)
+            try:
+                made = made_with(project)
+            except InputError:
+                if self._opened is None:
+                    raise
+                return self._opened.app
             if self._opened is None or self._opened.made_with != made:
                 self._close()
                 self._opened = _Opened(project, made, self._token, self._version, self._teaching)
@@ -49,6 +58,28 @@ class Labelling:
     def is_open(self) -> bool:
         """Whether somebody has asked for the desk."""
         return self._opened is not None
+
+    def is_ready(self, project: Project) -> bool:
+        """Whether the desk can be asked at once; else it is opened in the background, which takes
+        some seconds: `error` says why it could not.
+        """
+        opened = self._opened
+        with suppress(InputError):
+            if opened is not None and opened.made_with == made_with(project):
+                return True
+        threading.Thread(target=self._open, args=(project,), daemon=True).start()
+        return False
+
+    def _open(self, project: Project) -> None:
+        if not self._opening.acquire(blocking=False):
+            return
+        try:
+            self.app(project)
+            self.error = None
+        except Exception as error:  # whatever it is: the page tells it
+            self.error = " ".join(str(error).split()) or type(error).__name__
+        finally:
+            self._opening.release()
 
     def close(self) -> None:
         """End the model's processes and give the labels' folder free."""

@@ -156,6 +156,13 @@ class Studio:
         project = project_of(self.folder)
         return project is not None and click_weights(project) is not None
 
+    def label_state(self) -> dict[str, Any]:
+        """Whether one can label now, or what is in the way."""
+        if not self.can_label:
+            return {"state": "no model", "error": None}
+        ready = self._labelling.is_ready(self.project())
+        return {"state": "ready" if ready else "opening", "error": self._labelling.error}
+
     def label_app(self) -> FastAPI:
         """The annotation tool's application."""
         return self._labelling.app(self.project())

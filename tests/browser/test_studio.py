@@ -25,15 +25,22 @@ from adclick.run.artifacts import read_csv
 from tests.project.photographs import write_photographs
 from tests.studio.labels import write_label
 from tests.workflow.forks import ADDRESS, FORKED, forking
+from tools.browser.browsing import PATIENCE_MS
 from tools.browser.serving import free_port
 from tools.browser.small_project import shrink
 from tools.browser.studio import StudioServed, Visitor
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+expect.set_options(timeout=PATIENCE_MS)
 ROOT = Path(__file__).parents[2]
 KINDS = {"chipped": 3, "rust": 3}
 SIZE_PX = 96
 STEPS = ("photographs", "learn", "label", "inspect", "take")
+SHOWN = {
+    "photographs": "#found:not([hidden])",
+    "label": "#stage[data-key]",
+    "inspect": "#gallery li",
+}
 NOTHING = "Nothing to be done"
 
 
@@ -162,6 +169,7 @@ def _learn_through_a_kill(one: Visitor, served: StudioServed, quick: dict[str, s
 
 def _label_through_a_kill(one: Visitor, served: StudioServed) -> None:
     one.step("label")
+    one.page.wait_for_selector("#stage[data-key]")
     for index, (kind, number) in enumerate((kind, n) for kind in KINDS for n in range(2)):
         key = one.page.evaluate(
             "name => [...document.querySelectorAll('#images [data-key]')]"
@@ -302,6 +310,12 @@ def test_the_way_by_keys_alone(visitor: Visitor) -> None:
     assert second.evaluate("(one) => one === document.activeElement")
 
 
+def _shown(one: Visitor, step: str) -> None:
+    """Wait for what a page is about, not only for its frame."""
+    if step in SHOWN:
+        one.page.wait_for_selector(SHOWN[step])
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(browser: Any, served: StudioServed, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
@@ -310,8 +324,7 @@ def test_axe_finds_nothing(browser: Any, served: StudioServed, scheme: str) -> N
     try:
         for step in STEPS:
             one.visit("label/" if step == "label" else step)
-            if step == "inspect":
-                one.page.wait_for_selector("#gallery li")
+            _shown(one, step)
             one.page.wait_for_timeout(300)
             found = Axe().run(one.page)
             assert found.violations_count == 0, f"{step}: {found.generate_report()}"
@@ -325,8 +338,7 @@ def test_no_page_is_wider_than_the_window(browser: Any, served: StudioServed, wi
     try:
         for step in STEPS:
             one.visit("label/" if step == "label" else step)
-            if step == "inspect":
-                one.page.wait_for_selector("#gallery li")
+            _shown(one, step)
             wide = one.page.evaluate("() => document.documentElement.scrollWidth")
             assert wide <= width, step
             links = one.page.locator("#steps a")

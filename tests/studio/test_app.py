@@ -70,6 +70,7 @@ def test_every_step_has_a_page_before_there_is_anything(client: TestClient) -> N
     assert client.get(f"{API}/inspection").status_code == 400
     assert "no project yet" in client.post(f"{API}/learning/start", json={}).json()["error"]
     assert client.get("/label/api/v1/health").status_code == 400
+    assert client.get(f"{API}/labelling").json() == {"state": "no model", "error": None}
 
 
 def test_from_two_folders_to_a_project(

@@ -1,8 +1,16 @@
-/** The third step before there is a click model: waits for it, then shows the annotation page. */
+/** The third step before one can label: waits for the click model, then shows the annotation page. */
 
-import "./common.js";
+import { byId, get, repeatedly } from "./common.js";
 
-document.addEventListener("project", (event) => {
-  if (/** @type {CustomEvent} */ (event).detail.click_model) location.reload();
-});
+const REFRESH_MS = 1_000;
+
+const now = repeatedly(async () => {
+  const { state, error } = await get("labelling");
+  if (state === "ready") location.reload();
+  byId("opening").hidden = state !== "opening" || Boolean(error);
+  byId("not-yet").hidden = state !== "no model";
+  byId("fault").hidden = !error;
+  byId("fault").textContent = error ?? "";
+}, REFRESH_MS);
+await now();
 document.body.dataset.ready = "yes";
