@@ -187,6 +187,11 @@ def _advice(line: str) -> str:
         return "The machine has too little memory: end other programs, then go on."
     if "No space left" in line:
         return "The disk is full: make room, then go on."
+    if line.startswith("backbone ") and "could not be reached" in line:
+        return (
+            "Connect this machine to the network and go on: the weights are fetched once. Or give"
+            " their file in the first step, under Without a network."
+        )
     return "Mend what the line names, then go on: what is done already is kept."
 
 

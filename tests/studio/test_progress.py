@@ -80,6 +80,7 @@ def test_a_trainings_loss_is_that_of_its_logs_last_line(run: Run) -> None:
     [
         ("Traceback\n  x\nMemoryError: no\n", "MemoryError: no", "memory"),
         ("a\nerror: photographs/x.png: broken; remove it\n", "photographs/x.png: broken", "Mend"),
+        ("error: backbone x: the network could not be reached\n", "backbone x", "first step"),
         ("OSError: [Errno 28] No space left on device\n", "No space left", "disk is full"),
     ],
 )

@@ -25,7 +25,7 @@ function show(state) {
   byId("run").dataset.state = run?.state ?? "none";
   bar(run, running);
   training(run?.training);
-  stages(run?.stages ?? []);
+  stages(run?.stages ?? [], running);
   fault(run?.error);
   buttons(state, run, running);
   texts(state);
@@ -74,17 +74,17 @@ function training(now) {
   /** @type {HTMLElement} */ (byId("training").querySelector("span")).textContent = `Training: step ${now.step} of ${now.steps}, loss ${now.loss.toPrecision(3)}`;
 }
 
-/** @param {any[]} all */
-function stages(all) {
+/** @param {any[]} all @param {boolean} running */
+function stages(all, running) {
   const list = byId("stages");
-  const key = JSON.stringify(all);
+  const key = JSON.stringify([all, running]);
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   list.replaceChildren(
     ...all.map((one) => {
-      const state = one.done >= one.total ? "done" : one.begun > one.done ? "busy" : "waiting";
+      const state = one.done >= one.total ? "done" : one.begun > one.done ? (running ? "busy" : "stopped") : "waiting";
       const many = one.total > 1 ? ` (${one.done} of ${one.total})` : "";
-      const words = { done: "done", busy: "in progress", waiting: "to come" }[state];
+      const words = { done: "done", busy: "in progress", stopped: "not finished", waiting: "to come" }[state];
       return element("li", { class: state }, element("i", { "aria-hidden": "true" }), `${one.words}${many}`, element("span", { class: "spoken" }, `: ${words}`));
     }),
   );
