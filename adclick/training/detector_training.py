@@ -12,6 +12,7 @@ from adclick.networks.detector_inputs import to_size
 from adclick.training.detector_samples import DetectorBatch
 from adclick.training.plan import ema_weight
 from adclick.training.region_losses import region_loss
+from adclick.training.telling import Teller
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,14 @@ def train_detector(
     """
     average = AveragedModel(model, multi_avg_fn=_averager(plan.ema_decay))
     optimiser = _optimiser(model, plan)
-    losses = []
+    losses, teller = [], Teller(plan.steps)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model.train()
         for step in range(plan.steps):
             losses.append(_take_step(model, optimiser, draw(step), plan, step))
             average.update_parameters(model)
+            teller.tell(step + 1, losses[-1])
     return average.module.eval(), losses
 
 

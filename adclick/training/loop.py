@@ -35,6 +35,7 @@ from adclick.training.losses import focal_loss, normalized_focal_loss
 from adclick.training.plan import Plan, ema_weight, warmup_rate
 from adclick.training.resuming import Progress, resume, save_progress
 from adclick.training.samples import Batch, step_generator
+from adclick.training.telling import Teller
 
 
 class Segmenter(Protocol):
@@ -85,6 +86,7 @@ def train(
     optimiser = optimiser_of(model, plan, fused=device.type == "cuda")
     losses = [] if progress is None else resume(progress, model, average, optimiser)
     start, saved = len(losses), time.monotonic()
+    teller = Teller(plan.steps)
 
     def prepare(step: int) -> Ready:
         batch = draw(step)
@@ -103,6 +105,7 @@ def train(
             torch.manual_seed(int(step_generator(seed, step, 2 * CLICK_STREAM).integers(2**62)))
             losses.append(_take_step(model, optimiser, ready, plan, step=step, spread=spread))
             average.update_parameters(model)
+            teller.tell(step + 1, losses[-1])
             if progress is not None and time.monotonic() - saved >= progress.every_s:
                 save_progress(progress, model, average, optimiser, losses)
                 saved = time.monotonic()
