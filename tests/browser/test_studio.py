@@ -138,8 +138,9 @@ def test_from_photographs_to_a_detector_by_hand_with_kills_on_the_way(
         one.learn()
         one.learnt()
         assert NOTHING in snakemake(served.folder, "click_models", "detectors", "-n")
-        _inspect_a_new_one(one, tmp_path)
-        _take_everything(one, project, tmp_path)
+        score = _inspect_a_new_one(one, tmp_path)
+        _take_everything(one, project)
+        assert _score_without_torch(one, project, tmp_path) == pytest.approx(score, abs=2e-3)
     finally:
         one.close()
         served.kill()
@@ -207,7 +208,8 @@ def _click(one: Visitor, row: int, column: int) -> None:
     one.page.wait_for_function("() => Number(document.getElementById('stage').dataset.revision)")
 
 
-def _inspect_a_new_one(one: Visitor, tmp_path: Path) -> None:
+def _inspect_a_new_one(one: Visitor, tmp_path: Path) -> float:
+    """Drop a photograph; its score."""
     one.step("inspect")
     one.page.wait_for_selector("#gallery li")
     image, _ = draw_defect("washer", "scratch", SIZE_PX, np.random.default_rng(99))
@@ -216,9 +218,21 @@ def _inspect_a_new_one(one: Visitor, tmp_path: Path) -> None:
     expect(one.page.locator("#view-name")).to_have_text("never seen.png")
     expect(one.page.locator("#view-verdict")).to_contain_text("0.")
     expect(one.page.locator("#view-note")).to_contain_text("Pink")
+    return float(one.page.locator("#view-verdict").inner_text().split(":")[0])
 
 
-def _take_everything(one: Visitor, project: Project, tmp_path: Path) -> None:
+def _score_without_torch(one: Visitor, project: Project, tmp_path: Path) -> float:
+    """That of the script of some lines that lies in the exported ONNX folder."""
+    pytest.importorskip("onnxscript")
+    one.page.click("#make-onnx:not([disabled])")
+    one.page.wait_for_selector("#fetch-onnx", timeout=600_000)
+    script = project.folder / f"models/{project.name}-onnx/inspect_picture.py"
+    command = [sys.executable, str(script), str(tmp_path / "never seen.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[1].rstrip(":"))
+
+
+def _take_everything(one: Visitor, project: Project) -> None:
     one.page.wait_for_function("() => !document.getElementById('waiting').textContent")
     one.step("take")
     for what in ("model", "report", "labels-mvtec", "labels-coco"):
