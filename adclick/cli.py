@@ -372,7 +372,7 @@ def studio(
     \b
     Examples:
       adclick studio bracket
-      adclick studio            (the project of this folder)
+      cd bracket; adclick studio
     """
     from adclick.studio.serving import main as verb
 

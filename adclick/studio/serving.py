@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adclick.annotate.serving import address_of, check_token, is_local, listen
+from adclick.project.writing import OVERLAY
 from adclick.run.errors import InputError
 from adclick.run.folders import shown
 
@@ -24,13 +25,18 @@ def main(*, folder: Path, host: str, port: int | None, token: str | None, open_p
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{shown(folder)}: a file; give a folder, which may be a new one")
+    if (folder / "Snakefile").exists() and not (folder / OVERLAY).exists():
+        raise InputError(
+            f"{shown(folder.absolute())}: has a Snakefile and no {OVERLAY}, so it is no project;"
+            " give a folder of its own, which may be a new one: adclick studio bracket"
+        )
     if not is_local(host) and not token:
         token = secrets.token_urlsafe(16)
     check_token(token)
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     version = importlib.metadata.version("adclick")
-    with _only_studio(folder):
+    with only_studio(folder):
         studio = Studio(folder, token=token, version=version)
         try:
             app = create_app(studio, token=token, version=version)
@@ -52,7 +58,8 @@ def main(*, folder: Path, host: str, port: int | None, token: str | None, open_p
 
 
 @contextmanager
-def _only_studio(folder: Path) -> Iterator[None]:
+def only_studio(folder: Path) -> Iterator[None]:
+    """Hold a project's folder: InputError while another studio does."""
     place = folder / ".adclick"
     place.mkdir(exist_ok=True)
     with (place / ".lock").open("w") as file:
