@@ -69,9 +69,15 @@ class Guard:
             await _answer(send, *refusal)
             return
         most = self._most_bytes if self._takes_file(scope) else MOST_BODY_BYTES
-        body = await _body(receive, most)
+        try:
+            body = await _body(receive, most)
+        except _GoneError:
+            return  # nobody is there to answer, and half a file must not be taken for one
         if body is None:
             await _answer(send, 413, f"a request may have {most} bytes at most")
+            return
+        if headers.get("content-length", str(len(body))).strip() != str(len(body)):
+            await _answer(send, 400, "the request was cut short; send it again")
             return
         shown = self.token if self._matches(_query_token(scope)) else None
         await self.app(scope, _replayed(body, receive), _adding(send, shown))
@@ -117,13 +123,17 @@ def _query_token(scope: Scope) -> str:
     return parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
 
 
+class _GoneError(Exception):
+    """The connection ended before the request was whole."""
+
+
 async def _body(receive: Receive, most: int) -> bytes | None:
     """The whole body; None when it is larger than `most` bytes."""
     content = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return bytes(content)
+            raise _GoneError
         content += message.get("body", b"")
         if len(content) > most:
             return None

@@ -152,6 +152,7 @@ class Worker:
         self._lock = threading.Lock()
         self._process: Any = None
         self._connection: Connection | None = None
+        self._closed = False
         self.restarts = 0
 
     def call(self, name: str, *values: Any) -> Any:
@@ -175,11 +176,14 @@ class Worker:
         return self._process.pid if self._process is not None else None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; none is started any more."""
+        self._closed = True
         with self._lock:
             self._stop()
 
     def _started(self) -> Connection:
+        if self._closed:
+            raise WorkerError(f"{self._name}: closed")
         if self._connection is None:
             context = multiprocessing.get_context("spawn")
             self._connection, other = context.Pipe()

@@ -74,6 +74,28 @@ def is_current(folder: Path, category: Path, variant: str, *, seed: int) -> bool
         return False
 
 
+def exported(category: Path, variant: str, *, seed: int, output: Path) -> Path:
+    """The model folder `output`, exported again where it is not what the run has now: the old one
+    is there until the new one is whole, and stays while the run makes parts of it again.
+    """
+    if output.is_dir() and is_current(output, category, variant, seed=seed):
+        return output
+    new, old = (output.with_name(f".{output.name}.{which}") for which in ("new", "old"))
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        export_model(category, variant, seed=seed, output=new)
+    except (InputError, OSError):
+        if output.is_dir():
+            return output
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    if output.is_dir():
+        output.rename(old)
+    new.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
+    return output
+
+
 def _types(source: Source) -> tuple[list[str], Mapping[str, Text] | None]:
     """The category's real defect types, and the words of all its types."""
     kinds = sorted(set(read_csv(source.part("make_manifest/manifest.csv"))["defect_type"]))

@@ -86,6 +86,8 @@ def survey_photographs(
     normal_dir: Path,
     defect_dir: Path | None = None,
     *,
+    more_normal: Sequence[Path] = (),
+    more_defective: Sequence[Path] = (),
     normal_test_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> Survey:
@@ -93,11 +95,13 @@ def survey_photographs(
     defective ones (a folder in it a kind of defect; those that lie in it directly are `defect`).
 
     Each file is read once; none is changed. `progress` is told how many of all are done. A file
-    that cannot be used is passed over, never an error. Normal photographs below `normal_test_dir`
-    are for tests; those that are elsewhere, too, are left out there. InputError when a folder is
-    missing, lies in the other, or no normal photograph is left.
+    that cannot be used is passed over, never an error. `more_normal` and `more_defective` are
+    further folders of the same. Normal photographs below `normal_test_dir` are for tests; those
+    that are elsewhere, too, are left out there. InputError when a folder is missing, lies in the
+    other, or no normal photograph is left.
     """
-    files, lost = _files(normal_dir, defect_dir)
+    defective = [*([] if defect_dir is None else [defect_dir]), *more_defective]
+    files, lost = _files([normal_dir, *more_normal], defective)
     photographs: list[Photograph] = []
     described: list[np.ndarray] = []
     for index, (path, kind) in enumerate(files):
@@ -139,7 +143,7 @@ def survey_photographs(
 def _tests(
     folder: Path, known: Collection[str], lost: dict[str, list[Path]]
 ) -> Iterator[Photograph]:
-    for path in _pictures(folder, None, lost):
+    for path in _pictures(folder, (), lost):
         seen = _look_at(path, GOOD, lost)
         if seen is not None and seen[0].pixels in known:
             lost.setdefault("among the other photographs, too", []).append(path)
@@ -152,37 +156,46 @@ def _odd(normals: Sequence[Photograph], found: Suspect) -> Odd:
 
 
 def _files(
-    normal_dir: Path, defect_dir: Path | None
+    normal_dirs: Sequence[Path], defect_dirs: Sequence[Path]
 ) -> tuple[list[tuple[Path, str]], dict[str, list[Path]]]:
-    """The picture files with their kinds, and what else there is, by what is wrong with it."""
+    """The picture files with their kinds, and what else there is, by what is wrong with it. A file
+    that lies below two folders of a list is of the first.
+    """
     lost: dict[str, list[Path]] = {}
-    files = [(path, GOOD) for path in _pictures(normal_dir, defect_dir, lost)]
-    if defect_dir is not None:
-        for path in _pictures(defect_dir, normal_dir, lost):
-            kind = _kind(path.relative_to(defect_dir))
+    normal: dict[Path, str] = {}
+    for folder in normal_dirs:
+        for path in _pictures(folder, defect_dirs, lost):
+            normal.setdefault(path, GOOD)
+    defective: dict[Path, str] = {}
+    for folder in defect_dirs:
+        for path in _pictures(folder, normal_dirs, lost):
+            kind = _kind(path.relative_to(folder))
             fault = fault_of_type(kind) or (
                 "is what normal ones are called" if kind == GOOD else None
             )
             if fault is None:
-                files.append((path, kind))
+                defective.setdefault(path, kind)
             else:
                 what = f"the kind of defect {shown(kind)!r} {fault}: rename its folder"
                 lost.setdefault(what, []).append(path)
-    return files, lost
+    return [*normal.items(), *defective.items()], lost
 
 
-def _pictures(folder: Path, apart_from: Path | None, lost: dict[str, list[Path]]) -> list[Path]:
+def _pictures(folder: Path, apart_from: Sequence[Path], lost: dict[str, list[Path]]) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{shown(folder)}: no such folder; give a folder of photographs")
-    if apart_from is not None and apart_from.resolve() == folder.resolve():
+    if folder.resolve() in [one.resolve() for one in apart_from]:
         raise InputError(
             f"{shown(folder)}: given as normal and as defective; give a folder of each"
         )
-    found = walk(folder, apart_from=apart_from)
+    inside = [one for one in apart_from if one.resolve().is_relative_to(folder.resolve())]
+    found = walk(folder, apart_from=next(iter(inside or apart_from), None))
     for what, paths in found.lost.items():
         lost.setdefault(what, []).extend(paths)
     usable: list[Path] = []
     for path in found.files:
+        if any(path.is_relative_to(one) for one in inside):
+            continue
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             lost.setdefault("no pictures", []).append(path)
         elif not writable(str(path)):

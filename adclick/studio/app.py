@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from adclick.annotate.guard import Guard
 from adclick.run.errors import InputError
 from adclick.studio.inspecting import small_map
 from adclick.studio.pages import label_page, page
-from adclick.studio.photographs import list_folders, small_jpeg
+from adclick.studio.photographs import list_folders, project_of, small_jpeg
 from adclick.studio.progress import failure, progress
 from adclick.studio.studio import Studio
 from adclick.studio.taking import place_of, zipped
@@ -50,6 +50,12 @@ class ChooseBody(_Body):
 
     normal: Text | None = None
     defective: Text | None = None
+
+
+class ClearBody(_Body):
+    """The photographs of which none are chosen any more."""
+
+    kind: Literal["normal", "defective"]
 
 
 class AddedBody(_Body):
@@ -190,6 +196,12 @@ def _add_photographs(app: FastAPI, studio: Studio) -> None:
         studio.photographs.choose(normal=body.normal, defective=body.defective)
         return studio.photographs.state()
 
+    @app.post(f"{API}/photographs/clear")
+    def clear(body: ClearBody) -> dict[str, Any]:
+        """Choose none of these any more."""
+        studio.photographs.clear(body.kind)
+        return studio.photographs.state()
+
     @app.post(f"{FILES}photographs")
     async def add(request: Request, kind: Text, name: Text) -> dict[str, Any]:
         """Keep a photograph that was dropped, in the project's folder."""
@@ -266,18 +278,20 @@ def _add_inspection(app: FastAPI, studio: Studio) -> None:
     @app.get(f"{API}/inspection/picture")
     def picture(key: Text, small: bool = False) -> Response:
         """A picture as JPEG, at most 1600 pixels long, or small for the gallery."""
-        path = studio.inspection().pictures[key].path
+        inspection = studio.inspection()
+        path, bits = inspection.pictures[key].path, inspection.description.pictures.bits
         side = THUMBNAIL_PX if small else SHOWN_PX
-        return Response(small_jpeg(path, side), media_type="image/jpeg")
+        return Response(small_jpeg(path, side, bits=bits), media_type="image/jpeg")
 
     @app.get(f"{API}/inspection/map")
     def map_of(key: Text, small: bool = False) -> Response:
         """A map, row by row, in steps of 1 / 65535 (little-endian, 16 bits); 404 while it is not
         made.
         """
-        steps = studio.inspection().map_file(key)
+        inspection = studio.inspection()
+        steps = inspection.map_file(key)
         if steps is None:
-            studio.inspection().want(key)
+            inspection.want(key)
             return PlainTextResponse("not yet", 404)
         shown = small_map(steps) if small else steps
         headers = {"x-side": str(len(shown))}
@@ -307,7 +321,9 @@ def _add_taking(app: FastAPI, studio: Studio) -> None:
     @app.get(f"{API}/exports")
     def exports() -> dict[str, Any]:
         """What can be taken away."""
-        return {"exports": studio.taking.state(studio.project()), "folder": str(studio.folder)}
+        project = project_of(studio.folder)
+        found = [] if project is None else studio.taking.state(project)
+        return {"exports": found, "folder": str(studio.folder)}
 
     @app.post(f"{API}/exports/{{what}}")
     def export(what: str, _: Nothing) -> dict[str, Any]:

@@ -19,12 +19,10 @@ PLUGIN = "snakemake_logger_plugin_adclick"
 # What is kept of each event, by the names that Snakemake gives.
 KEPT = {
     "run_info": ("stats",),
-    "job_info": ("jobid", "rule_name", "wildcards", "output", "log"),
-    "job_started": ("jobs",),
+    "job_info": ("jobid", "rule_name", "log"),
     "job_finished": ("job_id",),
     "job_error": ("jobid", "rule_name", "log"),
     "progress": ("done", "total"),
-    "error": ("exception",),
 }
 
 
@@ -52,11 +50,12 @@ class LogHandler(LogHandlerBase):
         event = getattr(record, "event", None)
         if event is None or str(event) not in KEPT:
             return
-        values = {name: getattr(record, name, None) for name in KEPT[str(event)]}
-        line = {"time": time.time(), "event": str(event), **values}
-        if str(event) == "error":
-            line["message"] = " ".join(str(record.msg).split())
-        self._file.write(json.dumps(line, default=_plain) + "\n")
+        try:
+            values = {name: getattr(record, name, None) for name in KEPT[str(event)]}
+            line = {"time": time.time(), "event": str(event), **values}
+            self._file.write(json.dumps(line, default=_plain) + "\n")
+        except Exception:  # such as of a full disk: it must not end the thread that logs
+            self.handleError(record)
 
     def close(self) -> None:
         """Close the file."""

@@ -4,6 +4,7 @@ Maps are made one after the other in a process of their own and kept on disk, by
 picture's file, so that a page that is opened again, or a server that is started anew, has them.
 """
 
+import json
 import os
 import shutil
 import threading
@@ -19,24 +20,29 @@ from jaxtyping import Bool, Float32, UInt16
 
 from adclick.annotate.store import read_label, saved_mask
 from adclick.annotate.worker import NICE, Worker, teaching_value
-from adclick.data.images import IMAGE_SUFFIXES, list_pictures
+from adclick.data.images import IMAGE_SUFFIXES
+from adclick.models.decisions import Level, level_of
 from adclick.models.description import Description, read_description
-from adclick.project.writing import SHEETS, Project
-from adclick.run.artifacts import image_ids, open_arrays, read_csv, replacing
+from adclick.project.writing import MASKED, SHEETS, Project
+from adclick.run.artifacts import image_ids, open_arrays, read_csv, replacing, write_text
 from adclick.run.errors import InputError
-from adclick.run.folders import shown
+from adclick.run.folders import shown, walk
 from adclick.run.provenance import digest
+from adclick.studio.keeping import keep_file
 
 NEW = "new-photographs"  # in the project's folder: what was dropped on the page
+MODEL, LEARNT = "inspect/model", "learnt.json"
 LEVELS = 65_535  # a map's 1
 SMALL_PX = 64  # side of the maps in the gallery
-Group = Literal["normal", "defective", "new"]
+GONE = "is not there any more"
+Group = Literal["normal", "test", "defective", "new"]
+_EXPORTING = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture to inspect. `normal` ones are held out, or for testing; `trained` are defective
-    ones whose labels the detector learnt from.
+    """A picture to inspect. `normal` ones are held out, `test` ones are normal and for testing
+    alone; `trained` are defective ones whose labels or masks the detector learnt from.
     """
 
     key: str
@@ -55,13 +61,18 @@ class Inspector:
 
         self.model = open_model(folder)
 
-    def map_of(self, path: Path) -> Float32[np.ndarray, "size size"]:
-        """The map of a picture's file, at the network's size."""
+    def look_at(self, path: Path) -> tuple[Float32[np.ndarray, "size size"], float]:
+        """The map of a picture's file at the network's size, and the picture's score: the highest
+        value of its map at the picture's own size, as the threshold's scores are.
+        """
         from adclick.data.images import read_image
         from adclick.models.folder import detect
+        from adclick.residuals.maps import resize_map
 
         bits = self.model.description.pictures.bits
-        return detect(self.model, read_image(path, bits=bits, clipped=True))
+        picture = read_image(path, bits=bits, clipped=True)
+        made = detect(self.model, picture)
+        return made, float(f"{resize_map(made, picture.shape[:2]).max():.6g}")
 
 
 class Inspection:
@@ -73,13 +84,15 @@ class Inspection:
         self.description: Description = read_description(model)
         self._folder = project.category / "inspect" / self.description.identity
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._fixed = _of_run(project, _learnt(project, self._folder))
         self._changed = threading.Condition()
-        self._failed: dict[str, str] = {}
+        self._failed: dict[str, str] = {}  # by the map's name, so of this very file
         self._scores: dict[str, float] = {}
         self._teaching: dict[str, float] = {}
         self._peaks_of: dict[str, tuple[Any, list[float] | None]] = {}
         self._wanted: deque[str] = deque()
         self._closed = False
+        self._making: str | None = None
         self.pictures: dict[str, Seen] = {}
         self.refresh()
         self._worker = Worker(partial(Inspector, model), name="inspecting", nice=NICE)
@@ -95,40 +108,42 @@ class Inspection:
 
     # --- what is asked ---------------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
-        """Every picture with its score, and what a threshold should be: from the held-out normal
-        pictures, without any the model's own for pixels.
-        """
-        from adclick.metrics.false_alarms import threshold_at
+    @property
+    def level(self) -> Level:
+        """What a score is compared with: the same as in all files that are taken away."""
+        if self.description.detection is None:
+            raise InputError(f"{self.description.title}: needs clicks, and detects nothing")
+        return level_of(self.description.detection)
 
+    def state(self) -> dict[str, Any]:
+        """Every picture with its score, and the detector's own threshold. Looks for photographs
+        that have come or gone.
+        """
+        self.refresh()
+        level = self.level
         rows = [self._row(one) for one in self.pictures.values()]
-        held = [
-            row["score"] for row in rows if row["group"] == "normal" and row["score"] is not None
-        ]
-        waiting = any(row["score"] is None and not row["broken"] for row in rows)
-        found = threshold_at(held) if held else None
-        use = self.description.detection
-        own = None if use is None else use.threshold
         return {
             "model": self.description.title,
             "identity": self.description.identity,
             "size_px": self.description.size_px,
             "pictures": rows,
-            "waiting": waiting,
-            "threshold": own if found is None else found.value,
-            "advice": None if found is None else found.line,
-            "held_out": len(held),
+            "waiting": any(row["score"] is None and not row["broken"] for row in rows),
+            "threshold": level.value,
+            "decides": level.decides,
+            "advice": level.line,
         }
 
     def _row(self, one: Seen) -> dict[str, Any]:
+        score = self._score(one)
+        broken = None if score is not None or one.path.is_file() else GONE
         return {
             "key": one.key,
             "name": shown(one.path.name),
             "group": one.group,
             "kind": one.kind,
             "trained": one.trained,
-            "score": self._score(one),
-            "broken": self._failed.get(one.key),
+            "score": score,
+            "broken": broken or self._failed.get(self._file(one).name),
             "labelled": self._peaks(one) if one.group == "defective" else None,
         }
 
@@ -136,8 +151,7 @@ class Inspection:
         """The map of a picture in steps of 1 / 65535; None while it is not made. KeyError for an
         unknown picture.
         """
-        path = self._file(self.pictures[key])
-        return np.load(path) if path.is_file() else None
+        return self._map(self._file(self.pictures[key]))
 
     def teaching(self) -> dict[str, float]:
         """How much labels of the defective pictures that were not trained on would teach, by their
@@ -146,7 +160,7 @@ class Inspection:
         open_ones = [
             one
             for one in self.pictures.values()
-            if one.group == "defective" and not one.trained and one.key not in self._failed
+            if one.group == "defective" and not one.trained and not self._is_lost(one)
         ]
         for one in open_ones:
             if one.key not in self._teaching:
@@ -171,31 +185,34 @@ class Inspection:
 
     def add(self, name: str, content: bytes) -> str:
         """Keep a new photograph that was dropped, and look at it next; gives its key."""
-        plain = Path(name).name
-        if plain.startswith(".") or Path(plain).suffix.lower() not in IMAGE_SUFFIXES:
-            raise InputError(f"{shown(plain)}: no picture ({', '.join(IMAGE_SUFFIXES)})")
-        path, number = self.project.folder / NEW / plain, 1
-        while path.exists() and path.read_bytes() != content:
-            number += 1
-            path = path.with_name(f"{Path(plain).stem}-{number}{path.suffix}")
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_bytes(content)
-        self.refresh()
+        path = keep_file(self.project.folder / NEW, name, content)
         key = f"{NEW}/{path.name}"
-        self._failed.pop(key, None)
+        self._failed.clear()  # what could not be read once is tried again
+        self.refresh()
         self.want(key)
         return key
 
     def refresh(self) -> None:
         """Find the pictures that are there now; maps of new ones are made."""
-        found = {one.key: one for one in (*_of_run(self.project), *_new(self.project.folder))}
+        found = {one.key: one for one in (*self._fixed, *_new(self.project.folder))}
         with self._changed:
             self.pictures = found
-            missing = [one.key for one in found.values() if not self._file(one).is_file()]
-            self._wanted = deque(missing)
+            waiting = [key for key in self._wanted if key in found]
+            known = {*waiting, self._making}
+            missing = [
+                one.key
+                for one in found.values()
+                if one.key not in known and not self._file(one).is_file() and not self._is_lost(one)
+            ]
+            self._wanted = deque([*waiting, *missing])
             self._changed.notify_all()
+
+    def forget_others(self) -> None:
+        """Remove the maps of earlier detectors."""
+        for folder in self._folder.parent.iterdir():
+            kept = (self._folder.name, self.model.name)
+            if folder.is_dir() and folder.name.isalnum() and folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -207,18 +224,24 @@ class Inspection:
                 if self._closed:
                     return
                 one = self.pictures.get(self._wanted.popleft())
-            if one is not None and one.key not in self._failed:
+                self._making = None if one is None else one.key
+            if one is not None:
                 self._make(one)
+            with self._changed:
+                self._making = None
 
     def _make(self, one: Seen) -> None:
+        target = self._file(one)
         try:
-            target = self._file(one)
-            made = self._worker.call("map_of", one.path)
+            made, score = self._worker.call("look_at", one.path)
             steps = np.rint(np.clip(made, 0, 1) * LEVELS).astype(np.uint16)
             with replacing(target) as temporary, temporary.open("wb") as file:
-                np.save(file, steps)
+                np.savez(file, steps=steps, score=np.float64(score))
         except Exception as error:  # of this picture, whatever it is: others must not wait for it
-            self._failed[one.key] = " ".join(str(error).split()) or type(error).__name__
+            self._failed[target.name] = " ".join(str(error).split()) or type(error).__name__
+
+    def _is_lost(self, one: Seen) -> bool:
+        return self._file(one).name in self._failed or not one.path.is_file()
 
     def _file(self, one: Seen) -> Path:
         try:
@@ -226,20 +249,30 @@ class Inspection:
             facts = [str(one.path), state.st_size, state.st_mtime_ns]
         except OSError:
             facts = [str(one.path)]
-        return self._folder / f"{digest(facts)}.npy"
+        return self._folder / f"{digest(facts)}.npz"
+
+    def _map(self, path: Path) -> UInt16[np.ndarray, "size size"] | None:
+        if not path.is_file():
+            return None
+        with np.load(path) as found:
+            return found["steps"]
 
     def _score(self, one: Seen) -> float | None:
         path = self._file(one)
         if path.name not in self._scores and path.is_file():
-            self._scores[path.name] = float(np.load(path).max()) / LEVELS
+            with np.load(path) as found:
+                self._scores[path.name] = float(found["score"])
         return self._scores.get(path.name)
 
     def _label(self, one: Seen) -> Bool[np.ndarray, "height width"] | None:
         if one.group != "defective":
             return None
-        label = read_label(self.project.labels, one.key)
-        finished = label is not None and label.get("state") == "done"
-        return saved_mask(self.project.labels, one.key) if finished else None
+        try:
+            label = read_label(self.project.labels, one.key)
+            finished = label is not None and label.get("state") == "done"
+            return saved_mask(self.project.labels, one.key) if finished else None
+        except InputError:  # a damaged label is told where labels are made
+            return None
 
     def _peaks(self, one: Seen) -> list[float] | None:
         """The map's highest value in each labelled defect; None without a map or a label. Made once
@@ -250,9 +283,10 @@ class Inspection:
             return None
         facts = (saved.stat().st_mtime_ns, made.name)
         if self._peaks_of.get(one.key, (None,))[0] != facts:
-            mask = self._label(one)
-            scores = np.load(made).astype(np.float32) / LEVELS
-            self._peaks_of[one.key] = (facts, None if mask is None else defect_peaks(scores, mask))
+            mask, steps = self._label(one), self._map(made)
+            known = mask is not None and steps is not None
+            peaks = defect_peaks(steps.astype(np.float32) / LEVELS, mask) if known else None
+            self._peaks_of[one.key] = (facts, peaks)
         return self._peaks_of[one.key][1]
 
 
@@ -276,35 +310,37 @@ def small_map(steps: UInt16[np.ndarray, "size size"]) -> UInt16[np.ndarray, "sma
 
 
 def detector_of(project: Project) -> Path:
-    """The model folder of the project's detector, exported again where it is not the present one.
-    InputError while none is learnt.
+    """The model folder of the project's detector, exported again where it is not the present one;
+    while that is being made again, the one that is there. InputError while none is learnt.
     """
-    from adclick.models.export import export_model, is_current
+    from adclick.models.export import exported
 
-    maps = project.category / f"predict_maps/{project.variant}/seed0/maps.h5"
-    if not maps.is_file():
-        raise InputError("no detector yet: label some defects, then learn")
-    folder = project.category / "inspect/model"
-    if not (folder.is_dir() and is_current(folder, project.category, project.variant, seed=0)):
-        if folder.exists():
-            shutil.rmtree(folder)
-        export_model(project.category, project.variant, seed=0, output=folder)
-    return folder
+    with _EXPORTING:
+        folder = project.category / MODEL
+        if detector_state(project) is None and not folder.is_dir():
+            raise InputError("no detector yet: label some defects, then learn")
+        return exported(project.category, project.variant, seed=0, output=folder)
 
 
 def detector_state(project: Project) -> tuple[Any, ...] | None:
-    """What changes when another detector is learnt; None while there is none."""
-    places = ("maps.h5",)
-    folder = project.category / f"predict_maps/{project.variant}/seed0"
-    if not all((folder / name).is_file() for name in places):
+    """What changes when another detector is learnt; None while there is none, or it is made."""
+    maps = project.category / f"predict_maps/{project.variant}/seed0/maps.h5"
+    try:
+        return (maps.stat().st_mtime_ns,)
+    except OSError:
         return None
-    return tuple((folder / name).stat().st_mtime_ns for name in places)
 
 
-def _of_run(project: Project) -> list[Seen]:
-    """The run's pictures but for the normal ones that it was trained on."""
+def has_detector(project: Project) -> bool:
+    """Whether there is a detector to inspect with: learnt, or exported while it is learnt again."""
+    return detector_state(project) is not None or (project.category / MODEL).is_dir()
+
+
+def _of_run(project: Project, learnt: set[str] | None) -> list[Seen]:
+    """The run's pictures but for the normal ones that it was trained on. Learnt were `learnt`, or
+    (None) all defective ones of the training split.
+    """
     table = read_csv(project.category / "make_manifest/manifest.csv")
-    learnt = _learnt(project)
     root = project.folder / SHEETS
     found = []
     for image_id, path, role, kind in zip(
@@ -313,22 +349,35 @@ def _of_run(project: Project) -> list[Seen]:
     ):
         if role == "train_normal":
             continue
-        group: Group = "normal" if role.endswith("normal") else "defective"
-        found.append(Seen(image_id, root / path, group, kind, image_id in learnt))
+        group: Group = "defective"
+        if role.endswith("normal"):
+            group = "test" if role.startswith("test") else "normal"
+        trained = role == "train_defect" if learnt is None else image_id in learnt
+        found.append(Seen(image_id, root / path, group, kind, group == "defective" and trained))
     return found
 
 
-def _learnt(project: Project) -> set[str]:
-    labels = project.category / "collect_labels/labels.h5"
-    if not labels.is_file():
-        return set()
-    with open_arrays(labels) as file:
-        return set(image_ids(file))
+def _learnt(project: Project, folder: Path) -> set[str] | None:
+    """The pictures whose labels a detector learnt from; None for one that learns from all masks.
+    Kept in `folder` with its maps, since labels that the next one learns from replace them.
+    """
+    if project.variant == MASKED:
+        return None
+    kept = folder / LEARNT
+    if not kept.is_file():
+        labels = project.category / "collect_labels/labels.h5"
+        if not labels.is_file():
+            return set()
+        with open_arrays(labels) as file:
+            write_text(kept, json.dumps(sorted(image_ids(file))) + "\n")
+    return set(json.loads(kept.read_text(encoding="utf-8")))
 
 
 def _new(folder: Path) -> list[Seen]:
-    new = folder / NEW
-    if not new.is_dir():
+    if not (folder / NEW).is_dir():
         return []
-    found = list_pictures(new)
-    return [Seen(os.path.relpath(path, folder), path, "new", "", False) for path in found]
+    return [
+        Seen(os.path.relpath(path, folder), path, "new", "", False)
+        for path in walk(folder / NEW).files
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    ]

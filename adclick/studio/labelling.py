@@ -2,15 +2,14 @@
 learnt last.
 """
 
-import shutil
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from adclick.annotate.app import desk_app
 from adclick.annotate.desk import Desk
@@ -21,6 +20,8 @@ from adclick.project.writing import SHEETS, Project
 from adclick.run.errors import InputError
 
 CLICK_STAGE = "train_adclick"
+PATIENCE_S = 20.0  # for requests that are under way when the desk is opened anew
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Labelling:
@@ -38,21 +39,29 @@ class Labelling:
         self._opening = threading.Lock()
         self.error: str | None = None
 
-    def app(self, project: Project) -> FastAPI:
-        """The application of the desk, as it is while the click model is learnt anew. InputError
-        while none is learnt.
+    def app(self, project: Project) -> App:
+        """The application of the desk for one request, as it is while the click model is learnt
+        anew. InputError while none is learnt. A desk is closed when no request is under way.
         """
         with self._lock:
-            try:
-                made = made_with(project)
-            except InputError:
-                if self._opened is None:
-                    raise
-                return self._opened.app
-            if self._opened is None or self._opened.made_with != made:
-                self._close()
-                self._opened = _Opened(project, made, self._token, self._version, self._teaching)
-            return self._opened.app
+            return self._current(project).for_one()
+
+    def open(self, project: Project) -> None:
+        """Open the desk, or open it anew where it is not of the present model and pictures."""
+        with self._lock:
+            self._current(project)
+
+    def _current(self, project: Project) -> "_Opened":
+        try:
+            made = made_with(project)
+        except InputError:
+            if self._opened is None:
+                raise
+            return self._opened
+        if self._opened is None or self._opened.made_with != made:
+            self._close()
+            self._opened = _Opened(project, made, self._token, self._version, self._teaching)
+        return self._opened
 
     @property
     def is_open(self) -> bool:
@@ -64,8 +73,11 @@ class Labelling:
         some seconds: `error` says why it could not.
         """
         opened = self._opened
-        with suppress(InputError):
-            if opened is not None and opened.made_with == made_with(project):
+        if opened is not None:
+            try:
+                if opened.made_with == made_with(project):
+                    return True
+            except InputError:  # it is learnt anew: the desk goes on as it is
                 return True
         threading.Thread(target=self._open, args=(project,), daemon=True).start()
         return False
@@ -74,7 +86,7 @@ class Labelling:
         if not self._opening.acquire(blocking=False):
             return
         try:
-            self.app(project)
+            self.open(project)
             self.error = None
         except Exception as error:  # whatever it is: the page tells it
             self.error = " ".join(str(error).split()) or type(error).__name__
@@ -102,6 +114,7 @@ class _Opened:
         teaching: Callable[[], Mapping[str, float]],
     ) -> None:
         self.made_with = made
+        self._under_way, self._ended = 0, threading.Condition()
         self._held = ExitStack()
         try:
             self._held.enter_context(only_server(project.labels))
@@ -116,7 +129,25 @@ class _Opened:
             self._held.close()
             raise
 
+    def for_one(self) -> App:
+        """The application, which counts as in use until it has answered once."""
+        with self._ended:
+            self._under_way += 1
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                with self._ended:
+                    self._under_way -= 1
+                    self._ended.notify_all()
+
+        return answer
+
     def close(self) -> None:
+        """Close the desk, after the requests that are under way."""
+        with self._ended:
+            self._ended.wait_for(lambda: not self._under_way, PATIENCE_S)
         self._held.close()
 
 
@@ -140,7 +171,7 @@ def made_with(project: Project) -> tuple[Any, ...]:
 
 def click_model(category: Path) -> Path:
     """The model folder of a run's click model, exported again where it is not the present one."""
-    from adclick.models.export import export_model, is_current
+    from adclick.models.export import exported
     from adclick.models.run_sources import trained_variants
 
     variant = next(
@@ -150,8 +181,4 @@ def click_model(category: Path) -> Path:
     if variant is None:
         raise InputError("no click model yet: learn first")
     folder = category / f"annotate/model/{variant}-seed0"
-    if not (folder.is_dir() and is_current(folder, category, variant, seed=0)):
-        if folder.exists():
-            shutil.rmtree(folder)
-        export_model(category, variant, seed=0, output=folder)
-    return folder
+    return exported(category, variant, seed=0, output=folder)

@@ -11,31 +11,46 @@ import cv2
 
 from adclick.data.images import IMAGE_SUFFIXES, read_image
 from adclick.data.reading import GOOD
-from adclick.project.survey import Survey, survey_lines, survey_photographs, without
+from adclick.project.standing import standing_of
+from adclick.project.survey import (
+    LEAST_DEFECTS,
+    LEAST_NORMALS,
+    Survey,
+    survey_photographs,
+    without,
+)
 from adclick.project.writing import OVERLAY, SHEETS, Project, open_project, write_project
-from adclick.run.artifacts import read_csv, replacing, write_text
+from adclick.run.artifacts import read_csv, write_text
 from adclick.run.errors import InputError
-from adclick.run.folders import fault_of_type, shown, writable
+from adclick.run.folders import fault_of_type, shown
+from adclick.run.provenance import file_sha256
+from adclick.studio.keeping import keep_file
 
 MOST_LISTED = 500  # folders that are listed at once
 MOST_NAMED = 5  # files that are named of each kind that is passed over
 THUMBNAIL_PX = 160
+NORMAL, DEFECTIVE, TESTS = KINDS = ("normal", "defective", "normal_test")
 
 
 class Photographs:
-    """Which folders are chosen, and what is in them; `folder` is the project's."""
+    """Which folders are chosen, and what is in them; `folder` is the project's.
+
+    Of normal and of defective photographs one folder may be chosen, and what was dropped on the
+    page counts beside it. The choice belongs to the project's list of photographs as it was then:
+    where somebody else has written another (`adclick init`), that is where a change begins.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         """Takes up what was chosen before, and looks at it anew."""
         self.folder, self.name = folder, name
         self._kept = folder / ".adclick/photographs.json"
         self._lock = threading.RLock()
-        self._chosen = self._recalled() or folders_of(project_of(folder))
+        self._chosen = self._recalled()
         self._survey: Survey | None = None
         self._error: str | None = None
         self._done, self._of, self._turn = 0, 0, 0
-        if self._chosen.get("normal"):
-            self._begin()
+        self._catch_up()
+        self._begin()
 
     @property
     def own_folder(self) -> Path:
@@ -48,10 +63,13 @@ class Photographs:
         """What is chosen, how far the survey is, and what it found."""
         with self._lock:
             survey = self._survey
+            project = project_of(self.folder)
             return {
-                "normal": self._chosen.get("normal"),
-                "defective": self._chosen.get("defective"),
-                "looking": self._error is None and survey is None and self._of >= 0 and self._busy,
+                "normal": self._chosen.get(NORMAL),
+                "defective": self._chosen.get(DEFECTIVE),
+                "added": {kind: self._added_folder(kind) for kind in (NORMAL, DEFECTIVE)},
+                "has": None if project is None else standing_of(project)._asdict(),
+                "looking": self._error is None and survey is None and bool(self._folders(NORMAL)),
                 "done": self._done,
                 "of": self._of,
                 "error": self._error,
@@ -65,6 +83,8 @@ class Photographs:
         return {
             "normals": len(used.normals),
             "defects": len(used.defects),
+            "tests": len(used.tests),
+            "least": {NORMAL: LEAST_NORMALS, DEFECTIVE: LEAST_DEFECTS},
             "kinds": used.kinds,
             "sizes": [[width, height, count] for (height, width), count in survey.sizes.items()],
             "passed_over": [
@@ -94,7 +114,6 @@ class Photographs:
             "size_px": scale.size_px,
             "minutes": scale.minutes,
             "larger": None if scale.larger is None else list(scale.larger),
-            "lines": list(survey_lines(used)),
             "samples": {
                 "normal": [str(one.path) for one in used.normals[:8]],
                 "defective": [str(one.path) for one in _varied(used.defects)[:8]],
@@ -117,13 +136,22 @@ class Photographs:
 
     def choose(self, *, normal: str | None = None, defective: str | None = None) -> None:
         """Take folders, and look at what is in them; None leaves the one that was chosen."""
-        given = {"normal": normal, "defective": defective}
+        given = {NORMAL: normal, DEFECTIVE: defective}
         folders = {kind: _folder(path) for kind, path in given.items() if path is not None}
         with self._lock:
+            self._catch_up()
             self._chosen = {**self._chosen, **folders}
             self._keep()
-            if self._chosen.get("normal"):
-                self._begin()
+            self._begin()
+
+    def clear(self, kind: str) -> None:
+        """Choose nothing of `normal` or `defective`; files that were dropped stay in the folder."""
+        with self._lock:
+            self._catch_up()
+            self._chosen.pop(kind, None)
+            self._chosen["added"] = [one for one in self._chosen.get("added", []) if one != kind]
+            self._keep()
+            self._begin()
 
     def add(self, kind: str, name: str, content: bytes) -> Path:
         """Keep a photograph that was dropped on the page: `kind` is good or a kind of defect.
@@ -133,26 +161,23 @@ class Photographs:
         fault = fault_of_type(kind)
         if fault is not None:
             raise InputError(f"{shown(kind)!r} is no name of a kind of defect: it {fault}")
-        path = self.own_folder / kind / _plain_name(name)
-        number = 1
-        while path.exists() and path.read_bytes() != content:
-            number += 1
-            path = path.with_name(f"{Path(_plain_name(name)).stem}-{number}{path.suffix}")
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_bytes(content)
-        return path
+        return keep_file(self.own_folder / kind, name, content)
 
     def added(self, kinds: Sequence[str]) -> None:
-        """What was dropped is complete: choose the folder that it lies in."""
-        normal = str(self.own_folder / GOOD) if GOOD in kinds else None
-        defective = str(self.own_folder) if set(kinds) - {GOOD} else None
-        self.choose(normal=normal, defective=defective)
+        """What was dropped is complete: it counts beside the folder that is chosen."""
+        with self._lock:
+            self._catch_up()
+            new = {NORMAL} if GOOD in kinds else set()
+            new |= {DEFECTIVE} if set(kinds) - {GOOD} else set()
+            self._chosen["added"] = sorted({*self._chosen.get("added", []), *new})
+            self._keep()
+            self._begin()
 
     def leave_out(self, path: str, *, left_out: bool) -> None:
         """Whether a normal photograph is left out of the project."""
         with self._lock:
+            if self._catch_up():
+                self._begin()
             others = [one for one in self._chosen.get("left_out", []) if one != path]
             self._chosen["left_out"] = [*others, path] if left_out else others
             self._keep()
@@ -160,44 +185,74 @@ class Photographs:
     def make_project(
         self, *, size_px: int | None, texture: bool | None, backbone: Path | None = None
     ) -> Project:
-        """Write the project of what is chosen. InputError while nothing is, or is looked at."""
+        """Write the project of what is chosen; what is None is as the project has it, or proposed.
+
+        InputError while nothing is chosen, while it is looked at, and for a project whose detector
+        learns from masks: those would be lost.
+        """
         with self._lock:
-            if self._survey is None:
-                raise InputError(self._error or "choose a folder of normal photographs first")
-            used = without(self._survey, self._left_out(self._survey))
-            return write_project(
+            project = project_of(self.folder)
+            has = None if project is None else standing_of(project)
+            if has is not None and has.masks:
+                raise InputError(
+                    "this project learns from masks, which only adclick init --masks takes: add"
+                    " photographs with it"
+                )
+            if self._catch_up():
+                self._begin()
+                raise InputError(
+                    "the project's photographs were changed elsewhere (adclick init?): look at them"
+                    " again, then take them"
+                )
+            survey = self._survey
+            if survey is None:
+                raise InputError(self._error or "photographs are looked at: wait a moment")
+            made = write_project(
                 self.folder,
-                used,
+                without(survey, self._left_out(survey)),
                 name=self.name,
-                size_px=size_px,
-                texture=texture,
+                size_px=has.size_px if size_px is None and has else size_px,
+                texture=has.texture if texture is None and has else texture,
                 backbone=backbone,
             )
+            self._keep()
+            return made
 
     # --- inside ----------------------------------------------------------------------------------
 
-    @property
-    def _busy(self) -> bool:
-        return bool(self._chosen.get("normal")) and self._turn > 0
+    def _folders(self, kind: str) -> list[Path]:
+        """The folders of a kind: the one that is chosen, and that of what was dropped."""
+        found = [self._chosen.get(kind), self._added_folder(kind)]
+        return [Path(path) for path in dict.fromkeys(found) if path]
+
+    def _added_folder(self, kind: str) -> str | None:
+        folder = self.own_folder / GOOD if kind == NORMAL else self.own_folder
+        return str(folder) if kind in self._chosen.get("added", []) and folder.is_dir() else None
 
     def _begin(self) -> None:
         self._turn += 1
         self._survey, self._error, self._done, self._of = None, None, 0, 0
-        threading.Thread(target=self._look, args=(self._turn,), daemon=True).start()
+        if self._folders(NORMAL):
+            threading.Thread(target=self._look, args=(self._turn,), daemon=True).start()
 
     def _look(self, turn: int) -> None:
-        normal, defective = self._chosen.get("normal"), self._chosen.get("defective")
+        with self._lock:
+            normal, defective = self._folders(NORMAL), self._folders(DEFECTIVE)
+            tests = self._chosen.get(TESTS)
         try:
             found = survey_photographs(
-                Path(str(normal)),
-                Path(defective) if defective else None,
+                normal[0],
+                next(iter(defective), None),
+                more_normal=normal[1:],
+                more_defective=defective[1:],
+                normal_test_dir=Path(tests) if tests else None,
                 progress=lambda done, of: self._tell(turn, done, of),
             )
             error = None
-        except (InputError, OSError) as fault:
-            found, error = None, " ".join(str(fault).split())
         except _OutOfDateError:
             return
+        except Exception as fault:  # whatever it is: the page would wait for ever
+            found, error = None, " ".join(str(fault).split()) or type(fault).__name__
         with self._lock:
             if turn == self._turn:
                 self._survey, self._error = found, error
@@ -215,7 +270,18 @@ class Photographs:
         return values if isinstance(values, dict) else {}
 
     def _keep(self) -> None:
+        self._chosen["sheet"] = _sheet_digest(project_of(self.folder))
         write_text(self._kept, json.dumps(self._chosen, ensure_ascii=False, indent=1) + "\n")
+
+    def _catch_up(self) -> bool:
+        """Begin with the project's own photographs where the choice is of another list of them."""
+        project = project_of(self.folder)
+        sheet = _sheet_digest(project)
+        if project is None or self._chosen.get("sheet") == sheet:
+            return False
+        left_out = self._chosen.get("left_out", [])
+        self._chosen = {**folders_of(project), "left_out": left_out, "sheet": sheet}
+        return True
 
 
 class _OutOfDateError(Exception):
@@ -227,17 +293,29 @@ def project_of(folder: Path) -> Project | None:
     return open_project(folder) if (folder / OVERLAY).is_file() else None
 
 
-def folders_of(project: Project | None) -> dict[str, Any]:
-    """The folders that a project's photographs lie in, for one that was made from the shell."""
-    if project is None:
-        return {}
+def _sheet_digest(project: Project | None) -> str | None:
+    return file_sha256(project.sheet) if project is not None and project.sheet.is_file() else None
+
+
+def folders_of(project: Project) -> dict[str, Any]:
+    """The folders that a project's photographs lie in; `added` are the kinds of which some lie in
+    the folder for what was dropped.
+    """
     table = read_csv(project.sheet)
-    paths = [project.sheet.parent / str(path) for path in table["image_path"]]
-    kinds = [str(kind) for kind in table["defect_type"]]
-    rows = [*zip(paths, kinds, strict=True)]
-    normal = _common([path.parent for path, kind in rows if not kind])
-    defective = _common([_above_kind(path, kind) for path, kind in rows if kind])
-    return {name: path for name, path in (("normal", normal), ("defective", defective)) if path}
+    own = project.sheet.parent / project.name
+    places: dict[str, list[Path]] = {kind: [] for kind in KINDS}
+    added = set()
+    for file, label, kind in zip(
+        *(map(str, table[name]) for name in ("image_path", "label", "defect_type")), strict=True
+    ):
+        path = Path(os.path.normpath(project.sheet.parent / file))
+        which = TESTS if label == "normal_test" else DEFECTIVE if kind else NORMAL
+        if path.is_relative_to(own) and which != TESTS:
+            added.add(which)
+        else:
+            places[which].append(_above_kind(path, kind) if kind else path.parent)
+    found = {kind: _common(folders) for kind, folders in places.items()}
+    return {**{kind: path for kind, path in found.items() if path}, "added": sorted(added)}
 
 
 def _above_kind(path: Path, kind: str) -> Path:
@@ -272,9 +350,11 @@ def list_folders(path: str | None) -> dict[str, Any]:
     }
 
 
-def small_jpeg(path: Path, side_px: int) -> bytes:
-    """A picture of any kind as a JPEG with this longest side."""
-    image = read_image(path, clipped=True)
+def small_jpeg(path: Path, side_px: int, *, bits: int | None = None) -> bytes:
+    """A picture of any kind as a JPEG with this longest side; `bits` are the camera's, of pictures
+    that are stored in 16.
+    """
+    image = read_image(path, bits=bits, clipped=True)
     height, width = image.shape[:2]
     factor = min(1.0, side_px / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -299,15 +379,6 @@ def _folder(path: str) -> str:
     if not folder.is_dir():
         raise InputError(f"{shown(folder)}: no such folder")
     return os.path.normpath(folder)
-
-
-def _plain_name(name: str) -> str:
-    plain = Path(name).name
-    if not plain or plain.startswith(".") or not writable(plain):
-        raise InputError(f"{shown(name)!r}: a name that no picture can have; rename it")
-    if Path(plain).suffix.lower() not in IMAGE_SUFFIXES:
-        raise InputError(f"{shown(plain)}: no picture ({', '.join(IMAGE_SUFFIXES)})")
-    return plain
 
 
 def _names(groups: Sequence[Sequence[Any]]) -> list[list[str]]:

@@ -30,8 +30,6 @@ def write_report(inspection: Inspection, output: Path) -> None:
     if state["waiting"]:
         raise InputError("some photographs are still looked at: Inspect shows how many")
     level = state["threshold"]
-    if level is None:
-        level = 0.5
     parts = [
         _numbers(inspection.project, state, level),
         histogram(state["pictures"], level),
@@ -55,14 +53,15 @@ def _numbers(project: Project, state: Mapping[str, Any], level: float) -> str:
     defective = [row for row in _of(rows, "defective") if row["score"] is not None]
     untrained = [row for row in defective if not row["trained"]]
     peaks = [peak for row in defective for peak in row["labelled"] or []]
-    lines = [
-        ("Threshold", f"<b>{level:.3f}</b>", "a photograph whose score is above it is defective"),
-    ]
-    if normal:
-        count, share = false_alarms(normal, level)
-        text = f"{count} of {len(normal)} normal photographs that were held out"
-        lines.append(("False alarms", f"<b>{100 * share:.1f} %</b>", text))
-    else:
+    said = "a photograph whose score is above it is defective" if state["decides"] else ""
+    lines = [("Threshold", f"<b>{level:.3f}</b>", said)]
+    tests = [row["score"] for row in _of(rows, "test") if row["score"] is not None]
+    for scores, what in ((normal, "that were held out"), (tests, "that are for tests alone")):
+        if scores:
+            count, share = false_alarms(scores, level)
+            text = f"{count} of {len(scores)} normal photographs {what}"
+            lines.append(("False alarms", f"<b>{100 * share:.1f} %</b>", text))
+    if not (normal or tests):
         lines.append(("False alarms", "not known", "no normal photograph was held out"))
     if untrained:
         found = sum(row["score"] > level for row in untrained)
@@ -85,15 +84,20 @@ def _of(rows: Iterable[Mapping[str, Any]], group: str) -> list[Mapping[str, Any]
     return [row for row in rows if row["group"] == group]
 
 
+def _normal(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["group"] in ("normal", "test")]
+
+
 def histogram(rows: Sequence[Mapping[str, Any]], level: float) -> str:
     """Scores of normal photographs (downwards) and defective ones (upwards), and the threshold."""
     bins, bars = 60, []
-    end = min(1.0, max(1.5 * level, *(1.2 * (row["score"] or 0) for row in rows)))
+    end = min(1.0, max([1.5 * level, 1e-6, *(1.2 * (row["score"] or 0) for row in rows)]))
+    groups = {"defective": _of(rows, "defective"), "normal": _normal(rows)}
     counts = {
         group: np.histogram(
-            [row["score"] for row in _of(rows, group) if row["score"] is not None], bins, (0, end)
+            [row["score"] for row in found if row["score"] is not None], bins, (0, end)
         )[0]
-        for group in ("defective", "normal")
+        for group, found in groups.items()
     }
     highest = max(1, *(int(one.max()) for one in counts.values()))
     for group, values in counts.items():
@@ -122,7 +126,7 @@ def _galleries(
         "Defective, trained on their labels": [
             row for row in _of(rows, "defective") if row["trained"]
         ],
-        "Held-out normal ones, the highest scores": _of(rows, "normal"),
+        "Held-out normal ones, the highest scores": _normal(rows),
     }
     for title, found in kinds.items():
         scored = [row for row in found if row["score"] is not None]
@@ -136,15 +140,17 @@ def _galleries(
 def _figure(inspection: Inspection, row: Mapping[str, Any], level: float) -> str:
     steps = inspection.map_file(row["key"])
     assert steps is not None
-    path = inspection.pictures[row["key"]].path
-    picture = overlaid(read_image(path, clipped=True), steps.astype(np.float32) / LEVELS, level)
+    path, bits = inspection.pictures[row["key"]].path, inspection.description.pictures.bits
+    picture = read_image(path, bits=bits, clipped=True)
+    picture = overlaid(picture, steps.astype(np.float32) / LEVELS, level)
     _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    verdict = "defective" if row["score"] > level else "normal"
+    verdict = "" if not inspection.level.decides else ": normal"
+    verdict = ": defective" if verdict and row["score"] > level else verdict
     name = escape(row["name"])
     encoded = base64.b64encode(content.tobytes()).decode()
     return (
         f'<figure><img src="data:image/jpeg;base64,{encoded}" alt="{name} with its map">'
-        f"<figcaption>{name}<br><span class=dim>{row['score']:.3f}: {verdict}</span></figcaption>"
+        f"<figcaption>{name}<br><span class=dim>{row['score']:.3f}{verdict}</span></figcaption>"
         "</figure>"
     )
 

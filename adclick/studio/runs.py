@@ -1,6 +1,6 @@
 """Runs of Snakemake in a project's folder: begun, watched, cancelled, and taken up again.
 
-A run is a process group of its own, so it outlives the server that began it. What is known of it
+A run is a session of its own, so it outlives the server that began it. What is known of it
 lies in `<folder>/.adclick/runs/<number>/`: who it is (`run.json`), its events, what it printed, and
 how it ended (`ended.json`, which a killed one never writes).
 """
@@ -24,7 +24,10 @@ from adclick.studio.events import read_events
 
 KEPT_RUNS = 5
 ASKED = "asked.json"
+MARK = "ADCLICK_RUN"  # in the environment of all that a run begins: the run's folder
 PATIENCE_S = 20.0  # for a cancelled run's jobs to end in order
+REST_S = 5.0  # for jobs whose Snakemake was killed
+LOCKS = ".snakemake/locks"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 State = Literal["running", "done", "failed", "cancelled", "interrupted"]
@@ -93,7 +96,7 @@ class Runs:
 
     def start(self, targets: Sequence[str], *, unlock: bool = False, **facts: Any) -> Run:
         """Begin a run; what an earlier one was in the middle of is done anew. `facts` are kept with
-        it.
+        it. Jobs that outlived the Snakemake that began them are ended first.
 
         `unlock` frees the folder from the lock of a Snakemake that was killed; one that was begun
         here is freed without. InputError while another runs.
@@ -102,8 +105,10 @@ class Runs:
             last = self._latest()
             if last is not None and last.state == "running":
                 raise InputError("a run goes on already; wait for it, or cancel it")
-            killed = last is not None and last.ended is None
-            run = self._begun(targets, facts, unlock=unlock or killed)
+            if last is not None:
+                _end_rest(last)
+            own = last is not None and last.ended is None and self._is_locked_by(last)
+            run = self._begun(targets, facts, unlock=unlock or own)
             self._forget_old(run.number)
             return run
 
@@ -118,11 +123,17 @@ class Runs:
 
     def _kill_later(self, run: Run) -> None:
         end = time.monotonic() + PATIENCE_S
-        while run.state == "running" and time.monotonic() < end:
+        while _processes(run) and time.monotonic() < end:
             time.sleep(0.2)
             self.latest()
-        if run.state == "running":
-            _signal(run, signal.SIGKILL)
+        _signal(run, signal.SIGKILL)
+
+    def _is_locked_by(self, run: Run) -> bool:
+        """Whether the folder is locked, and by nobody since the last that this run said."""
+        events = run.events()
+        said = max([float(run.facts["time"]), *(one["time"] for one in events)])
+        locked = [path.stat().st_mtime for path in (self.working / LOCKS).glob("*")]
+        return bool(locked) and max(locked) <= said
 
     def _latest(self) -> Run | None:
         for child in self._children.values():
@@ -151,6 +162,7 @@ class Runs:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, MARK: str(folder.absolute())},
             )
         self._children[child.pid] = child
         return Run(folder, note_identity(folder, child.pid))
@@ -168,7 +180,9 @@ def note_identity(folder: Path, pid: int) -> dict[str, Any]:
     the server is killed before.
     """
     facts = {**json.loads((folder / ASKED).read_text(encoding="utf-8")), **identity(pid)}
-    write_text(folder / "run.json", json.dumps(facts) + "\n")
+    part = folder / f".run.{os.getpid()}.part"  # both may write at once, the same
+    part.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    part.replace(folder / "run.json")
     return facts
 
 
@@ -187,16 +201,59 @@ def is_alive(facts: Mapping[str, Any]) -> bool:
 
 def _ticks(pid: int) -> int | None:
     """When a process began, in clock ticks since the machine did; None when it has ended."""
+    fields = _stat(Path(f"/proc/{pid}"))
+    return None if fields is None else int(fields[19])
+
+
+def _stat(process: Path) -> list[str] | None:
+    """What the kernel says of a process from its state on; None when it has ended."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        text = (process / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     fields = text[text.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in "ZX" else fields
+
+
+def _processes(run: Run) -> list[int]:
+    """All processes of a run that live, whether the first of them still does or not: of its
+    session, and with its mark, since a session's number is given anew as well.
+    """
+    if run.facts.get("boot") != BOOT.read_text().strip():
+        return []
+    session, mark = str(run.facts["pid"]), f"{MARK}={run.folder.absolute()}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        fields = _stat(process)
+        if fields is None or fields[3] != session:
+            continue
+        with suppress(OSError):
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
 
 
 def _signal(run: Run, number: signal.Signals) -> None:
     """Send a signal to a run and to all that it began."""
-    if is_alive(run.facts):
-        with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError):
+        if is_alive(run.facts):
             os.killpg(int(run.facts["pid"]), number)
+            return
+    for pid in _processes(run):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _end_rest(run: Run) -> None:
+    """End what lives on of a run whose Snakemake was killed: it would write the files that the next
+    run writes. InputError when it does not end.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal(run, number)
+        end = time.monotonic() + REST_S
+        while _processes(run) and time.monotonic() < end:
+            time.sleep(0.1)
+    if left := _processes(run):
+        raise InputError(
+            f"jobs of the last run do not end (processes {left}); end them, then go on"
+        )

@@ -107,7 +107,6 @@ def zipped(folder: Path) -> Iterator[bytes]:
 
 
 def _make_model(project: Project, output: Path) -> None:
-
     shutil.copytree(detector_of(project), output)
     output.touch()  # the page says when it was made
 

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -67,7 +68,8 @@ def test_every_step_has_a_page_before_there_is_anything(client: TestClient) -> N
     assert client.get("/").url.path == "/photographs"
     assert client.get(f"{API}/project").json()["exists"] is False
     assert client.get(f"{API}/learning").json()["run"] is None
-    assert client.get(f"{API}/inspection").status_code == 400
+    assert client.get(f"{API}/inspection").json() == {"detector": False}
+    assert client.get(f"{API}/exports").json()["exports"] == []
     assert "no project yet" in client.post(f"{API}/learning/start", json={}).json()["error"]
     assert client.get("/label/api/v1/health").status_code == 400
     assert client.get(f"{API}/labelling").json() == {"state": "no model", "error": None}
@@ -232,8 +234,123 @@ def test_a_project_of_the_shell_shows_its_photographs(
     assert folders_of(project) == {
         "normal": str(photographs[0]),
         "defective": str(photographs[1]),
+        "added": [],
     }
     app = create_app(Studio(project.folder), token=None, version="1")
     later = TestClient(app, base_url="http://127.0.0.1", headers=HEADERS)  # pyright: ignore
     seen = found(later)["found"]
     assert (seen["normals"], seen["kinds"]) == (12, {"chipped": 1, "rust": 2})
+
+
+def drop(client: TestClient, kind: str, path: Path) -> None:
+    place = f"{API}/files/photographs"
+    params = {"kind": kind, "name": path.name}
+    answer = client.post(place, params=params, content=path.read_bytes(), headers=BYTES)
+    assert answer.status_code == 200
+
+
+def test_half_a_photograph_is_none(client: TestClient, studio: Studio) -> None:
+    """The connection breaks off after some of the bytes, as when a tab is closed."""
+    parts = iter(
+        [
+            {"type": "http.request", "body": b"half", "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+
+    async def receive() -> dict[str, Any]:
+        return next(parts)
+
+    async def send(_: Any) -> None:
+        raise AssertionError("nobody is there to answer")
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": f"{API}/files/photographs",
+        "query_string": b"kind=good&name=a.png",
+        "headers": [
+            (b"host", b"127.0.0.1"),
+            (b"content-type", b"application/octet-stream"),
+            (b"x-adclick", b"1"),
+        ],
+    }
+    asyncio.run(client.app(scope, receive, send))  # pyright: ignore
+    assert not [*studio.folder.rglob("a.png")]
+    short = {"content-length": "9", **BYTES}
+    place = f"{API}/files/photographs?kind=good&name=a.png"
+    assert client.post(place, content=b"half", headers=short).status_code == 400
+    assert not [*studio.folder.rglob("a.png")]
+
+
+def test_what_is_added_counts_beside_the_folder_that_is_chosen(
+    client: TestClient, studio: Studio, photographs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    choose(client, photographs)
+    normal, defective = write_photographs(
+        tmp_path / "later", "washer", normals=14, kinds={"rust": 3}, size_px=96
+    )
+    for number in (12, 13):
+        drop(client, "good", normal / f"{number:03}.png")
+    drop(client, "rust", defective / "rust/002.png")
+    client.post(f"{API}/photographs/added", json={"kinds": ["good", "rust"]})
+    state = found(client)
+    assert (state["normal"], state["defective"]) == (str(photographs[0]), str(photographs[1]))
+    assert (state["found"]["normals"], state["found"]["kinds"]) == (14, {"chipped": 1, "rust": 3})
+    client.post(f"{API}/project", json={})
+    again = Studio(studio.folder).photographs.state()  # by a server that is started anew
+    assert again["normal"] == state["normal"] and again["added"] == state["added"]
+    client.post(f"{API}/photographs/clear", json={"kind": "defective"})
+    assert found(client)["found"]["kinds"] == {}
+
+
+def opened(folder: Path) -> TestClient:
+    app = create_app(Studio(folder), token=None, version="1")
+    return TestClient(app, base_url="http://127.0.0.1", headers=HEADERS)  # pyright: ignore
+
+
+def test_a_change_of_photographs_keeps_what_the_project_has(
+    tmp_path: Path, photographs: tuple[Path, Path]
+) -> None:
+    """Size, kind of product and photographs for tests, of a project that the shell made."""
+    tests, _ = write_photographs(tmp_path / "p/tests", "bracket", normals=3, kinds={}, size_px=96)
+    survey = survey_photographs(*photographs, normal_test_dir=tests)
+    proposed = survey.view.texture
+    made = write_project(tmp_path / "shell", survey, size_px=320, texture=not proposed)
+    client = opened(made.folder)
+    state = found(client)
+    assert state["has"] == {"size_px": 320, "texture": not proposed, "masks": False}
+    assert (state["found"]["normals"], state["found"]["tests"]) == (12, 3)
+    before = (made.sheet.read_text(), made.overlay.read_text())
+    assert client.post(f"{API}/project", json={}).status_code == 200
+    assert (made.sheet.read_text(), made.overlay.read_text()) == before
+
+
+def test_a_choice_is_of_the_photographs_that_the_project_had_then(
+    client: TestClient, studio: Studio, photographs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    choose(client, photographs)
+    client.post(f"{API}/project", json={})
+    others = write_photographs(
+        tmp_path / "others", "bracket", normals=13, kinds={"bent": 2}, size_px=96
+    )
+    write_project(studio.folder, survey_photographs(*others), name="brack-et")  # adclick init
+    refused = client.post(f"{API}/project", json={})
+    assert refused.status_code == 400 and "changed elsewhere" in refused.json()["error"]
+    assert found(client)["normal"] == str(others[0])
+    assert found(opened(studio.folder))["found"]["kinds"] == {"bent": 2}
+
+
+def test_a_project_with_masks_is_left_to_the_shell(
+    tmp_path: Path, photographs: tuple[Path, Path]
+) -> None:
+    survey = survey_photographs(*photographs)
+    masks = {one.path: one.path for one in survey.defects}
+    made = write_project(tmp_path / "masked", survey, masks=masks)
+    client = opened(made.folder)
+    assert found(client)["has"]["masks"] is True
+    before = made.sheet.read_text()
+    refused = client.post(f"{API}/project", json={})
+    assert refused.status_code == 400 and "learns from masks" in refused.json()["error"]
+    assert made.sheet.read_text() == before
+    assert targets(made) == ["detectors"]

@@ -1,5 +1,6 @@
 """Runs of a workflow of three rules, watched, killed, cancelled and taken up again."""
 
+import json
 import os
 import signal
 import subprocess
@@ -112,6 +113,18 @@ def test_a_killed_run_is_interrupted_and_goes_on(folder: Path, runs: Runs) -> No
     assert (folder / "second.txt").exists()
 
 
+def test_jobs_that_outlive_their_snakemake_end_before_it_goes_on(folder: Path, runs: Runs) -> None:
+    (folder / "hold").touch()
+    run = runs.start(["all"])
+    wait_for((folder / "began").exists)
+    os.kill(run.facts["pid"], signal.SIGKILL)  # this one alone, as by hand: its job lives on
+    wait_for(lambda: state_of(runs) == "interrupted")
+    runs.start(["all"])
+    (folder / "hold").unlink()
+    wait_for(lambda: state_of(runs) == "done")
+    assert (folder / "count").read_text() == "done\n"
+
+
 def test_a_cancelled_run_ends_with_its_jobs_and_goes_on(folder: Path, runs: Runs) -> None:
     (folder / "hold").touch()
     runs.start(["all"])
@@ -138,6 +151,11 @@ def test_a_failure_is_one_line_from_the_jobs_log(folder: Path, runs: Runs) -> No
 def test_a_lock_of_somebody_elses_run_is_told_and_not_broken(folder: Path, runs: Runs) -> None:
     (folder / ".snakemake/locks").mkdir(parents=True)
     (folder / ".snakemake/locks/0.output.lock").write_text("second.txt\nfirst.txt\n")
+    killed = folder / ".adclick/runs/1"  # some time before: the lock is not its own
+    killed.mkdir(parents=True)
+    facts = {"pid": 1, "targets": ["all"], "time": time.time() - 100}
+    (killed / "run.json").write_text(json.dumps(facts))
+    assert state_of(runs) == "interrupted"
     run = runs.start(["all"])
     wait_for(lambda: state_of(runs) == "failed")
     error = progress(run, working=folder)["error"]

@@ -118,16 +118,18 @@ export const changed = () => document.dispatchEvent(new Event("changed"));
 export function repeatedly(ask, everyMs) {
   let asking = false;
   let failed = false;
+  let away = false;
   const now = async () => {
     if (asking) return;
     asking = true;
     try {
       await ask();
-      if (failed) tell("Connected again; nothing was lost.");
-      failed = false;
+      if (away) tell("Connected again; nothing was lost.");
+      failed = away = false;
     } catch (error) {
       if (!failed) report(error);
       failed = true;
+      away = error instanceof Failed && error.status === 0;
     } finally {
       asking = false;
     }

@@ -19,34 +19,42 @@ let over = memory.get("over") ?? "map";
 let opacity = Number(memory.get("map-opacity") ?? 0.55);
 /** @type {Map<string, AnomalyMap>} */
 const smallMaps = new Map();
-/** @type {{key: string, picture: ImageBitmap, map: AnomalyMap | null, label: ImageBitmap | null} | null} */
+/** @type {{key: string, picture: ImageBitmap | null, map: AnomalyMap | null, label: ImageBitmap | null} | null} */
 let viewed = null;
 
 const group = () => /** @type {HTMLInputElement} */ (document.querySelector("[name=group]:checked")).value;
 /** @param {any} row */
 const isFresh = (row) => !row.trained;
 /** @param {any} row @param {string} which */
-const belongs = (row, which) => (which === "fresh" ? isFresh(row) : row.group === which);
+const belongs = (row, which) => (which === "fresh" ? isFresh(row) : which === "normal" ? isNormal(row) : row.group === which);
+/** Held out, or for tests alone. @param {any} row */
+const isNormal = (row) => row.group === "normal" || row.group === "test";
 /** What slider and histogram end at: scores of a detector may all be small. */
 let top = 1;
 /** @param {number} score */
 const shownScore = (score) => score.toFixed(top < 0.15 ? 4 : 3);
 /** @param {any} row */
 const isMarked = (row) => row.score !== null && threshold !== null && row.score > threshold;
+/** The verdict in a word; none where nothing decides: no photographs were held out. @param {any} row */
+const word = (row) => (state.decides || movedByHand ? (isMarked(row) ? "defective" : "normal") : "");
 
 // --- what the server knows -----------------------------------------------------------------------
 
 /** @param {any} news */
 function update(news) {
   const first = state === null || state.identity !== news.identity;
-  if (first) smallMaps.clear();
+  if (first) {
+    smallMaps.clear();
+    viewed = null;
+    movedByHand = false;
+  }
   state = news;
-  byId("no-detector").hidden = news.detector;
+  byId("opening").hidden = !news.opening;
+  byId("no-detector").hidden = news.detector || news.opening;
   byId("inspect").hidden = !news.detector;
   if (!news.detector) return;
   setTop();
-  if ((first || !movedByHand) && news.threshold !== null) setThreshold(news.threshold);
-  if (threshold === null) setThreshold(0.5);
+  if (!movedByHand) setThreshold(news.threshold);
   counts();
   gallery();
   consequences();
@@ -54,7 +62,8 @@ function update(news) {
   if (!current || !news.pictures.some((/** @type {any} */ row) => row.key === current)) {
     const rows = sorted();
     if (rows.length) choose(rows[0].key);
-  } else if (viewed?.key === current && !viewed.map) look(current);
+  } else if (viewed?.key !== current || (!viewed.map && viewed.picture)) look(current);
+  draw();
 }
 
 function counts() {
@@ -79,7 +88,7 @@ function sorted() {
 
 function setTop() {
   const scores = state.pictures.map((/** @type {any} */ row) => row.score ?? 0);
-  const wanted = Math.min(1, Math.max(1.2 * Math.max(0, ...scores), 1.5 * (state.threshold ?? 0)));
+  const wanted = Math.min(1, Math.max(1.2 * Math.max(0, ...scores), 1.5 * state.threshold));
   if (wanted <= 0 || (wanted <= top && wanted > 0.6 * top)) return; // a scale that moves little stays
   top = wanted;
   const input = /** @type {HTMLInputElement} */ (byId("threshold"));
@@ -107,12 +116,15 @@ function moved() {
 }
 
 function consequences() {
-  const normal = state.pictures.filter((/** @type {any} */ row) => row.group === "normal" && row.score !== null);
-  const alarms = normal.filter(isMarked).length;
-  byId("false-alarms").textContent = normal.length ? `${((100 * alarms) / normal.length).toFixed(1)} %` : "unknown";
-  byId("false-alarms-text").textContent = normal.length
-    ? ` false alarms: ${alarms} of ${counted(normal.length, "held-out normal photograph")}`
-    : ": no normal photograph was held out";
+  const [held, tests] = ["normal", "test"].map((which) => state.pictures.filter((/** @type {any} */ row) => row.group === which && row.score !== null));
+  const alarms = [held.length ? said(held, "held-out") : "", tests.length ? said(tests, "test") : ""].filter(Boolean);
+  const measured = tests.length ? tests : held;
+  byId("false-alarms").textContent = measured.length ? `${((100 * measured.filter(isMarked).length) / measured.length).toFixed(1)} %` : "unknown";
+  byId("false-alarms-text").textContent = alarms.length ? ` false alarms: ${alarms.reverse().join("; ")}` : ": no normal photograph was held out";
+  /** @param {any[]} rows @param {string} what */
+  function said(rows, what) {
+    return `${rows.filter(isMarked).length} of ${counted(rows.length, `${what} normal photograph`)}`;
+  }
   const labelled = state.pictures.filter((/** @type {any} */ row) => row.labelled);
   const peaks = labelled.flatMap((/** @type {any} */ row) => row.labelled);
   const lost = peaks.filter((/** @type {number} */ peak) => threshold !== null && peak <= threshold).length;
@@ -127,8 +139,9 @@ function histogram() {
   const bins = 60;
   const kinds = { normal: new Array(bins).fill(0), defective: new Array(bins).fill(0) };
   for (const row of state.pictures) {
-    if (row.score === null || !(row.group in kinds)) continue;
-    kinds[/** @type {"normal" | "defective"} */ (row.group)][Math.min(bins - 1, Math.floor((row.score * bins) / top))] += 1;
+    const kind = isNormal(row) ? "normal" : row.group;
+    if (row.score === null || !(kind in kinds)) continue;
+    kinds[/** @type {"normal" | "defective"} */ (kind)][Math.min(bins - 1, Math.floor((row.score * bins) / top))] += 1;
   }
   const highest = Math.max(1, ...kinds.normal, ...kinds.defective);
   const parts = [];
@@ -175,7 +188,7 @@ function tile(row) {
     });
     image.append(fitted);
   }
-  const kind = row.group === "defective" ? row.kind : row.group === "normal" ? "normal" : "new";
+  const kind = row.group === "defective" ? row.kind : row.group === "normal" ? "normal" : row.group === "test" ? "normal, for tests" : "new";
   const note = row.broken ?? (row.trained ? `${kind}, trained on` : kind);
   const button = element(
     "button",
@@ -193,7 +206,7 @@ function verdict(item) {
   const button = /** @type {HTMLElement} */ (item.firstElementChild);
   const row = state.pictures.find((/** @type {any} */ one) => one.key === button.dataset.key);
   if (!row) return;
-  const words = row.broken ? "cannot be read" : row.score === null ? "waiting" : `${shownScore(row.score)} ${isMarked(row) ? "defective" : "normal"}`;
+  const words = row.broken ? "cannot be read" : row.score === null ? "waiting" : `${shownScore(row.score)} ${word(row)}`;
   /** @type {HTMLElement} */ (button.querySelector(".verdict")).textContent = words;
   button.classList.toggle("marked", isMarked(row));
   button.setAttribute("aria-current", String(row.key === current));
@@ -256,23 +269,38 @@ function choose(key) {
   look(key);
 }
 
-/** @param {string} key */
+let looking = "";
+
+/** Fetch what is shown of a photograph; not twice at once. @param {string} key */
 async function look(key) {
+  const asking = `${state.identity} ${key}`;
+  if (looking === asking) return;
+  looking = asking;
+  try {
+    await fetchView(key);
+  } finally {
+    if (looking === asking) looking = "";
+  }
+}
+
+/** @param {string} key */
+async function fetchView(key) {
   const row = state.pictures.find((/** @type {any} */ one) => one.key === key);
   if (!row) return;
   byId("view-name").textContent = row.name;
   byId("view-note").textContent = row.broken ?? "";
   if (row.broken) {
-    viewed = null;
+    viewed = { key, picture: null, map: null, label: null };
     draw();
     return;
   }
+  const { identity } = state;
   try {
     const held = viewed?.key === key ? viewed : null;
     const picture = held?.picture ?? (await bitmap(`inspection/picture?key=${encodeURIComponent(key)}`));
     const map = row.score === null ? null : await mapOf(key, false).catch(() => null);
     const label = row.labelled ? await bitmap(`inspection/label?key=${encodeURIComponent(key)}`).catch(() => null) : null;
-    if (current !== key) return;
+    if (current !== key || state.identity !== identity) return;
     viewed = { key, picture, map, label };
     draw();
   } catch (error) {
@@ -289,17 +317,16 @@ function draw() {
   const canvas = /** @type {HTMLCanvasElement} */ (byId("view"));
   const row = state?.pictures.find((/** @type {any} */ one) => one.key === current);
   const head = byId("view-verdict");
-  head.textContent = !row || row.score === null ? "" : `${shownScore(row.score)}: ${isMarked(row) ? "defective" : "normal"}`;
+  head.textContent = !row || row.score === null ? "" : [shownScore(row.score), word(row)].filter(Boolean).join(": ");
   head.classList.toggle("marked", Boolean(row && isMarked(row)));
-  canvas.hidden = !viewed;
-  if (!viewed) return;
+  canvas.hidden = !viewed?.picture || viewed.key !== row?.key;
+  if (!viewed?.picture || viewed.key !== row?.key) return;
   const { picture, map, label } = viewed;
   const finer = Math.max(1, LEAST_SHOWN_PX / Math.max(picture.width, picture.height));
   canvas.width = Math.round(finer * picture.width);
   canvas.height = Math.round(finer * picture.height);
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  const words = [`${row.name}, score ${row.score === null ? "not known yet" : shownScore(row.score)}`];
   if (map && over !== "nothing") {
     if (over === "map") {
       context.globalAlpha = opacity;
@@ -310,7 +337,7 @@ function draw() {
   }
   if (label && over !== "nothing") outlineOfLabel(context, label, canvas.width, canvas.height);
   byId("view-note").textContent = map ? (label ? "Pink: marked. Blue, dashed: your label." : "Pink: marked.") : "This one is being looked at.";
-  canvas.setAttribute("aria-label", words.join(""));
+  canvas.setAttribute("aria-label", `${row.name}, score ${row.score === null ? "not known yet" : shownScore(row.score)}`);
 }
 
 const RAMP = [[13, 8, 48, 0], [87, 16, 110, 120], [188, 55, 84, 190], [249, 142, 9, 225], [252, 255, 164, 245]];
@@ -446,9 +473,10 @@ function setOpacity(value) {
 
 byId("threshold").addEventListener("input", moved);
 byId("reset").addEventListener("click", () => {
-  setThreshold(state.threshold ?? 0.5);
+  setThreshold(state.threshold);
   moved();
   movedByHand = false;
+  update(state);
 });
 byId("opacity").addEventListener("input", () => setOpacity(Number(/** @type {HTMLInputElement} */ (byId("opacity")).value)));
 for (const button of document.querySelectorAll("[data-over]")) {

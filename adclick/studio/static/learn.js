@@ -124,7 +124,11 @@ function texts(state) {
     ? "Learnt. It turns a few clicks on a defect into a mask: label with it."
     : "Turns a few clicks on a defect into a mask. It needs no labels: it learns from made-up defects in your normal photographs.";
   const labels = `${counted(state.labels, "photograph")} of ${state.to_label} ${state.labels === 1 ? "is" : "are"} labelled`;
-  byId("detector-text").textContent = state.detector
+  byId("fault").hidden = !state.fault;
+  byId("fault").textContent = state.fault ? `Learning by itself is held up: ${state.fault}` : "";
+  byId("detector-text").textContent = state.masks
+    ? state.detector ? "Learnt from your masks. Inspect shows what it finds." : "Finds defects by itself. It learns from your masks."
+    : state.detector
     ? state.stale
       ? `Learnt, but labels have changed since (${labels}). Learn again when you are done.`
       : `Learnt from your labels (${labels}). Inspect shows what it finds.`

@@ -7,7 +7,6 @@ const KINDS = /** @type {const} */ (["normal", "defective"]);
 
 /** @type {any} */
 let shown = null;
-let project = /** @type {any} */ (null);
 let sending = 0;
 let settled = false; // the user's own choice of texture and size is kept
 
@@ -21,8 +20,10 @@ function show(state) {
   shown = state;
   for (const kind of KINDS) {
     const chosen = /** @type {HTMLElement} */ (card(kind).querySelector(".chosen"));
-    chosen.textContent = state[kind] ?? "No folder chosen";
-    chosen.classList.toggle("dim", !state[kind]);
+    const folders = [state[kind], state.added[kind] && `what was added: ${state.added[kind]}`].filter(Boolean);
+    chosen.textContent = folders.join(", and ") || "No folder chosen";
+    chosen.classList.toggle("dim", !folders.length);
+    /** @type {HTMLElement} */ (card(kind).querySelector(".clear")).hidden = !folders.length;
     samples(kind, state.found?.samples[kind] ?? []);
   }
   byId("looking").hidden = !state.looking;
@@ -35,7 +36,9 @@ function show(state) {
   byId("fault").hidden = !state.error;
   byId("fault").textContent = state.error ?? "";
   byId("found").hidden = !state.found;
-  if (state.found) findings(state.found);
+  if (state.found) findings(state.found, state.has);
+  byId("masks").hidden = !state.has?.masks;
+  byId("make").hidden = Boolean(state.has?.masks);
 }
 
 /** @param {string} kind @param {string[]} paths */
@@ -54,17 +57,18 @@ function picture(path) {
   return element("img", { src: `/api/v1/photographs/thumbnail?path=${encodeURIComponent(path)}`, alt: name, title: path, loading: "lazy" });
 }
 
-/** @param {any} found */
-function findings(found) {
+/** @param {any} found @param {any} has */
+function findings(found, has) {
   const kinds = Object.entries(found.kinds).map(([name, count]) => `${count} ${name}`);
   const sizes = found.sizes.slice(0, 3).map((/** @type {number[]} */ [width, height, count]) => `${width} × ${height} (${count})`);
   if (found.sizes.length > 3) sizes.push(`and ${found.sizes.length - 3} more`);
   const facts = [
-    ["Normal", counted(found.normals, "photograph"), found.normals < 10 ? "too few: 10 are the least, 50 and more are good" : ""],
-    ["Defective", counted(found.defects, "photograph") + (kinds.length ? `: ${kinds.join(", ")}` : ""), found.defects < 2 ? "too few to train a detector: 2 are the least, 10 are good" : ""],
+    ["Normal", counted(found.normals, "photograph"), found.normals < found.least.normal ? `too few: ${found.least.normal} are the least, 50 and more are good` : ""],
+    ["Defective", counted(found.defects, "photograph") + (kinds.length ? `: ${kinds.join(", ")}` : ""), found.defects < found.least.defective ? `too few to train a detector: ${found.least.defective} are the least, 10 are good` : ""],
     ["Size", sizes.join(", "), ""],
     ["Place", found.aligned ? "always the same" : "the product lies now here, now there", ""],
   ];
+  if (found.tests) facts.push(["For tests", counted(found.tests, "normal photograph"), "never trained on, nor used for the threshold"]);
   for (const one of found.passed_over) {
     const more = one.count > one.names.length ? ` and ${one.count - one.names.length} more` : "";
     facts.push(["Passed over", `${one.count}: ${one.names.join(", ")}${more}`, one.what]);
@@ -83,7 +87,7 @@ function findings(found) {
     );
   }
   odd(found.odd);
-  settings(found);
+  settings(found, has);
 }
 
 /** @param {any[]} suspects */
@@ -115,17 +119,24 @@ function odd(suspects) {
   if (held?.startsWith("odd-")) document.getElementById(held)?.focus();
 }
 
-/** @param {any} found */
-function settings(found) {
+/** What the project has comes first, else what is proposed. @param {any} found @param {any} has */
+function settings(found, has) {
   const size = /** @type {HTMLSelectElement} */ (byId("size"));
   const sizes = [[found.size_px, found.minutes], ...(found.larger ? [found.larger] : [])];
-  const key = JSON.stringify([sizes, found.texture]);
+  if (has && !sizes.some(([px]) => px === has.size_px)) sizes.unshift([has.size_px, null]);
+  const key = JSON.stringify([sizes, found.texture, has]);
   if (size.dataset.key !== key) {
     size.dataset.key = key;
+    const own = settled ? size.value : "";
     size.replaceChildren(
-      ...sizes.map(([px, minutes], index) => element("option", { value: px, "data-minutes": minutes }, `${px} px${index ? ", for small defects" : ""}`)),
+      ...sizes.map(([px, minutes]) => {
+        const note = px === has?.size_px ? ", as it is now" : px === found.larger?.[0] ? ", for small defects" : "";
+        return element("option", { value: px, "data-minutes": minutes }, `${px} px${note}`);
+      }),
     );
-    if (!settled) /** @type {HTMLSelectElement} */ (byId("texture")).value = String(found.texture);
+    size.value = own || String(has?.size_px ?? found.size_px);
+    if (size.selectedIndex < 0) size.selectedIndex = 0;
+    if (!settled) /** @type {HTMLSelectElement} */ (byId("texture")).value = String(has?.texture ?? found.texture);
   }
   timeLine();
 }
@@ -169,7 +180,6 @@ async function visit(path) {
 
 async function takeFolder() {
   try {
-    settled = false;
     show(await post("photographs/choose", { [choosing]: /** @type {HTMLInputElement} */ (byId("path")).value }));
   } catch (error) {
     report(error);
@@ -179,29 +189,30 @@ async function takeFolder() {
 // --- files ---------------------------------------------------------------------------------------
 
 /**
- * The files of what was dropped, with the folder that each lies in.
+ * The files of what was dropped, with the folder that says of which kind each is: the first below
+ * the one that was dropped, as in a folder that is chosen; else that one.
  * @param {DataTransferItemList} items
  */
 async function dropped(items) {
   const entries = [...items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
   /** @type {{file: File, folder: string}[]} */
   const found = [];
-  for (const entry of entries) await collect(entry, "", found);
+  for (const entry of entries) await collect(entry, [], found);
   return found;
 }
 
-/** @param {any} entry @param {string} folder @param {{file: File, folder: string}[]} found */
-async function collect(entry, folder, found) {
+/** @param {any} entry @param {string[]} above @param {{file: File, folder: string}[]} found */
+async function collect(entry, above, found) {
   if (entry.name.startsWith(".")) return;
   if (entry.isFile) {
-    found.push({ file: await new Promise((done, failed) => entry.file(done, failed)), folder });
+    found.push({ file: await new Promise((done, failed) => entry.file(done, failed)), folder: above[1] ?? above[0] ?? "" });
     return;
   }
   const reader = entry.createReader();
   for (;;) {
     const part = await new Promise((done, failed) => reader.readEntries(done, failed));
     if (!part.length) return;
-    for (const one of part) await collect(one, entry.name, found);
+    for (const one of part) await collect(one, [...above, entry.name], found);
   }
 }
 
@@ -213,6 +224,10 @@ async function send(kind, files) {
   for (const [index, { file, folder }] of files.entries()) {
     tell(`Taking ${index + 1} of ${files.length}: ${file.name}`);
     const own = kind === "normal" ? "good" : folder || "defect";
+    if (kind === "defective" && own === "good") {
+      refused.push(`${file.name}: its folder is called good, which is what normal ones are called`);
+      continue;
+    }
     try {
       await upload(`photographs?kind=${encodeURIComponent(own)}&name=${encodeURIComponent(file.name)}`, file);
       kinds.add(own);
@@ -222,7 +237,6 @@ async function send(kind, files) {
   }
   sending -= 1;
   if (kinds.size) {
-    settled = false;
     show(await post("photographs/added", { kinds: [...kinds] }));
   }
   const taken = files.length - refused.length;
@@ -234,6 +248,13 @@ async function send(kind, files) {
 function wireCard(kind) {
   const one = card(kind);
   /** @type {HTMLElement} */ (one.querySelector(".choose")).addEventListener("click", () => openFolders(kind));
+  /** @type {HTMLElement} */ (one.querySelector(".clear")).addEventListener("click", async () => {
+    try {
+      show(await post("photographs/clear", { kind }));
+    } catch (error) {
+      report(error);
+    }
+  });
   const input = /** @type {HTMLInputElement} */ (one.querySelector("input[type=file]"));
   input.addEventListener("change", () => {
     const files = [...(input.files ?? [])].map((file) => ({ file, folder: "" }));
@@ -290,7 +311,13 @@ async function refresh() {
 for (const kind of KINDS) wireCard(kind);
 byId("make").addEventListener("click", make);
 byId("texture").addEventListener("change", () => (settled = true));
-byId("size").addEventListener("change", timeLine);
+byId("size").addEventListener("change", () => {
+  settled = true;
+  timeLine();
+});
+window.addEventListener("beforeunload", (event) => {
+  if (sending) event.preventDefault(); // the browser asks whether to leave: not all are taken
+});
 byId("path").addEventListener("keydown", (event) => {
   if (event.key === "Enter") {
     event.preventDefault();
@@ -302,7 +329,7 @@ byId("folders").addEventListener("close", () => {
 });
 for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
 document.addEventListener("project", (event) => {
-  project = /** @type {CustomEvent} */ (event).detail;
+  const project = /** @type {CustomEvent} */ (event).detail;
   byId("make").textContent = project.exists ? "Take these photographs" : "Make the project";
   byId("onward").hidden = !project.exists;
 });
