@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,8 +83,8 @@ class Shell:
         )
         assert server.stdout is not None
         said = server.stdout.readline() + server.stdout.readline()
-        server.send_signal(signal.SIGINT)
-        server.wait(timeout=60)
+        server.terminate()
+        server.wait(timeout=300)
         return said
 
 
