@@ -78,13 +78,13 @@ class Shell:
     def serve(self, line: str) -> str:
         """A command that goes on until Ctrl-C: its first two lines."""
         words = [sys.executable, "-m", "adclick.cli", *line.split()[1:], "--no-open"]
-        server = subprocess.Popen(
+        with subprocess.Popen(
             words, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True
-        )
-        assert server.stdout is not None
-        said = server.stdout.readline() + server.stdout.readline()
-        server.terminate()
-        server.wait(timeout=300)
+        ) as server:
+            assert server.stdout is not None
+            said = server.stdout.readline() + server.stdout.readline()
+            server.terminate()
+            server.wait(timeout=300)
         return said
 
 
