@@ -5,6 +5,7 @@ from typing import Any
 
 from adclick.run.config import Config
 from adclick.run.plan.clicks import click_scores
+from adclick.run.plan.detection import reads_labels
 from adclick.run.plan.names import (
     category_folder,
     click_matching,
@@ -20,6 +21,7 @@ from adclick.run.plan.names import (
 from adclick.run.plan.pick import Stage
 from adclick.run.plan.residuals import choice_file
 from adclick.run.settings.clicks import Robot
+from adclick.run.settings.peers import peer_methods
 from adclick.run.settings.tables import TABLES, TableLayout
 from adclick.run.settings.training import AdclickVariant, SegVariant
 
@@ -120,7 +122,8 @@ def map_rows(config: Config, *, supervised: bool) -> list[str]:
         if (variant.supervision != "unsupervised") == supervised
         and (not supervised or _stands_for_its_labels(variant))
     ]
-    return [*config.run_map_peers, *_with_sliding(config, shown)]
+    peers = [name for name in config.run_map_peers if supervised or not reads_labels(name)]
+    return [*peers, *_with_sliding(config, shown)]
 
 
 def _stands_for_its_labels(variant: SegVariant) -> bool:
@@ -220,7 +223,11 @@ def table_choices(config: Config, number: int | str) -> list[str]:
     table = TABLES[int(number)]
     of_method = click_matching if table.kind == "clicks" else map_matching
     run = click_methods(config) if table.kind == "clicks" else map_methods(config)
-    shown = [name for name in table_methods(config, table.number) if name in run]
+    shown = [
+        name
+        for name in table_methods(config, table.number)
+        if name in run and name not in peer_methods()
+    ]
     return [
         path
         for matching in dict.fromkeys(of_method(config, name) for name in shown)
