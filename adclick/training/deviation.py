@@ -34,7 +34,5 @@ def deviation_loss(
 
 
 def patch_scorer(*, channels: int, width: int) -> nn.Module:
-    """An untrained 3x3 convolution, ReLU, and a score a patch."""
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 1)
-    )
+    """An untrained 1x1 convolution, ReLU, and a score a patch."""
+    return nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU(), nn.Conv2d(width, 1, 1))
