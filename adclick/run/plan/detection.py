@@ -55,6 +55,7 @@ from adclick.run.settings.residuals import Detection, Features
 from adclick.run.settings.section import Section
 from adclick.run.settings.training import FeatureTraining, SegTraining, Training
 
+
 class ExpandDefects(Stage):
     """Settings of `expand_defects`."""
 
