@@ -1,6 +1,5 @@
 """A peer of the detectors: it learns from a category's pictures, then answers the test images."""
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,7 +10,8 @@ from typing import Any
 from adclick.data.rows import defect_rows, train_normal_rows
 from adclick.residuals.streaming import open_backbone
 from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, write_json
-from adclick.run.device import compute_device, device_name
+from adclick.run.costs import machine_costs
+from adclick.run.device import compute_device
 from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
 from adclick.run.kept import made_once
@@ -78,7 +78,7 @@ def _make(job: Job[FitMapPeer]) -> None:
         "images": len(rows),
         "seconds": {"training": trained, "picture": median(seconds)},
         "parameters": learnt.parameters,
-        **_machine(),
+        **machine_costs(),
         **learnt.facts,
         **finished,
     }
@@ -147,19 +147,6 @@ def _progress(job: Job[FitMapPeer], device: Any) -> Any:
     from adclick.training.resuming import progress_of
 
     return progress_of(job.outputs["maps"], job.stamp, device)
-
-
-def _machine() -> dict[str, Any]:
-    """The most memory (MB) of this process, and the device."""
-    import torch
-
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    on_gpu = torch.cuda.is_initialized()
-    gpu = torch.cuda.max_memory_allocated() / 1024**2 if on_gpu else 0
-    return {
-        "peak_memory_mb": {"process": used, "gpu": gpu},
-        "device": device_name(torch.device("cuda" if on_gpu else "cpu")),
-    }
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 one.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,11 @@ import numpy as np
 from adclick.data.rows import defect_rows, train_normal_rows
 from adclick.residuals.maps import exceeded_by, resize_map, training_free_map
 from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
+
+
+from adclick.residuals.maps import exceeded_by, training_free_map
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, write_json
+from adclick.run.costs import machine_costs
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.detection import PredictMaps
 from adclick.run.provenance import canonical_json
@@ -32,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     length of the residual. The attribute `detection` says how maps are made, the threshold that
     `NORMAL_SHARE` of the pixels of the normal training images exceed (the residual of each of these
     is to the others; a network was trained with all of them), and the scores of normal pictures
-    that nothing was trained on: with these a picture is decided on.
+    that nothing was trained on: with these a picture is decided on. The record says what a map
+    costs: the median seconds from the residual on, the parameters, the most memory.
     """
     job = parse_job(
         COMMAND,
@@ -41,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         doc=__doc__,
         inputs=["manifest", "images", "residuals"],
         optional=["weights", "language"],
-        outputs=["maps"],
+        outputs=["maps", "record"],
     )
     settings = job.settings
     rows = defect_rows(job.inputs["manifest"], roles=SHOWN_ROLES)
@@ -52,15 +60,37 @@ def main(argv: Sequence[str] | None = None) -> None:
         create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file,
     ):
         scores, shapes = {}, _shapes(job.inputs["manifest"])
+
+
+        scores: dict[int, float] = {}
+        seconds: list[float] = []
         for index, (row, _, _) in enumerate(rows):
+            started = time.perf_counter()
             file["maps"][index] = found = map_of(row)
             scores[row] = float(resize_map(found, shapes[row]).max())
+
+
+            seconds.append(time.perf_counter() - started)
+            scores[row] = float(found.max())
         normal = train_normal_rows(job.inputs["manifest"])
         threshold = exceeded_by(NORMAL_SHARE, map(map_of, normal), count=len(normal))
         how = {**settings.model_dump(include={"sliding"}), **settings.detection.model_dump()}
         held_out = _held_out(job.inputs["manifest"], scores)
         said = {**how, "threshold": threshold, "held_out": held_out}
         file.attrs["detection"] = canonical_json(said)
+    write_json(job.outputs["record"], _costs(job, seconds), stamp=job.stamp)
+
+
+def _costs(job: Job[PredictMaps], seconds: Sequence[float]) -> dict[str, Any]:
+    from adclick.networks.checkpoints import parameter_count
+
+    weights = job.inputs.get("weights")
+    return {
+        "images": len(seconds),
+        "seconds": {"picture": median(seconds) if seconds else 0.0},
+        "parameters": parameter_count(weights) if weights else 0,
+        **machine_costs(),
+    }
 
 
 def _shapes(manifest: Path) -> list[tuple[int, int]]:

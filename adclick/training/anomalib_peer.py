@@ -1,8 +1,8 @@
 """Models of the library anomalib, which has an environment of its own: this end of it."""
 
-import inspect
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
@@ -80,7 +80,8 @@ def _steps(pictures: int, *, epochs: int, batch: int, most: int) -> int:
 
 
 def _start(python: str, task: dict[str, Any]) -> "subprocess.Popen[bytes]":
-    command = [python, inspect.getfile(runner), json.dumps(task)]
+    # -P: the runner's own folder is not where libraries are looked for.
+    command = [python, "-P", str(sys.modules[runner.__module__].__file__), json.dumps(task)]
     try:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     except OSError as error:
@@ -93,9 +94,10 @@ def _start(python: str, task: dict[str, Any]) -> "subprocess.Popen[bytes]":
 
 def _finish(child: "subprocess.Popen[bytes]") -> dict[str, Any]:
     """End the other process; the most memory (MB) that it held, and held on a GPU."""
-    assert child.stdin is not None
+    assert child.stdin is not None and child.stdout is not None
     child.stdin.close()
     memory = json.loads(_read_line(child))
+    child.stdout.close()
     child.wait()
     return {"peak_memory_mb": memory}
 
@@ -109,10 +111,8 @@ def _read_line(child: "subprocess.Popen[bytes]") -> bytes:
 
 
 def _gone(child: "subprocess.Popen[bytes]") -> NoReturn:
-    child.kill()
-    raise InputError(
-        f"{child.args[0]}: anomalib ended early (status {child.wait()}); the lines above say why"  # pyright: ignore
-    )
+    child.communicate()
+    raise InputError(f"anomalib ended early (status {child.returncode}); the lines above say why")
 
 
 def _weights(backbone: Features | None) -> dict[str, Any] | None:

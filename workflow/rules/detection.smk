@@ -78,6 +78,7 @@ rule predict_maps:
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
     output:
         maps="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/maps.h5",
+        record="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/record.json",
     log:
         "results/{run}/logs/predict_maps/{dataset}-{category}-{method}-{seed}.log",
     benchmark:
@@ -94,7 +95,7 @@ rule predict_maps:
     shell:
         "python -m adclick.commands.predict_maps --settings {params.settings:q} {params.files}"
         " --manifest {input.manifest:q} --images {input.images:q} --residuals {input.residuals:q}"
-        " --maps {output.maps:q} > {log:q} 2>&1"
+        " --maps {output.maps:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 # Where the environment of anomalib lies says nothing of a result.
