@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -142,6 +142,7 @@ class _Shaped:
         self.shape = pictures[0].features.shape
 
     def __getitem__(self, row: int) -> np.ndarray:
+        assert self._pictures.features is not None
         return self._pictures.features[row]
 
 
@@ -151,7 +152,7 @@ def _rate(share: float) -> float:
     return 0.5 * (1 + float(np.cos(np.pi * (share - WARM_SHARE) / (1 - WARM_SHARE))))
 
 
-def _averager(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+def _averager(averaged: Any, current: Any, count: Tensor | int) -> None:
     weight = 1 - ema_weight(int(count), EMA_DECAY)
     for kept, new in zip(averaged, current, strict=True):
         kept.lerp_(new, weight)

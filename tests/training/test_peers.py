@@ -205,7 +205,7 @@ def test_the_flow_gives_a_density() -> None:
     forward = torch.nn.Module.__call__
 
     def code_of(flat: torch.Tensor) -> torch.Tensor:
-        half = flow.half
+        half = flow.first
         first, second = flat[:half].reshape(1, -1, 1, 1), flat[half:].reshape(1, -1, 1, 1)
         places = positions(1, 1)[None]
         for index, network in enumerate(flow.networks):

@@ -7,7 +7,7 @@ from adclick.run.config import Config
 from adclick.run.errors import InputError
 from adclick.run.plan.peers import missing_learners, missing_peers
 from adclick.run.settings.clicks import PROTOCOL, PROTOCOL_ROBOT, Robot
-from adclick.run.settings.peers import SEED, Labels, peer_methods, wanted_of
+from adclick.run.settings.peers import LABELS, SEED, Labels, peer_methods, wanted_of
 from adclick.run.settings.training import AdclickVariant, SegVariant
 
 REAL, SIMULATED = "real", "simulated"
@@ -139,8 +139,8 @@ def variant_of_labels(config: Config, labels: str) -> SegVariant:
 
 def peer_variant(labels: Labels) -> SegVariant:
     """A variant whose labels are those that a peer learns from."""
-    off = {name: False for name in ("pretrain", "iis", "language", "abandon")}
-    return SegVariant(supervision=labels, **off)
+    off = dict.fromkeys(("pretrain", "iis", "language", "abandon"), False)
+    return SegVariant.model_validate({"supervision": labels, **off})
 
 
 def _labelled_variants(config: Config) -> list[SegVariant]:
@@ -150,8 +150,10 @@ def _labelled_variants(config: Config) -> list[SegVariant]:
 
 def _run_peer_variants(config: Config) -> list[SegVariant]:
     known = peer_methods()
-    labels = [known[name].labels for name in config.run_map_peers if name in known]
-    return [peer_variant(one) for one in dict.fromkeys(labels) if one is not None]
+    labels: list[Labels | None] = [
+        known[name].labels for name in config.run_map_peers if name in known
+    ]
+    return [peer_variant(one) for one in LABELS if one in labels]
 
 
 def labeller(config: Config, matching: str) -> str:

@@ -103,21 +103,19 @@ class _Flow(nn.Module):
 
     def __init__(self, *, channels: int, width: int, couplings: int) -> None:
         super().__init__()
-        self.half = channels // 2
+        self.first = channels // 2
         self.networks = nn.ModuleList()
         for index in range(couplings):
-            known = self.half if index % 2 == 0 else channels - self.half
-            network = nn.Sequential(
-                nn.Conv2d(known + POSITIONS, width, 1),
-                nn.ReLU(),
-                nn.Conv2d(width, 2 * (channels - known), 1),
+            known = self.first if index % 2 == 0 else channels - self.first
+            last = nn.Conv2d(width, 2 * (channels - known), 1)
+            for values in last.parameters():  # an untrained flow leaves features as they are
+                nn.init.zeros_(values)
+            self.networks.append(
+                nn.Sequential(nn.Conv2d(known + POSITIONS, width, 1), nn.ReLU(), last)
             )
-            nn.init.zeros_(network[2].weight)
-            nn.init.zeros_(network[2].bias)
-            self.networks.append(network)
 
     def forward(self, features: Tensor) -> Float[Tensor, "batch row column"]:
-        first, second = features[:, : self.half], features[:, self.half :]
+        first, second = features[:, : self.first], features[:, self.first :]
         places = positions(features.shape[2], features.shape[3]).to(features)
         places = places[None].expand(len(features), -1, -1, -1)
         stretched = torch.zeros_like(features[:, 0])
