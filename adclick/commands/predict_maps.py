@@ -13,11 +13,7 @@ import numpy as np
 
 from adclick.data.rows import defect_rows, train_normal_rows
 from adclick.residuals.maps import exceeded_by, resize_map, training_free_map
-from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
-
-
-from adclick.residuals.maps import exceeded_by, training_free_map
-from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, write_json
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, read_csv, write_json
 from adclick.run.costs import machine_costs
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.detection import PredictMaps
@@ -61,14 +57,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         scores, shapes = {}, _shapes(job.inputs["manifest"])
 
-
         scores: dict[int, float] = {}
         seconds: list[float] = []
         for index, (row, _, _) in enumerate(rows):
             started = time.perf_counter()
             file["maps"][index] = found = map_of(row)
             scores[row] = float(resize_map(found, shapes[row]).max())
-
 
             seconds.append(time.perf_counter() - started)
             scores[row] = float(found.max())
