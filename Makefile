@@ -16,8 +16,7 @@ sudo apt install python3-venv python3-dev gcc (Debian 12, Ubuntu 24.04 or newer)
 or anywhere conda create -n adclick python=3.13 && conda activate adclick
 CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 
-.PHONY: demo report annotate test test-fast check docs bench fuzz soak setup python
-.PHONY: peers demo report annotate test test-fast check bench fuzz soak setup python
+.PHONY: peers demo report annotate test test-fast check docs bench fuzz soak setup python
 
 setup: .venv/.done
 

@@ -27,7 +27,7 @@ from adclick.training.peer_pictures import (
 )
 
 COMMAND = "adclick.commands.fit_map_peer"
-SHOWN_ROLES = ("train_defect", "test_defect", "test_normal")  # of the pictures that have a map
+SHOWN_ROLES = ("train_defect", "spare_normal", "test_defect", "test_normal")  # have a map
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -55,17 +55,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         _open_maps(job) as map_of,
         create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file,
     ):
-        scores, shapes = {}, _shapes(job.inputs["manifest"])
-
-        scores: dict[int, float] = {}
+        scores, shapes = dict[int, float](), _shapes(job.inputs["manifest"])
         seconds: list[float] = []
         for index, (row, _, _) in enumerate(rows):
             started = time.perf_counter()
             file["maps"][index] = found = map_of(row)
-            scores[row] = float(resize_map(found, shapes[row]).max())
-
             seconds.append(time.perf_counter() - started)
-            scores[row] = float(found.max())
+            scores[row] = float(resize_map(found, shapes[row]).max())
         normal = train_normal_rows(job.inputs["manifest"])
         threshold = exceeded_by(NORMAL_SHARE, map(map_of, normal), count=len(normal))
         how = {**settings.model_dump(include={"sliding"}), **settings.detection.model_dump()}

@@ -12,10 +12,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from adclick.networks.detector_inputs import FeatureScale, fit_feature_scale, standardised
 from adclick.residuals.maps import to_picture
-from adclick.training.loop import ema_weight
 from adclick.training.peer_pictures import SCALE_PICTURES, Picture, Pictures
+from adclick.training.plan import ema_weight
 from adclick.training.resuming import Progress, resume, save_progress
-from adclick.training.samples import step_generator, turn
+from adclick.training.samples import draw_turn, step_generator, turned
 
 CLIP_NORM = 1.0
 EMA_DECAY = 0.98
@@ -64,10 +64,9 @@ def draw_peer_batch(
         generator, pool = step_generator(seed, step, index), pools[kind]
         chosen = int(generator.integers(len(pool)))
         mask = pool.mask(chosen).astype(np.float32)
-        quarters = int(generator.integers(4)) * (1 if mask.shape[0] == mask.shape[1] else 2)
-        mirrored = bool(generator.integers(2))
+        turn = draw_turn(generator, mask.shape)
         arrays = (prepare(pool[chosen].features), mask)
-        drawn.append([turn(array, quarters, mirrored) for array in arrays])
+        drawn.append([turned(array[None], [turn])[0] for array in arrays])
     features, masks = (np.stack(part) for part in zip(*drawn, strict=True))
     return PeerBatch(
         torch.from_numpy(features).to(device).permute(0, 3, 1, 2).contiguous(),
