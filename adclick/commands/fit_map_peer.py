@@ -128,7 +128,7 @@ def _reader(
     """
     if PYTHON in settings.wants:
         return stack.enter_context(compute_device()), None, lambda _: None
-    backbone = stack.enter_context(open_backbone(settings.features))
+    backbone = stack.enter_context(open_backbone(settings.features, settings.precision))
     kept = stack.enter_context(kept_features(backbone, settings.features))
     return next(backbone.buffers()).device, backbone, kept
 

@@ -181,6 +181,7 @@ class FitMapPeer(Stage):
     """
 
     peer: str
+    precision: Precision
     wants: list[str]
     peer_settings: dict[str, bool | int | float | str]
     peer_code: str
