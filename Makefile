@@ -1,10 +1,11 @@
 # demo: two commands' worth of everything; annotate: label a category of it in the browser; test, check:
-# what CI runs; test-fast: what needs neither Snakemake nor a browser and is quick; bench: the measured claims
+# what CI runs; peers: the environment of anomalib; test-fast: what needs neither Snakemake nor a browser and is quick; bench: the measured claims
 # (PARTS="matching metrics": some of them); fuzz: thousands of damaged files; soak: half an hour of labelling by two browsers, with kills.
 BIN := .venv/bin
 RUN ?= demo
 CORES ?= all
 CATEGORY ?= toy/capsule
+PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --configfile config/$(RUN).yaml --cores $(CORES)
 
 # The newest Python that works, or PYTHON=...; 3.14 comes last, because one package is compiled there.
@@ -15,7 +16,7 @@ sudo apt install python3-venv python3-dev gcc (Debian 12, Ubuntu 24.04 or newer)
 or anywhere conda create -n adclick python=3.13 && conda activate adclick
 CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 
-.PHONY: demo report annotate test test-fast check docs bench fuzz soak setup python
+.PHONY: peers demo report annotate test test-fast check docs bench fuzz soak setup python
 
 setup: .venv/.done
 
@@ -28,6 +29,15 @@ $(BIN)/python:
 
 python:  # which one `make setup` takes
 	@echo $(CHOSEN)
+
+# anomalib, beside the packages that are there already, so that PyTorch is not downloaded a second time.
+peers: setup .venv-anomalib/.done
+
+.venv-anomalib/.done: workflow/envs/anomalib.txt
+	$(BIN)/python -m venv --clear .venv-anomalib
+	$(BIN)/python -c $(PURELIB) > $$(.venv-anomalib/bin/python -c $(PURELIB))/adclick.pth
+	.venv-anomalib/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 demo: setup
 	$(SNAKEMAKE)
@@ -58,10 +68,10 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/python -m tools.lint_workflow
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs: setup  # the documentation as a site: results/site/index.html
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: setup
 	$(BIN)/python -m benchmarks $(PARTS) --output results/bench.json

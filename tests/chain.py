@@ -340,7 +340,7 @@ def _learning_steps(config: Config) -> dict[str, Step]:
             "predict_maps",
             PLACE | {"method": method},
             {**files, **detection_inputs(config, place, method, SEED)},
-            {"maps": maps},
+            {"maps": maps, "record": maps.replace("maps.h5", "record.json")},
         )
         found[f"evaluate_maps {method}"] = Step(
             "evaluate_maps",

@@ -79,7 +79,7 @@ def commands_page() -> str:
     """Every command with its help, as `--help` prints it."""
     parts = ["# Commands\n\n`adclick <command> --help` says the same.\n"]
     for name, command in _commands(typer.main.get_command(app), "adclick"):
-        context = command.context_class(command, info_name=name, terminal_width=90)
+        context = command.context_class(command, info_name=name, terminal_width=78)
         parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 
@@ -108,13 +108,14 @@ def python_page() -> str:
 def _entry(module: str, node: Any) -> str:
     text = ast.get_docstring(node) or ""
     shown = _signature(node) if isinstance(node, ast.FunctionDef) else _fields(node)
-    return f"### {module}.{node.name}\n\n```python\n{shown}\n```\n\n{text}\n"
+    imported = f"from {module} import {node.name}"
+    return f"### {node.name}\n\n```python\n{imported}\n\n{shown}\n```\n\n{text}\n"
 
 
 def _signature(node: ast.FunctionDef) -> str:
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     flat = f"{node.name}({ast.unparse(node.args)}){returns}"
-    if len(flat) <= 90:
+    if len(flat) <= 78:
         return flat
     arguments = ",\n    ".join(_split(ast.unparse(node.args)))
     return f"{node.name}(\n    {arguments},\n){returns}"

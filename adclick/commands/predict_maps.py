@@ -2,16 +2,19 @@
 one.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from adclick.data.rows import defect_rows, train_normal_rows
 from adclick.residuals.maps import exceeded_by, resize_map, training_free_map
-from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, read_csv
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, read_csv, write_json
+from adclick.run.costs import machine_costs
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.detection import PredictMaps
 from adclick.run.provenance import canonical_json
@@ -32,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     length of the residual. The attribute `detection` says how maps are made, the threshold that
     `NORMAL_SHARE` of the pixels of the normal training images exceed (the residual of each of these
     is to the others; a network was trained with all of them), and the scores of normal pictures
-    that nothing was trained on: with these a picture is decided on.
+    that nothing was trained on: with these a picture is decided on. The record says what a map
+    costs: the median seconds from the residual on, the parameters, the most memory.
     """
     job = parse_job(
         COMMAND,
@@ -41,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         doc=__doc__,
         inputs=["manifest", "images", "residuals"],
         optional=["weights", "language"],
-        outputs=["maps"],
+        outputs=["maps", "record"],
     )
     settings = job.settings
     rows = defect_rows(job.inputs["manifest"], roles=SHOWN_ROLES)
@@ -51,9 +55,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         _open_maps(job) as map_of,
         create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file,
     ):
-        scores, shapes = {}, _shapes(job.inputs["manifest"])
+        scores, shapes = dict[int, float](), _shapes(job.inputs["manifest"])
+        seconds: list[float] = []
         for index, (row, _, _) in enumerate(rows):
+            started = time.perf_counter()
             file["maps"][index] = found = map_of(row)
+            seconds.append(time.perf_counter() - started)
             scores[row] = float(resize_map(found, shapes[row]).max())
         normal = train_normal_rows(job.inputs["manifest"])
         threshold = exceeded_by(NORMAL_SHARE, map(map_of, normal), count=len(normal))
@@ -61,6 +68,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         held_out = _held_out(job.inputs["manifest"], scores)
         said = {**how, "threshold": threshold, "held_out": held_out}
         file.attrs["detection"] = canonical_json(said)
+    write_json(job.outputs["record"], _costs(job, seconds), stamp=job.stamp)
+
+
+def _costs(job: Job[PredictMaps], seconds: Sequence[float]) -> dict[str, Any]:
+    from adclick.networks.checkpoints import parameter_count
+
+    weights = job.inputs.get("weights")
+    return {
+        "images": len(seconds),
+        "seconds": {"picture": median(seconds) if seconds else 0.0},
+        "parameters": parameter_count(weights) if weights else 0,
+        **machine_costs(),
+    }
 
 
 def _shapes(manifest: Path) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ import numpy as np
 from adclick.data.rows import NORMAL_TYPE
 from adclick.language.encoder import average_features
 from adclick.language.words import Text, defect_types, read_texts
+from adclick.models.decisions import level_of
 from adclick.models.description import (
     BACKBONE,
     BANK,
@@ -295,7 +296,9 @@ def describe_folder(folder: Path) -> str:
             f"\nmatching {described.made_from['matching']}: {described.made_from['chosen']} was"
             " chosen on simulated defects of held-out normal images"
         )
-    return said + ("\n" + _held_out(folder) if described.kind == KIND else "")
+    if described.kind == KIND:
+        said += "\n" + _held_out(folder)
+    return said if described.detection is None else f"{said}\n{level_of(described.detection).line}"
 
 
 def _held_out(folder: Path) -> str:

@@ -35,15 +35,15 @@ def whole_detector(model: OpenedModel) -> "WholeDetector":
     if use.sliding is not None:
         raise InputError(f"{model.title}: sliding windows are not exported; export the variant")
     comparison = BankComparison(model)
-    finish = MapFinish(model.size_px, use.smoothing_px, use.foreground_exponent)
+    shape = model.bank["images"].shape[1:3]
+    finish = MapFinish(shape, use.smoothing_px, use.foreground_exponent)
     answer = (
         FeatureAnswer(model.network, finish)
         if isinstance(model.network, TrainedDetector)
         else TrunkAnswer(model, finish)
     )
-    resize = Sampled(model.size_px)
-    if model.description.pictures.resize == "area":
-        resize = Averaged(model.size_px)
+    averages = model.description.pictures.resize == "area"
+    resize = Averaged(shape) if averages else Sampled(shape)
     return WholeDetector(resize, comparison, answer).eval()
 
 
@@ -69,14 +69,14 @@ class WholeDetector(nn.Module):
 class Sampled(nn.Module):
     """`resize_image` as published: OpenCV's bilinear sampling of 8 bits, in its fixed point."""
 
-    def __init__(self, size_px: int) -> None:
+    def __init__(self, shape: tuple[int, int]) -> None:
         super().__init__()
-        self.size_px = size_px
+        self.shape = shape
 
     def forward(self, picture: Tensor) -> Tensor:
-        """The picture as uint8 [size size 3]."""
-        top, bottom, down = _between(picture.shape[0], self.size_px)
-        left, right, across = _between(picture.shape[1], self.size_px)
+        """The picture as uint8 [row column 3]."""
+        top, bottom, down = _between(picture.shape[0], self.shape[0])
+        left, right, across = _between(picture.shape[1], self.shape[1])
         values = picture.double()  # whole numbers: ONNX divides integers in half of these digits
         columns = values.index_select(1, left) * _fixed(1 - across)[None, :, None]
         columns = columns + values.index_select(1, right) * _fixed(across)[None, :, None]
@@ -91,21 +91,23 @@ class Averaged(nn.Module):
     where it grows. OpenCV may round a pixel to the other side.
     """
 
-    def __init__(self, size_px: int) -> None:
+    def __init__(self, shape: tuple[int, int]) -> None:
         super().__init__()
-        self.size_px = size_px
+        self.shape = shape
 
     def forward(self, picture: Tensor) -> Tensor:
-        """The picture as uint8 [size size 3]."""
-        rows, columns = (self._weights(length) for length in picture.shape[:2])
+        """The picture as uint8 [row column 3]."""
+        rows = _weights(picture.shape[0], self.shape[0])
+        columns = _weights(picture.shape[1], self.shape[1])
         means = torch.einsum("ih,hwc->iwc", rows, picture.float())
         means = torch.einsum("jw,iwc->ijc", columns, means)
         return torch.round(means).clamp(0, 255).to(torch.uint8)
 
-    def _weights(self, length: Any) -> Tensor:
-        """What every pixel [size length] has of a place."""
-        shrinks = torch.arange(1) + length > self.size_px
-        return torch.where(shrinks, _coverage(length, self.size_px), _tent(length, self.size_px))
+
+def _weights(length: Any, size: int) -> Tensor:
+    """What each of `size` places takes of every pixel of a line."""
+    shrinks = torch.arange(1) + length > size
+    return torch.where(shrinks, _coverage(length, size), _tent(length, size))
 
 
 def _coverage(length: Any, size: int) -> Tensor:
@@ -172,14 +174,15 @@ class BankComparison(nn.Module):
         super().__init__()
         how, use, bank = model.description.comparison, model.description.backbone, model.bank
         self.backbone = model.backbone
-        self.grid = model.size_px // use.stride
+        self.grid = tuple(bank["patches"].shape[1:3])
+        self.places = self.grid[0] * self.grid[1]
         self.layer_dimensions, self.dimension = use.layer_dimensions, use.dimension
         self.count = min(how.neighbours, len(bank["patches"]))
         self.matched = min(how.matched_neighbours or self.count, self.count)
         self.joined = min(how.foreground_neighbours, self.count)
         self.kept_blocks = how.kept_blocks
         self.radius = how.radius
-        patches = bank["patches"][:].reshape(len(bank["patches"]), self.grid**2, -1)
+        patches = bank["patches"][:].reshape(len(bank["patches"]), self.places, -1)
         self._keep("patches", patches)
         self._keep("middle", patches.astype(np.float32).mean(axis=(0, 1)))
         self._keep_words(bank["codebook"][:], bank["histograms"][:])
@@ -219,7 +222,7 @@ class BankComparison(nn.Module):
         steps = torch.arange(-reach, reach + 1)
         inside = within_radius(steps[:, None], steps, radius).numpy()
         offsets = np.argwhere(inside) - reach
-        rows, columns = np.mgrid[: self.grid, : self.grid].reshape(2, -1)
+        rows, columns = np.mgrid[: self.grid[0], : self.grid[1]].reshape(2, -1)
         seen, places = [], []
         for down, across in offsets:
             seen.append(self._index(rows - down, columns - across))
@@ -228,8 +231,9 @@ class BankComparison(nn.Module):
         self._keep("candidate", np.stack(places))
 
     def _index(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        inside = (rows >= 0) & (rows < self.grid) & (columns >= 0) & (columns < self.grid)
-        return np.where(inside, rows * self.grid + columns, self.grid**2)
+        height, width = self.grid
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        return np.where(inside, rows * width + columns, self.places)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Patches and residual [grid grid channel], rounded as they are stored; the residual's
@@ -238,16 +242,16 @@ class BankComparison(nn.Module):
         patches, first = extract(
             self.backbone,
             image[None],
-            grid=self.grid,
+            grid=self.grid[0],
             layer_dimensions=self.layer_dimensions,
             dimension=self.dimension,
         )
         query, layer1 = patches[0], first[0]
         nearest = self._neighbours(layer1)
-        flat = query.reshape(self.grid**2, -1)
+        flat = query.reshape(self.places, -1)
         references = self.patches.index_select(0, nearest[: self.matched]).float()
         signed = self._matched(flat, references) - flat
-        lengths = signed.square().sum(dim=1).sqrt().reshape(self.grid, self.grid)
+        lengths = signed.square().sum(dim=1).sqrt().reshape(self.grid)
         residual = signed.half().float().reshape(query.shape)
         foreground = self._foreground(layer1, nearest[: self.joined])
         return query.half().float(), residual, lengths, foreground
@@ -320,13 +324,13 @@ class BankComparison(nn.Module):
     def _foreground(self, layer1: Tensor, nearest: Tensor) -> Tensor:
         """`joined_map` of the residuals' chapter."""
         if self.everywhere:
-            return layer1.new_ones(self.grid, self.grid)
+            return layer1.new_ones(self.grid)
         bias, minimum, maximum = self.object_numbers
         own = ((layer1 @ self.object_weight + bias - minimum) / (maximum - minimum)).clamp(0, 1)
         largest = torch.cat([own[None], self.object_maps.index_select(0, nearest)]).amax(dim=0)
-        if min(largest.shape) < self.grid:
-            return bilinear(largest, self.grid, self.grid).half().float()
-        rows, columns = (_coverage(length, self.grid) for length in largest.shape)
+        if min(largest.shape) < min(self.grid):
+            return bilinear(largest, *self.grid).half().float()
+        rows, columns = map(_coverage, largest.shape, self.grid)
         return (rows @ largest @ columns.T).half().float()
 
 
@@ -343,26 +347,31 @@ def _members(height: int, width: int, blocks: int) -> np.ndarray:
 class MapFinish(nn.Module):
     """`finish_map`: a map weighted by the foreground, and smoothed."""
 
-    line: Tensor
+    rows: Tensor
+    columns: Tensor
 
-    def __init__(self, size_px: int, smoothing_px: float, exponent: float) -> None:
+    def __init__(self, shape: tuple[int, int], smoothing_px: float, exponent: float) -> None:
         super().__init__()
-        self.size_px, self.exponent, self.smooths = size_px, exponent, smoothing_px > 0
-        unit = np.eye(size_px, dtype=np.float32)
-        line = unit
-        if self.smooths:
-            size = round(smoothing_px * 8 + 1) | 1  # as OpenCV chooses it for float32
-            kernel = cv2.getGaussianKernel(size, smoothing_px, cv2.CV_32F)
-            line = cv2.sepFilter2D(
-                unit, -1, np.ones(1, np.float32), kernel, borderType=cv2.BORDER_REFLECT
-            )
-        self.register_buffer("line", torch.from_numpy(np.asarray(line)))
+        self.shape, self.exponent, self.smooths = shape, exponent, smoothing_px > 0
+        self.register_buffer("rows", _smoothing(shape[0], smoothing_px))
+        self.register_buffer("columns", _smoothing(shape[1], smoothing_px))
 
     def forward(self, raw: Tensor, foreground: Tensor) -> Tensor:
-        """The finished map [size size]."""
-        weight = bilinear(foreground, self.size_px, self.size_px)
+        """The finished map [row column]."""
+        weight = bilinear(foreground, *self.shape)
         weighted = raw * (weight if self.exponent == 1 else weight**self.exponent)
-        return self.line @ weighted @ self.line.T if self.smooths else weighted
+        return self.rows @ weighted @ self.columns.T if self.smooths else weighted
+
+
+def _smoothing(length: int, deviation: float) -> Tensor:
+    """OpenCV's Gaussian of a line, reflected at its ends, as a matrix."""
+    unit = np.eye(length, dtype=np.float32)
+    if deviation <= 0:
+        return torch.from_numpy(unit)
+    kernel = cv2.getGaussianKernel(round(deviation * 8 + 1) | 1, deviation, cv2.CV_32F)
+    alone = np.ones(1, np.float32)
+    line = cv2.sepFilter2D(unit, -1, alone, kernel, borderType=cv2.BORDER_REFLECT)
+    return torch.from_numpy(np.asarray(line))
 
 
 class FeatureAnswer(nn.Module):
@@ -383,11 +392,9 @@ class FeatureAnswer(nn.Module):
     def forward(
         self, image: Tensor, patches: Tensor, residual: Tensor, lengths: Tensor, foreground: Tensor
     ) -> Tensor:
-        """The finished map [size size]."""
-        size = self.finish.size_px
-        logits = _base(
-            self.finish(bilinear(lengths, size, size), foreground), self.form.calibration
-        )
+        """The finished map [row column]."""
+        training_free = self.finish(bilinear(lengths, *self.finish.shape), foreground)
+        logits = _base(training_free, self.form.calibration)
         if self.amount:
             logits = logits + self.amount * self._added(image, patches, residual)
         over = (logits.abs() - STRAIGHT).clamp_min(0)
@@ -428,14 +435,12 @@ class TrunkAnswer(nn.Module):
         self.register_buffer("texts", torch.from_numpy(texts))
         self.register_buffer("masks", torch.from_numpy(masks))
         channels = DISK_CHANNELS + (0 if model.network.click_cells is None else CLICK_MAPS)
-        self.register_buffer(
-            "no_clicks", torch.zeros(1, channels, model.size_px, model.size_px), persistent=False
-        )
+        self.register_buffer("no_clicks", torch.zeros(1, channels, *finish.shape), persistent=False)
 
     def forward(
         self, image: Tensor, patches: Tensor, residual: Tensor, lengths: Tensor, foreground: Tensor
     ) -> Tensor:
-        """The finished map [size size]."""
+        """The finished map [row column]."""
         picture = normalise_image(image[None])
         tokens = self.network.embed(_tokens(residual, self.scale, self.form), picture)
         maps = self.network.language_maps(picture, self.texts, self.masks)

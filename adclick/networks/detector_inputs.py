@@ -68,8 +68,8 @@ def fit_feature_scale(features: Any, rows: Sequence[int]) -> FeatureScale:
 
 
 def standardised(
-    features: Float[np.ndarray, "batch grid grid channel"], scale: FeatureScale
-) -> Float32[np.ndarray, "batch grid grid channel"]:
+    features: Float[np.ndarray, "batch rows columns channel"], scale: FeatureScale
+) -> Float32[np.ndarray, "batch rows columns channel"]:
     """Features in standard deviations from the mean normal patch, clamped to `LARGEST_FEATURE`."""
     centred = (features.astype(np.float32) - scale.mean) / scale.deviation
     return np.clip(centred, -LARGEST_FEATURE, LARGEST_FEATURE)

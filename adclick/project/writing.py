@@ -31,6 +31,8 @@ OF_OTHERS = {
     "language",
     "vision_language",
 }
+# A photograph that is another under the same name makes the sheet another, too.
+COLUMNS = ("image_path", "label", "split", "defect_type", "mask_path", "sha256")
 VARIANT, MASKED = "human", "masks"
 HELD_OUT_SHARE, MOST_HELD_OUT, LEAST_HELD_OUT = 0.2, 100, 2
 SNAKEFILE = """# The workflow of the installed adclick with this folder's settings.
@@ -115,17 +117,17 @@ def write_project(
     project = Project(folder, product, VARIANT if masks is None else MASKED)
     known = _known_splits(project)
     held = _held_out(survey.normals, held_out, known, folder)
-    write_text(project.sheet, _sheet(survey, held, folder / SHEETS, masks or {}))
+    _write(project.sheet, _sheet(survey, held, folder / SHEETS, masks or {}))
     chosen = survey.view.texture if texture is None else texture
     own = _own_settings(product, size_px or survey.scale.size_px, texture=chosen)
     if masks is not None:
         own = _with_masks(own, len(masks))
     if backbone is not None:
         own["features"] = {"weights": {"source": "file", "file": str(backbone.absolute())}}
-    write_text(project.overlay, _overlay_text(project.overlay, own))
-    write_text(folder / "Snakefile", SNAKEFILE)
+    _write(project.overlay, _overlay_text(project.overlay, own))
+    _write(folder / "Snakefile", SNAKEFILE)
     profile = (REPOSITORY / "workflow/profiles/default/config.yaml").read_text(encoding="utf-8")
-    write_text(folder / "profiles/default/config.yaml", profile)
+    _write(folder / "profiles/default/config.yaml", profile)
     return project
 
 
@@ -190,15 +192,24 @@ def _known_splits(project: Project) -> dict[str, str]:
 def _sheet(survey: Survey, held: set[Path], root: Path, masks: Mapping[Path, Path]) -> str:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_path", "label", "split", "defect_type", "mask_path"])
+    writer.writerow(list(COLUMNS))
     for one in survey.normals:
-        writer.writerow([_path(one, root), "normal", VALIDATION if one.path in held else "train"])
+        split = VALIDATION if one.path in held else "train"
+        writer.writerow([_path(one, root), "normal", split, "", "", one.sha256])
     for one in survey.tests:
-        writer.writerow([_path(one, root), "normal_test", "test"])
+        writer.writerow([_path(one, root), "normal_test", "test", "", "", one.sha256])
     for one in survey.defects:
         mask = _relative(masks[one.path], root) if one.path in masks else ""
-        writer.writerow([_path(one, root), "abnormal", "train", one.kind, mask])
+        writer.writerow([_path(one, root), "abnormal", "train", one.kind, mask, one.sha256])
     return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whose content is another: an equal one keeps its date, and makes nothing
+    stale.
+    """
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def _path(photograph: Photograph, root: Path) -> str:
@@ -213,8 +224,15 @@ def _relative(file: Path, root: Path) -> str:
 
 
 def _own_settings(name: str, size_px: int, *, texture: bool) -> dict[str, Any]:
-    """What this project has otherwise than the template."""
+    """What this project has otherwise than the template. What is counted in pixels or patches grows
+    with the picture.
+    """
+    scale = _shipped(SCALE)
+    larger = size_px / scale["size_px"]
+    radius = scale["matchings"]["location_aware"]["radius"]
     return {
+        "matchings": {"location_aware": {"radius": round(radius * larger, 2)}},
+        "clicks": {"radius_px": max(1, round(scale["clicks"]["radius_px"] * larger))},
         "data_root": ".",
         "scale_note": f"{size_px} px, ResNet-18, small networks, no words",
         "size_px": size_px,

@@ -39,25 +39,51 @@ def build_cost_table(
     """A row a data set and method, in the order given; `records` are those of `simulate_clicks`, a
     list of categories for each pair of data set and method. A pair without any was not run.
     """
-    texts = [
-        [
-            titles.get(dataset, dataset),
-            _devices(records.get((dataset, method), [])),
-            titles.get(method, method),
-            *_cells(records.get((dataset, method), [])),
-        ]
-        for dataset in datasets
-        for method in methods
-    ]
-    columns = (*LABELS, *NUMBERS)
+    rows = {place: (devices(found), _cells(found)) for place, found in records.items()}
+    return cost_rows(
+        rows,
+        datasets=datasets,
+        methods=methods,
+        titles=titles,
+        said=(setting, tuple(departures)),
+        described=(KEY, TITLE, NUMBERS, NOTES),
+    )
+
+
+def cost_rows(
+    rows: Mapping[tuple[str, str], tuple[str, Sequence[str]]],
+    *,
+    datasets: Sequence[str],
+    methods: Sequence[str],
+    titles: Mapping[str, str],
+    said: tuple[str, tuple[str, ...]],
+    described: tuple[str, str, Sequence[str], tuple[str, ...]],
+) -> Table:
+    """A table of costs: device and cells of every data set and method, one that has none not run;
+    `described` are its key, title, columns and notes, `said` setting and departures.
+    """
+    key, title, numbers, notes = described
+    empty = ("", [NOT_RUN] * len(numbers))
+    texts = []
+    for dataset in datasets:
+        for method in methods:
+            device, cells = rows.get((dataset, method), empty)
+            names = (titles.get(dataset, dataset), device, titles.get(method, method))
+            texts.append([*names, *cells])
+    columns = (*LABELS, *numbers)
     frame = pd.DataFrame(texts, columns=list(columns), dtype=str)
     marks = pd.DataFrame("", index=frame.index, columns=frame.columns, dtype=str)
-    said = (setting, tuple(departures))
-    return Table(None, TITLE, columns, frame, marks, *said, NOTES, labels=len(LABELS), key=KEY)
+    return Table(None, title, columns, frame, marks, *said, notes, labels=len(LABELS), key=key)
 
 
-def _devices(records: Sequence[Record]) -> str:
+def devices(records: Sequence[Record]) -> str:
+    """The devices that records were made on."""
     return ", ".join(sorted({record["device"] for record in records}))
+
+
+def amount(value: float) -> str:
+    """Seconds, to two digits below ten."""
+    return f"{value:#.2g}" if value < 10 else f"{value:.0f}"
 
 
 def _cells(records: Sequence[Record]) -> list[str]:
@@ -72,7 +98,7 @@ def _cells(records: Sequence[Record]) -> list[str]:
         max(record["peak_memory_mb"][name] for record in records) for name in ("process", "gpu")
     ]
     return [
-        *(f"{value:#.2g}" if value < 10 else f"{value:.0f}" for value in seconds),
+        *map(amount, seconds),
         f"{parameters / 1e6:.1f}" if parameters else NONE,
         *(f"{value:.0f}" if value else NONE for value in memory),
     ]

@@ -55,6 +55,18 @@ def resize_map(scores: Float[np.ndarray, "height width"], shape: tuple[int, int]
     return cv2.resize(scores, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
+def to_picture(
+    scores: Float[np.ndarray, "row column"], size: tuple[int, int], *, smoothing_px: float
+) -> Float32[np.ndarray, "height width"]:
+    """Scores of patches, or of coarse pixels, bilinearly at a picture's `size` (height, width),
+    then smoothed as `finish_map` does.
+    """
+    pixels = resize_map(scores, size)
+    if smoothing_px > 0:
+        pixels = cv2.GaussianBlur(pixels, (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT)
+    return pixels.astype(np.float32)
+
+
 def exceeded_by(share: float, maps: Iterable[np.ndarray], *, count: int) -> float:
     """The value, to four digits, that a share of all pixels of `count` maps of one size exceed; no
     more than those pixels and one map are kept in memory.

@@ -26,6 +26,7 @@ from adclick.run.settings.networks import (
     Sliding,
     VisionLanguage,
 )
+from adclick.run.settings.peers import DETECTOR_PEERS, LEARNER, peer_methods
 from adclick.run.settings.residuals import (
     Detection,
     Features,
@@ -167,7 +168,17 @@ class Config(Section):
     )
     run_map_peers: list[Name] = Field(
         description="Peers: `training_free`, the length of the residual by the run's matching;"
-        " `training_free_<matching>`, by another."
+        " `training_free_<matching>`, by another; and those that learn, by their files in"
+        " `adclick/training/peers`. One that reads labels learns from those that ADClick makes"
+        " (`devnet`), or from others (`devnet_full`, `devnet_box`, `devnet_human`)."
+    )
+    detector_peers: dict[Name, dict[str, bool | int | float | str]] = Field(
+        description="Settings of the peers that learn, by name: any keyword of `fit_peer` in the"
+        " peer's file that has a value there."
+    )
+    anomalib_python: str = Field(
+        description="The interpreter of the environment of anomalib, whose models are some of these"
+        " peers (`make peers` makes it). Where it is not there, their rows stay empty."
     )
     label_with: Name = Field(
         description="The ADClick variant that labels the training defects. For detectors with"
@@ -251,7 +262,8 @@ class Config(Section):
         _require("run_adclick", self.run_adclick, self.adclick_variants)
         _require("run_adclick_seg", self.run_adclick_seg, self.adclick_seg_variants)
         _require("run_click_peers", self.run_click_peers, [MAP_THRESHOLD, *kinds_of(PEERS)])
-        _check_peers(self.click_peers)
+        _check_peers("click_peers", self.click_peers, PEERS, OPENER)
+        _check_peers("detector_peers", self.detector_peers, DETECTOR_PEERS, LEARNER)
         _require("run_plain", self.run_plain, self.run_adclick)
         _require("run_robots", self.run_robots, self.robots)
         _require("run_sliding", self.run_sliding, self.adclick_seg_variants)
@@ -284,7 +296,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _matchings_are_defined(self) -> "Config":
         _require("matching", [self.matching], self.matchings)
-        _require("run_map_peers", self.run_map_peers, self.map_peers)
+        _require("run_map_peers", self.run_map_peers, [*self.map_peers, *peer_methods()])
         own = {f"adclick_variants.{name}": one for name, one in self.adclick_variants.items()}
         own |= {
             f"adclick_seg_variants.{name}": one for name, one in self.adclick_seg_variants.items()
@@ -347,16 +359,18 @@ def _require(key: str, names: Sequence[str], known: Collection[str]) -> None:
         raise ValueError(f"{key}: {missing} not defined; known: {sorted(known)}")
 
 
-def _check_peers(given: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_peers(
+    section: str, given: Mapping[str, Mapping[str, Any]], room: str, function: str
+) -> None:
     """ValueError for settings that a peer does not have, or of another type than its default."""
-    _require("click_peers", [*given], kinds_of(PEERS))
+    _require(section, [*given], kinds_of(room))
     for peer, settings in given.items():
-        known = settings_of(PEERS, peer, OPENER)
-        _require(f"click_peers.{peer}", [*settings], known)
+        known = settings_of(room, peer, function)
+        _require(f"{section}.{peer}", [*settings], known)
         for key, value in settings.items():
             if type(value) is not type(known[key]):
                 raise ValueError(
-                    f"click_peers.{peer}.{key} = {value!r}: give a value like {known[key]!r}"
+                    f"{section}.{peer}.{key} = {value!r}: give a value like {known[key]!r}"
                 )
 
 

@@ -35,6 +35,21 @@ def settings_of(room: str, kind: str, function: str) -> dict[str, Any]:
     """The settings of a kind with their defaults: the keywords of a function of its file that have
     a plain value there. The file is read, not run, so that its libraries may be absent.
     """
+    return {
+        name: ast.literal_eval(default)
+        for name, default in _keywords(room, kind, function).items()
+        if default is not None
+    }
+
+
+@cache
+def wanted_by(room: str, kind: str, function: str) -> list[str]:
+    """What a kind asks for: the keywords of a function of its file that have no value there."""
+    keywords = _keywords(room, kind, function)
+    return [name for name, default in keywords.items() if default is None]
+
+
+def _keywords(room: str, kind: str, function: str) -> dict[str, ast.expr | None]:
     text = (PACKAGE_FOLDER / room / f"{kind}.py").read_text(encoding="utf-8")
     (found,) = (
         one
@@ -42,6 +57,4 @@ def settings_of(room: str, kind: str, function: str) -> dict[str, Any]:
         if isinstance(one, ast.FunctionDef) and one.name == function
     )
     pairs = zip(found.args.kwonlyargs, found.args.kw_defaults, strict=True)
-    return {
-        keyword.arg: ast.literal_eval(default) for keyword, default in pairs if default is not None
-    }
+    return {keyword.arg: default for keyword, default in pairs}

@@ -82,6 +82,15 @@ def test_anomalib(labels, images) -> None:
     assert [(output / row["mask_path"]).is_file() for row in rows if row["mask_path"]] == [True] * 2
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_anomalib_itself_reads_its_table(labels, images) -> None:
+    tabular = pytest.importorskip("anomalib.data.datasets.image.tabular")
+    output = exported(labels, images, "anomalib")
+    found = tabular.make_tabular_dataset(pd.read_csv(output / "labels.csv"), root=output)
+    assert sorted(found["label_index"]) == [0, 1, 1]
+    assert all(Path(path).is_file() for path in found["mask_path"] if path)
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_coco_is_read_back_by_its_own_library(labels, images) -> None:
     output = exported(labels, images, "coco")

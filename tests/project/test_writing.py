@@ -59,6 +59,8 @@ def test_what_is_said_goes_before_what_was_proposed(survey: Survey, tmp_path: Pa
     )
     config = read_configuration([project.overlay], base=ROOT / "config/config.yaml")
     assert config.size_px == 128
+    assert config.matchings["location_aware"].radius == 0.8
+    assert config.clicks.radius_px == 2
     assert config.datasets["own"].textures == ["ring"]
     assert config.features.weights.file == str(weights)
 
@@ -218,3 +220,15 @@ def test_normal_photographs_for_tests_are_tests(tmp_path: Path) -> None:
     project = write_project(tmp_path / "ring", survey)
     tests = [row for row in rows(project) if row["split"] == "test"]
     assert [row["label"] for row in tests] == ["normal_test", "normal_test"]
+
+
+def test_what_is_as_it_was_is_not_written_again(tmp_path: Path) -> None:
+    good, defects = write_photographs(tmp_path, "washer", normals=12, kinds={"rust": 2})
+    project = write_project(tmp_path / "ring", survey_photographs(good, defects))
+    files = [path for path in project.folder.rglob("*") if path.is_file()]
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+    write_project(tmp_path / "ring", survey_photographs(good, defects))
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
+    write_png(good / "003.png", np.full((64, 64, 3), 7, np.uint8))
+    write_project(tmp_path / "ring", survey_photographs(good, defects))
+    assert project.sheet.read_bytes() != before[project.sheet][1]

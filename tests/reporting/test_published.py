@@ -81,7 +81,7 @@ KEYS_OF_A_RUN = {
 }
 TECHNICAL_KEYS = {
     *("features.batch_size", "features.weights", "language.weights"),
-    *("prompts.base_url", "prompts.key_variable"),
+    *("prompts.base_url", "prompts.key_variable", "anomalib_python"),
 }
 MVTEC = yaml.safe_load((PUBLISHED.parent / "config.yaml").read_text())["datasets"]["mvtec"]
 GROUPS = {

@@ -33,6 +33,7 @@ ALLOWED = {
     "make_table": set(),
     "make_robot_table": set(),
     "make_cost_table": set(),
+    "make_map_cost_table": set(),
     "predict_maps": set(),  # the training-free map needs no network
     "simulate_clicks": set(),
     "make_click_figures": {"matplotlib"},
@@ -118,7 +119,8 @@ def test_evaluation_is_out_of_reach_of_training(command: str) -> None:
 # What an edit of a module of results can make stale: stages whose code can reach it. Among them is
 # nothing that prepares, trains or predicts, but for the choice of an amount (see `CHOOSING`).
 FIGURES = {"make_click_figures", "make_label_costs", "make_map_figures", "make_training_figure"}
-TABLES = {"make_table", "make_robot_table", "make_cost_table"}
+COSTS = {"make_cost_table", "make_map_cost_table"}
+TABLES = {"make_table", "make_robot_table", *COSTS}
 STALE = {
     "metrics.clicks": {"evaluate_clicks"},
     "metrics.curves": {"evaluate_maps", "make_map_figures"},
@@ -128,7 +130,8 @@ STALE = {
     "metrics.ranks": {"evaluate_clicks", "evaluate_maps", "make_map_figures", "train_adclick_seg"},
     "metrics.scoring": set(),
     "metrics.streaming": set(),
-    "reporting.click_costs": {"make_cost_table"},
+    "reporting.click_costs": COSTS,
+    "reporting.map_costs": {"make_map_cost_table"},
     "reporting.case_sheets": {"make_click_figures", "make_map_figures"},
     "reporting.honest_clicks": {"make_robot_table"},
     "reporting.label_costs": {"make_label_costs"},

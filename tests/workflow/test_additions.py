@@ -42,6 +42,23 @@ def open_peer(image, *, radius_px, device):
     """A function of clicks to the disks of the positive ones."""
     return lambda clicks, _: click_disks(clicks, shape=image.shape[:2], radius_px=radius_px)[0]
 '''
+DETECTOR = '''
+"""The detector that takes a pixel's difference from the mean normal picture."""
+
+import numpy as np
+
+from adclick.training.peer_pictures import Learnt
+
+
+def fit_peer(*, normal, power: float = 1.0):
+    """It learns the mean picture."""
+    mean = np.mean([normal[index].image for index in range(len(normal))], axis=0)
+
+    def map_of(picture):
+        return (np.abs(picture.image - mean).sum(axis=2) ** power).astype(np.float32)
+
+    return Learnt(map_of, mean.size, {})
+'''
 TABLE = """    TableLayout(
         number=9,
         title="A table more",
@@ -60,12 +77,13 @@ OVERLAY = {
         }
     },
     **{"run_datasets": ["shed"], "pretrain_on": {"shed/bolt": []}},
-    **{"run_adclick": [], "run_adclick_seg": [], "run_map_peers": [], "run_robots": []},
+    **{"run_adclick": [], "run_adclick_seg": [], "run_robots": []},
+    **{"run_map_peers": ["mean", "padim"], "anomalib_python": "nowhere"},
     **{"run_plain": [], "run_sliding": []},
     "run_click_peers": ["disks", "grabcut", "sam"],
     "click_peers": {"sam": {"weights": "nowhere"}},
-    "tables": {1: ["shed"], 9: ["shed"], **{number: [] for number in range(2, 9)}},
-    "titles": {"shed": "The shed", "disks": "disks alone"},
+    "tables": {**{number: [] for number in range(3, 9)}, **{n: ["shed"] for n in (1, 2, 9)}},
+    "titles": {"shed": "The shed", "disks": "disks alone", "mean": "the mean picture"},
 }
 
 
@@ -75,6 +93,7 @@ def draw_shed(folder: Path) -> None:
         write_png(folder / f"{name}.png", picture)
     mask = np.zeros((40, 60), bool)
     mask[10:20, 20:30] = True
+    write_png(folder / "test2.png", np.where(mask[..., None], 250, picture).astype(np.uint8))
     write_png(folder / "test2.mask.png", mask)
 
 
@@ -86,6 +105,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     draw_shed(folder.parent / "data/shed/bolt")
     (folder / "adclick/data/layouts/beside.py").write_text(READER, encoding="utf-8")
     (folder / "adclick/models/peers/disks.py").write_text(PEER, encoding="utf-8")
+    (folder / "adclick/training/peers/mean.py").write_text(DETECTOR, encoding="utf-8")
     specification = folder / "adclick/run/settings/tables.py"
     text = specification.read_text(encoding="utf-8")
     assert text.count("\n)\nTABLES = ") == 1
@@ -134,6 +154,36 @@ def test_a_peer_without_its_weights_is_a_line_and_an_empty_row(project: Project)
     assert done.returncode == 0
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("sam:")]
     assert line.startswith("sam: no weights at nowhere, so its rows stay empty; name ")
+
+
+def test_a_detector_is_a_file_and_a_title(project: Project) -> None:
+    tables = project.folder / "results/added/tables"
+    rows = read_csv(tables / "table2.csv").set_index("Method")
+    assert rows.loc["the mean picture", ["AP", "P-AUROC"]].tolist() == ["100.0", "100.0"]
+    costs = read_csv(tables / "map_costs.csv").set_index("Method")
+    assert costs.loc["the mean picture", "Device"] == "cpu"
+    assert float(costs.loc["the mean picture", "s a picture"]) > 0
+
+
+def test_a_detector_whose_library_is_missing_is_a_line_and_an_empty_row(project: Project) -> None:
+    tables = project.folder / "results/added/tables"
+    assert "PaDiM (anomalib),this run,not run" in (tables / "table2.csv").read_text()
+    assert "The shed,,PaDiM (anomalib),not run" in (tables / "map_costs.csv").read_text()
+    (tables / "table2.csv").unlink()
+    done = project.snakemake("table2", "--cores", "1", overlay=OVERLAY)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("padim:")]
+    assert line.startswith(
+        "padim: no anomalib by nowhere, so its rows stay empty; run `make peers`"
+    )
+
+
+def test_an_edit_of_a_detector_reruns_its_maps_alone(project: Project) -> None:
+    path = project.folder / "adclick/training/peers/mean.py"
+    path.write_text(DETECTOR.replace("axis=2) **", "axis=2) * 1 **"), encoding="utf-8")
+    again = project.planned("tables", overlay=OVERLAY)
+    path.write_text(DETECTOR, encoding="utf-8")
+    rules = {job.rule for job in again}
+    assert rules == {"fit_map_peer", "evaluate_maps", "make_table", "make_map_cost_table", "tables"}
 
 
 def test_an_edit_of_a_peer_reruns_its_clicks_alone(project: Project) -> None:

@@ -114,7 +114,8 @@ def require_inputs():
             " from vicos.si), or put your own pictures there (docs/own_product.md), and give their folder"
             " with --config data_root=...; `make demo` needs no data"
         )
-    for said in plan.peers.missing_peers(CONFIG).values():
+    missing = plan.peers.missing_peers(CONFIG) | plan.peers.missing_learners(CONFIG)
+    for said in missing.values():
         print(said, file=sys.stderr)
     for job in jobs:
         if job.rule.name == "generate_prompts":

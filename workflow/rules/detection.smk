@@ -78,6 +78,7 @@ rule predict_maps:
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
     output:
         maps="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/maps.h5",
+        record="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/record.json",
     log:
         "results/{run}/logs/predict_maps/{dataset}-{category}-{method}-{seed}.log",
     benchmark:
@@ -94,14 +95,44 @@ rule predict_maps:
     shell:
         "python -m adclick.commands.predict_maps --settings {params.settings:q} {params.files}"
         " --manifest {input.manifest:q} --images {input.images:q} --residuals {input.residuals:q}"
-        " --maps {output.maps:q} > {log:q} 2>&1"
+        " --maps {output.maps:q} --record {output.record:q} > {log:q} 2>&1"
+
+
+# Where the environment of anomalib lies says nothing of a result.
+rule fit_map_peer:
+    input:
+        unpack(planned(plan.detection.map_peer_inputs)),
+        manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
+        images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
+    output:
+        maps="results/{run}/{dataset}/{category}/fit_map_peer/{method}/seed{seed}/maps.h5",
+        record="results/{run}/{dataset}/{category}/fit_map_peer/{method}/seed{seed}/record.json",
+    log:
+        "results/{run}/logs/fit_map_peer/{dataset}-{category}-{method}-{seed}.log",
+    benchmark:
+        "results/{run}/benchmarks/fit_map_peer/{dataset}-{category}-{method}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.compute_threads
+    resources:
+        gpu=GPUS,
+    params:
+        settings=settings("fit_map_peer"),
+        code=fingerprint("adclick.commands.fit_map_peer"),
+        files=flags("simulated", "expanded", "backbone"),
+        folder=planned(plan.detection.texture_digest),
+        python=CONFIG.anomalib_python,
+    shell:
+        "python -m adclick.commands.fit_map_peer --settings {params.settings:q} {params.files}"
+        " --seed {wildcards.seed} --manifest {input.manifest:q} --images {input.images:q}"
+        " --python {params.python:q} --maps {output.maps:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule evaluate_maps:
     input:
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
-        maps="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/maps.h5",
+        maps=planned(plan.detection.maps_file),
     output:
         metrics="results/{run}/{dataset}/{category}/evaluate_maps/{method}/seed{seed}/metrics.json",
         curves="results/{run}/{dataset}/{category}/evaluate_maps/{method}/seed{seed}/curves.json",

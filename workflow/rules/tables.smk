@@ -96,6 +96,39 @@ rule make_cost_table:
         " --text {output.text:q} > {log:q} 2>&1"
 
 
+rule make_map_cost_table:
+    input:
+        records=planned(plan.tables.map_cost_records),
+        trainings=planned(plan.tables.map_cost_trainings),
+        paper_settings="config/published/settings.csv",
+    output:
+        html=report(
+            "results/{run}/tables/map_costs.html",
+            caption="../report/map_costs.rst",
+            category="Tables",
+            labels={"table": "detector costs"},
+        ),
+        csv="results/{run}/tables/map_costs.csv",
+        markdown="results/{run}/tables/map_costs.md",
+        latex="results/{run}/tables/map_costs.tex",
+        text="results/{run}/tables/map_costs.txt",
+    log:
+        "results/{run}/logs/make_map_cost_table/map_costs.log",
+    benchmark:
+        "results/{run}/benchmarks/make_map_cost_table/map_costs.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings("make_map_cost_table"),
+        code=fingerprint("adclick.commands.make_map_cost_table"),
+        files=flags("records", "trainings"),
+    shell:
+        "python -m adclick.commands.make_map_cost_table --settings {params.settings:q} {params.files}"
+        " --paper-settings {input.paper_settings:q} --csv {output.csv:q}"
+        " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q}"
+        " --text {output.text:q} > {log:q} 2>&1"
+
+
 TABLES = plan.tables.tables(CONFIG)
 
 for number in TABLE_NUMBERS:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from adclick.run.config import Config
 from adclick.run.device import Precision
+from adclick.run.kinds import module_of
 from adclick.run.plan.clicks import (
     initial_weights,
     refinement_file,
@@ -13,6 +14,7 @@ from adclick.run.plan.clicks import (
     training_settings,
     words_of,
 )
+from adclick.run.plan.data import folder_digest
 from adclick.run.plan.names import (
     REAL,
     category_folder,
@@ -20,6 +22,7 @@ from adclick.run.plan.names import (
     map_matching,
     matching_of,
     named_place,
+    peer_variant,
     place_of,
     places,
     reads_features,
@@ -27,8 +30,10 @@ from adclick.run.plan.names import (
     trained_variant,
     variant_of_labels,
 )
+from adclick.run.plan.peers import learner_settings
 from adclick.run.plan.pick import Stage
-from adclick.run.plan.residuals import images_of, residuals_file
+from adclick.run.plan.residuals import backbone_file, images_of, residuals_file
+from adclick.run.provenance import fingerprint
 from adclick.run.settings.data import Expansion, Simulation
 from adclick.run.settings.networks import (
     FeatureNetwork,
@@ -38,7 +43,15 @@ from adclick.run.settings.networks import (
     Sliding,
     VisionLanguage,
 )
-from adclick.run.settings.residuals import Detection
+from adclick.run.settings.peers import (
+    DETECTOR_PEERS,
+    LABELLED,
+    SIMULATED_DEFECTS,
+    TEXTURES,
+    peer_methods,
+    wanted_of,
+)
+from adclick.run.settings.residuals import Detection, Features
 from adclick.run.settings.section import Section
 from adclick.run.settings.training import FeatureTraining, SegTraining, Training
 
@@ -162,6 +175,32 @@ class PredictMaps(Stage):
         )
 
 
+class FitMapPeer(Stage):
+    """Settings of `fit_map_peer`: the peer, what it asks for, its settings, and its code, which is
+    that of its own file alone. Where its library lies is no setting.
+    """
+
+    peer: str
+    precision: Precision
+    wants: list[str]
+    peer_settings: dict[str, bool | int | float | str]
+    peer_code: str
+    features: Features
+    textures: str | None
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
+        peer = peer_methods()[wildcards["method"]].peer
+        return cls.pick(
+            config,
+            peer=peer,
+            wants=wanted_of(peer),
+            peer_settings=learner_settings(config, peer),
+            peer_code=fingerprint(module_of(DETECTOR_PEERS, peer)),
+            textures=peer_textures(config, wildcards["method"]),
+        )
+
+
 class EvaluateMaps(Stage):
     """Settings of `evaluate_maps`."""
 
@@ -174,6 +213,7 @@ class EvaluateMaps(Stage):
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         variant = config.adclick_seg_variants.get(trained_variant(config, wildcards["method"]))
         supervised = variant is not None and variant.supervision != "unsupervised"
+        supervised |= reads_labels(wildcards["method"])
         return cls.pick(
             config,
             **named_place(wildcards),
@@ -210,6 +250,42 @@ def detector_inputs(
     if reads_features(config, variant):
         return {**own}
     return {**initial_weights(config, place, "adclick_seg", variant, seed), **own}
+
+
+def reads_labels(method: str) -> bool:
+    """Whether a method is a peer that learns from labels."""
+    return method in peer_methods() and peer_methods()[method].labels is not None
+
+
+def maps_file(config: Config, place: str, method: str, seed: int | str) -> str:
+    """The maps of a detection method."""
+    stage = "fit_map_peer" if method in peer_methods() else "predict_maps"
+    return f"{category_folder(config, place)}/{stage}/{method}/seed{seed}/maps.h5"
+
+
+def peer_textures(config: Config, method: str) -> str | None:
+    """The folder of textures that a peer reads, where it asks for one and the run has one."""
+    wants = TEXTURES in wanted_of(peer_methods()[method].peer)
+    return config.simulation.texture_folder if wants else None
+
+
+def texture_digest(config: Config, method: str) -> str:
+    """The digest of what lies in that folder."""
+    return folder_digest(peer_textures(config, method))
+
+
+def map_peer_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:
+    """What a peer learns from beside normal pictures: simulated defects, labelled ones and their
+    copies, and the backbone's weights.
+    """
+    peer, labels = peer_methods()[method]
+    wants, found = wanted_of(peer), backbone_file(config)
+    if SIMULATED_DEFECTS in wants:
+        found["simulated"] = images_of(config, place, "simulated")
+    if LABELLED in wants and labels is not None:
+        name = labels_of(config, peer_variant(labels))
+        found["expanded"] = images_of(config, place, f"expanded_{name}_seed{seed}")
+    return found
 
 
 def detection_inputs(config: Config, place: str, method: str, seed: int | str) -> dict[str, str]:

@@ -25,6 +25,7 @@ from adclick.run.plan.names import (
 from adclick.run.plan.pick import Stage
 from adclick.run.plan.tables import map_rows
 from adclick.run.settings.clicks import Clicks
+from adclick.run.settings.peers import peer_methods
 from adclick.run.settings.section import Section
 from adclick.run.settings.training import SegVariant
 
@@ -141,11 +142,11 @@ def drawn_clicks(config: Config) -> dict[str, list[int]]:
 
 def drawn_maps(config: Config) -> dict[str, list[int]]:
     """The detection methods in figures and their seeds: those of the run's matching and labels, on
-    whole images.
+    whole images; peers that learn are in tables alone.
     """
     variants = config.adclick_seg_variants
     apart = {name for name, variant in variants.items() if costs_differ(variant)}
-    apart |= config.sliding_methods.keys()
+    apart |= config.sliding_methods.keys() | peer_methods().keys()
     return {
         name: seeds
         for name, seeds in map_methods(config).items()

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 
 from adclick.run.config import Config
 from adclick.run.errors import InputError
-from adclick.run.plan.peers import missing_peers
+from adclick.run.plan.peers import missing_learners, missing_peers
 from adclick.run.settings.clicks import PROTOCOL, PROTOCOL_ROBOT, Robot
+from adclick.run.settings.peers import LABELS, SEED, Labels, peer_methods, wanted_of
 from adclick.run.settings.training import AdclickVariant, SegVariant
 
 REAL, SIMULATED = "real", "simulated"
@@ -82,6 +83,8 @@ def map_matching(config: Config, method: str) -> str:
     """The name of the matching whose residuals a detection method reads."""
     if method in config.map_peers:
         return config.map_peers[method]
+    if method in peer_methods():
+        return config.matching
     return matching_of(config, config.adclick_seg_variants[trained_variant(config, method)])
 
 
@@ -109,7 +112,7 @@ def seg_pretraining(variant: SegVariant) -> str:
 
 def label_names(config: Config) -> list[str]:
     """Names of the labels that training defects may have, each once: those of some variant."""
-    named = [labels_of(config, variant) for variant in config.adclick_seg_variants.values()]
+    named = [labels_of(config, variant) for variant in _labelled_variants(config)]
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
@@ -130,8 +133,27 @@ def labels_of(config: Config, variant: SegVariant) -> str | None:
 
 def variant_of_labels(config: Config, labels: str) -> SegVariant:
     """Some variant that learns from these labels: all of them say the same of the labels."""
-    variants = config.adclick_seg_variants.values()
+    variants = _labelled_variants(config)
     return next(variant for variant in variants if labels_of(config, variant) == labels)
+
+
+def peer_variant(labels: Labels) -> SegVariant:
+    """A variant whose labels are those that a peer learns from."""
+    off = dict.fromkeys(("pretrain", "iis", "language", "abandon"), False)
+    return SegVariant.model_validate({"supervision": labels, **off})
+
+
+def _labelled_variants(config: Config) -> list[SegVariant]:
+    """The variants, and what stands for the peers of the run that read labels."""
+    return [*config.adclick_seg_variants.values(), *_run_peer_variants(config)]
+
+
+def _run_peer_variants(config: Config) -> list[SegVariant]:
+    known = peer_methods()
+    labels: list[Labels | None] = [
+        known[name].labels for name in config.run_map_peers if name in known
+    ]
+    return [peer_variant(one) for one in LABELS if one in labels]
 
 
 def labeller(config: Config, matching: str) -> str:
@@ -153,6 +175,7 @@ def labeller(config: Config, matching: str) -> str:
 def click_networks(config: Config) -> list[str]:
     """The ADClick variants that the run needs: its own, and those that label for its detectors."""
     detectors = [config.adclick_seg_variants[name] for name in config.run_adclick_seg]
+    detectors += _run_peer_variants(config)
     weak = [variant for variant in detectors if variant.supervision == "weak"]
     labellers = [labeller(config, matching_of(config, variant)) for variant in weak]
     return sorted({*config.run_adclick, *labellers})
@@ -191,8 +214,15 @@ def click_methods(config: Config) -> dict[str, list[int]]:
 
 
 def map_methods(config: Config) -> dict[str, list[int]]:
-    """Detection methods of the run and their seeds."""
-    peers = {name: config.seeds[:1] for name in config.run_map_peers}
+    """Detection methods of the run and their seeds; what draws nothing has one, and what needs a
+    library that is missing none.
+    """
+    missing, known = missing_learners(config), peer_methods()
+    drawing = {name for name, method in known.items() if SEED in wanted_of(method.peer)}
+    peers = {
+        name: [] if name in missing else config.seeds[: None if name in drawing else 1]
+        for name in config.run_map_peers
+    }
     trained = [*config.run_adclick_seg, *config.sliding_methods]
     return peers | {name: list(config.seeds) for name in trained}
 

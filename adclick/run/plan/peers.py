@@ -1,11 +1,23 @@
-"""Peers that answer clicks: their settings, and the files of those that have weights."""
+"""Peers: their settings, and what those need that is not part of this project: files of weights, an
+environment of another library.
+"""
 
+import shutil
+import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from adclick.run.config import Config
 from adclick.run.kinds import kinds_of, settings_of
 from adclick.run.settings.clicks import OPENER, PEERS
+from adclick.run.settings.peers import (
+    DETECTOR_PEERS,
+    LEARNER,
+    PYTHON,
+    peer_methods,
+    wanted_of,
+)
 
 WEIGHTS = "weights"  # the setting that names a file, a folder, or a model of the hub
 SUFFIXES = (".json", ".safetensors")  # of a folder's files, as `save_pretrained` writes them
@@ -24,6 +36,38 @@ def peer_files(config: Config, peer: str) -> list[str]:
     """
     named = peer_settings(config, peer).get(WEIGHTS)
     return [] if named is None else _files(named)
+
+
+def learner_settings(config: Config, peer: str) -> dict[str, Any]:
+    """The settings of a peer that learns: those of the configuration over its file's defaults."""
+    defaults = settings_of(DETECTOR_PEERS, peer, LEARNER)
+    return defaults | config.detector_peers.get(peer, {})
+
+
+def missing_learners(config: Config) -> dict[str, str]:
+    """What to do about each detection method of the run whose library is not installed."""
+    known = peer_methods()
+    foreign = [
+        method
+        for method in config.run_map_peers
+        if method in known and PYTHON in wanted_of(known[method].peer)
+    ]
+    if not foreign or _has_anomalib(config.anomalib_python):
+        return {}
+    return {
+        method: f"{method}: no anomalib by {config.anomalib_python}, so its rows stay empty; run"
+        " `make peers`, or name an interpreter that has it under anomalib_python"
+        for method in foreign
+    }
+
+
+@cache
+def _has_anomalib(python: str) -> bool:
+    """Whether an interpreter is there and finds the library; nothing of it is imported."""
+    if shutil.which(python) is None:
+        return False
+    find = "import importlib.util as u; raise SystemExit(u.find_spec('anomalib') is None)"
+    return subprocess.run([python, "-c", find], capture_output=True).returncode == 0
 
 
 def missing_peers(config: Config) -> dict[str, str]:

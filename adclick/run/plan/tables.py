@@ -5,6 +5,7 @@ from typing import Any
 
 from adclick.run.config import Config
 from adclick.run.plan.clicks import click_scores
+from adclick.run.plan.detection import maps_file, reads_labels
 from adclick.run.plan.names import (
     category_folder,
     click_matching,
@@ -16,14 +17,16 @@ from adclick.run.plan.names import (
     robot_methods,
     robot_names,
     robot_of,
+    trained_variant,
 )
 from adclick.run.plan.pick import Stage
 from adclick.run.plan.residuals import choice_file
 from adclick.run.settings.clicks import Robot
+from adclick.run.settings.peers import peer_methods
 from adclick.run.settings.tables import TABLES, TableLayout
 from adclick.run.settings.training import AdclickVariant, SegVariant
 
-ROBOT_TABLE, COST_TABLE = "honest_clicks", "click_costs"
+ROBOT_TABLE, COST_TABLE, MAP_COST_TABLE = "honest_clicks", "click_costs", "map_costs"
 LIKE_TABLE = 1  # their data sets are those of table 1
 
 
@@ -99,6 +102,31 @@ class MakeCostTable(Stage):
         )
 
 
+class MakeMapCostTable(Stage):
+    """Settings of `make_map_cost_table`: `measured` has data set, category and method of every
+    record of maps, `trained` of every record of a training.
+    """
+
+    datasets: list[str]
+    methods: list[str]
+    measured: list[tuple[str, str, str]]
+    trained: list[tuple[str, str, str]]
+    scale_note: str
+    scale: dict[str, str]
+    titles: dict[str, str]
+
+    @classmethod
+    def of(cls, config: Config, _: Mapping[str, str]) -> Stage:
+        return cls.pick(
+            config,
+            datasets=_mapped_datasets(config),
+            methods=_mapped_methods(config),
+            measured=[_place_and_method(one) for one in _mapped(config)],
+            trained=[_place_and_method(one) for one in _trained_maps(config)],
+            scale=scale_facts(config),
+        )
+
+
 def table_methods(config: Config, number: int) -> list[str]:
     """The methods that a table shows, peers first; an ablation those of the run's matching, also
     those not run.
@@ -120,7 +148,8 @@ def map_rows(config: Config, *, supervised: bool) -> list[str]:
         if (variant.supervision != "unsupervised") == supervised
         and (not supervised or _stands_for_its_labels(variant))
     ]
-    return [*config.run_map_peers, *_with_sliding(config, shown)]
+    peers = [name for name in config.run_map_peers if supervised or not reads_labels(name)]
+    return [*peers, *_with_sliding(config, shown)]
 
 
 def _stands_for_its_labels(variant: SegVariant) -> bool:
@@ -198,6 +227,64 @@ def cost_records(config: Config) -> list[str]:
     ]
 
 
+def _mapped_datasets(config: Config) -> list[str]:
+    """The data sets of the tables of maps without switches, each once."""
+    numbers = [one.number for one in TABLES.values() if one.kind == "maps" and not one.switches]
+    named = [name for number in numbers for name in config.tables.get(number, [])]
+    return list(dict.fromkeys(named))
+
+
+def _mapped_methods(config: Config) -> list[str]:
+    """The methods of these tables, each once."""
+    both = [map_rows(config, supervised=supervised) for supervised in (False, True)]
+    return list(dict.fromkeys(name for names in both for name in names))
+
+
+def _mapped(config: Config) -> list[tuple[str, str, int]]:
+    """Place, method and first seed of the maps behind these tables."""
+    methods = map_methods(config)
+    return [
+        (f"{dataset}/{category}", method, seed)
+        for dataset in _mapped_datasets(config)
+        for category in config.datasets[dataset].categories
+        for method in _mapped_methods(config)
+        for seed in methods.get(method, [])[:1]
+    ]
+
+
+def _trained_maps(config: Config) -> list[tuple[str, str, int]]:
+    """Those of them whose training has a record of its own."""
+    trained = {*config.run_adclick_seg, *config.sliding_methods}
+    return [one for one in _mapped(config) if one[1] in trained]
+
+
+def _place_and_method(mapped: tuple[str, str, int]) -> tuple[str, str, str]:
+    dataset, category = mapped[0].split("/")
+    return dataset, category, mapped[1]
+
+
+def map_cost_table(config: Config) -> list[str]:
+    """The table of what a detector costs, when the run has maps of tables 2 to 6."""
+    return [f"results/{config.run}/tables/{MAP_COST_TABLE}.csv"] if _mapped(config) else []
+
+
+def map_cost_records(config: Config) -> list[str]:
+    """The records of maps that the table of what a detector costs is made of."""
+    return [
+        maps_file(config, place, method, seed).replace("maps.h5", "record.json")
+        for place, method, seed in _mapped(config)
+    ]
+
+
+def map_cost_trainings(config: Config) -> list[str]:
+    """The records of trainings that it is made of."""
+    return [
+        f"{category_folder(config, place)}/train_adclick_seg/{trained_variant(config, method)}"
+        f"/seed{seed}/record.json"
+        for place, method, seed in _trained_maps(config)
+    ]
+
+
 def table_metrics(config: Config, number: int | str) -> list[str]:
     """The metric files that a table is made of."""
     table = TABLES[int(number)]
@@ -220,7 +307,11 @@ def table_choices(config: Config, number: int | str) -> list[str]:
     table = TABLES[int(number)]
     of_method = click_matching if table.kind == "clicks" else map_matching
     run = click_methods(config) if table.kind == "clicks" else map_methods(config)
-    shown = [name for name in table_methods(config, table.number) if name in run]
+    shown = [
+        name
+        for name in table_methods(config, table.number)
+        if name in run and name not in peer_methods()
+    ]
     return [
         path
         for matching in dict.fromkeys(of_method(config, name) for name in shown)
@@ -239,7 +330,8 @@ def tables(config: Config) -> list[str]:
     """The tables of the run, in order."""
     numbers = [number for number in sorted(config.tables) if config.tables[number]]
     made = [table_file(config, number) for number in numbers]
-    return [*made, *robot_table(config), *cost_table(config)]
+    costs = [*cost_table(config), *map_cost_table(config)]
+    return [*made, *robot_table(config), *costs]
 
 
 def scale_facts(config: Config) -> dict[str, str]:

@@ -39,6 +39,20 @@ class TableLayout(Section):
         return tuple(f"{metric}@{count}" for count in self.clicks for metric in self.metrics)
 
 
+_UNSUPERVISED = {
+    "unsupervised": "Ours",
+    "unsupervised_sliding": "Ours (with sliding)",
+    "patchcore": "PatchCore",
+    "reverse_distillation": "RD",
+    "draem": "DRAEM",
+    "draem_sspcab": "SSPCAB",
+}
+_SUPERVISED = {
+    "weak": "Ours(weak)",
+    "devnet_full": "DevNet",
+    "dra_full": "DRA",
+    "prn_full": "PRN",
+}
 _ALL = (
     TableLayout(
         number=1,
@@ -62,7 +76,7 @@ _ALL = (
         kind="maps",
         metrics=PIXEL_METRICS,
         test_set="unsupervised",
-        counterparts={"unsupervised": "Ours", "unsupervised_sliding": "Ours (with sliding)"},
+        counterparts=_UNSUPERVISED,
     ),
     TableLayout(
         number=3,
@@ -71,7 +85,7 @@ _ALL = (
         metrics=("image_auroc",),
         test_set="unsupervised",
         per_category=False,
-        counterparts={"unsupervised": "Ours", "unsupervised_sliding": "Ours (with sliding)"},
+        counterparts=_UNSUPERVISED,
     ),
     TableLayout(
         number=4,
@@ -79,7 +93,7 @@ _ALL = (
         kind="maps",
         metrics=PIXEL_METRICS,
         test_set="supervised",
-        counterparts={"weak": "Ours(weak)"},
+        counterparts=_SUPERVISED,
     ),
     TableLayout(
         number=5,
@@ -88,7 +102,7 @@ _ALL = (
         metrics=("image_auroc",),
         test_set="supervised",
         per_category=False,
-        counterparts={"weak": "Ours(weak)"},
+        counterparts={**_SUPERVISED, "bgad_full": "BGAD"},
     ),
     TableLayout(
         number=6,
@@ -96,7 +110,7 @@ _ALL = (
         kind="maps",
         metrics=(*PIXEL_METRICS, "image_auroc"),
         test_set="supervised",
-        counterparts={"weak": "Ours (weak)"},
+        counterparts={"weak": "Ours (weak)", "prn_full": "PRN"},
     ),
     TableLayout(
         number=7,
