@@ -313,7 +313,7 @@ def test_a_change_of_photographs_keeps_what_the_project_has(
     tmp_path: Path, photographs: tuple[Path, Path]
 ) -> None:
     """Size, kind of product and photographs for tests, of a project that the shell made."""
-    tests, _ = write_photographs(tmp_path / "p/tests", "bracket", normals=3, kinds={}, size_px=96)
+    tests, _ = write_photographs(tmp_path / "p/tests", "capsule", normals=3, kinds={}, size_px=96)
     survey = survey_photographs(*photographs, normal_test_dir=tests)
     proposed = survey.view.texture
     made = write_project(tmp_path / "shell", survey, size_px=320, texture=not proposed)
@@ -332,13 +332,13 @@ def test_a_choice_is_of_the_photographs_that_the_project_had_then(
     choose(client, photographs)
     client.post(f"{API}/project", json={})
     others = write_photographs(
-        tmp_path / "others", "bracket", normals=13, kinds={"bent": 2}, size_px=96
+        tmp_path / "others", "capsule", normals=13, kinds={"crack": 2}, size_px=96
     )
     write_project(studio.folder, survey_photographs(*others), name="brack-et")  # adclick init
     refused = client.post(f"{API}/project", json={})
     assert refused.status_code == 400 and "changed elsewhere" in refused.json()["error"]
     assert found(client)["normal"] == str(others[0])
-    assert found(opened(studio.folder))["found"]["kinds"] == {"bent": 2}
+    assert found(opened(studio.folder))["found"]["kinds"] == {"crack": 2}
 
 
 def test_a_project_with_masks_is_left_to_the_shell(

@@ -1,8 +1,159 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from adclick.studio.inspecting import LEVELS, SMALL_PX, defect_peaks, small_map
+from adclick.data.images import write_png
+from adclick.models.decisions import level_of
+from adclick.models.description import HeldOut, MapUse
+from adclick.project.writing import Project
+from adclick.residuals.maps import resize_map
+from adclick.run.errors import InputError
+from adclick.studio import inspecting
+from adclick.studio.inspecting import (
+    GONE,
+    LEVELS,
+    NEW,
+    SMALL_PX,
+    Inspection,
+    Inspector,
+    defect_peaks,
+    detector_of,
+    small_map,
+)
 from adclick.studio.report import MARK, histogram, overlaid
+
+DETECTION = MapUse(
+    sliding=None,
+    smoothing_px=1.0,
+    foreground_exponent=1.0,
+    threshold=0.2,
+    held_out=HeldOut(pictures="validation", scores=(0.1, 0.3, 0.41)),
+)
+ROLES = {"train/good/0": "train_normal", "validation/good/1": "spare_normal"}
+ROLES |= {"test/good/2": "test_normal", "train/rust/3": "train_defect"}
+
+
+class FakeWorker:
+    """In place of the process: a map whose highest value is not the picture's score."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def call(self, _: str, path: Path) -> tuple[np.ndarray, float]:
+        if not path.is_file():
+            raise InputError("no such file")
+        return np.full((8, 8), 0.9, np.float32), float(path.stem) / 10
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def inspection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inspection]:
+    project = Project(tmp_path, "washer", "human")
+    manifest = project.category / "make_manifest/manifest.csv"
+    manifest.parent.mkdir(parents=True)
+    lines = ["image_id,path,role,defect_type"]
+    for name, role in ROLES.items():
+        write_png(tmp_path / f"photographs/{name[-1]}.png", np.zeros((4, 6, 3), np.uint8))
+        lines.append(f"{name},{name[-1]}.png,{role},{name.split('/')[1]}")
+    manifest.write_text("\n".join(lines) + "\n")
+    described = SimpleNamespace(title="d", identity="abc", size_px=8, detection=DETECTION)
+    monkeypatch.setattr(inspecting, "read_description", lambda _: described)
+    monkeypatch.setattr(inspecting, "Worker", FakeWorker)
+    made = Inspection(project, tmp_path / "model")
+    yield made
+    made.close()
+
+
+def rows_of(inspection: Inspection) -> dict[str, dict[str, Any]]:
+    """The rows, once nothing is waited for."""
+    end = time.monotonic() + 60
+    while (state := inspection.state())["waiting"]:
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+    return {row["key"]: row for row in state["pictures"]}
+
+
+def test_the_threshold_is_the_detectors_own(inspection: Inspection) -> None:
+    """Neither from what the page has seen, nor from pictures that are for tests alone."""
+    rows = rows_of(inspection)
+    state = inspection.state()
+    level = level_of(DETECTION)
+    assert (state["threshold"], state["advice"]) == (level.value, level.line)
+    assert state["decides"] and level.value == 0.41
+    groups = {key: (row["group"], row["score"]) for key, row in rows.items()}
+    assert groups == {
+        "validation/good/1": ("normal", 0.1),
+        "test/good/2": ("test", 0.2),
+        "train/rust/3": ("defective", 0.3),
+    }
+
+
+def test_a_score_is_of_the_picture_at_its_own_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = np.random.default_rng(0).random((8, 8), np.float32)
+    monkeypatch.setattr("adclick.models.folder.detect", lambda *_: found)
+    write_png(tmp_path / "a.png", np.zeros((13, 21, 3), np.uint8))
+    inspector = Inspector.__new__(Inspector)
+    inspector.model = SimpleNamespace(description=SimpleNamespace(pictures=SimpleNamespace(bits=8)))  # pyright: ignore
+    made, score = inspector.look_at(tmp_path / "a.png")
+    assert (made == found).all()
+    assert score == pytest.approx(float(resize_map(found, (13, 21)).max()), rel=1e-5)
+    assert abs(score - found.max()) > 1e-4
+
+
+def test_photographs_come_and_go_by_hand(inspection: Inspection) -> None:
+    new = inspection.project.folder / NEW
+    new.mkdir()
+    assert set(rows_of(inspection)) == set(ROLES) - {"train/good/0"}  # an empty folder is none
+    write_png(new / "7.png", np.zeros((4, 4, 3), np.uint8))
+    (new / "notes.txt").touch()
+    row = rows_of(inspection)[f"{NEW}/7.png"]
+    assert (row["group"], row["score"], row["broken"]) == ("new", 0.7, None)
+    held_out = inspection.pictures["validation/good/1"].path
+    held_out.unlink()
+    assert rows_of(inspection)["validation/good/1"]["broken"] == GONE
+    write_png(held_out, np.ones((4, 4, 3), np.uint8))
+    assert rows_of(inspection)["validation/good/1"]["score"] == 0.1
+
+
+def test_a_damaged_label_hides_nothing_else(inspection: Inspection) -> None:
+    label = inspection.project.labels / "train/rust/3.json"
+    label.parent.mkdir(parents=True)
+    label.write_text("{")
+    assert rows_of(inspection)["train/rust/3"]["labelled"] is None
+
+
+def test_a_detector_that_is_made_again_is_used_until_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path, "washer", "human")
+    with pytest.raises(InputError, match="no detector yet"):
+        detector_of(project)
+    monkeypatch.setattr("adclick.models.export.is_current", lambda *_, **__: False)
+    monkeypatch.setattr("adclick.models.export.export_model", write_model)
+    (project.category / "predict_maps/human/seed0").mkdir(parents=True)
+    (project.category / "predict_maps/human/seed0/maps.h5").touch()
+    folder = detector_of(project)
+    assert (folder / "model.json").read_text() == "1"
+    (project.category / "predict_maps/human/seed0/maps.h5").unlink()
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise InputError("no weights")
+
+    monkeypatch.setattr("adclick.models.export.export_model", fails)
+    assert (detector_of(project) / "model.json").read_text() == "1"
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def write_model(*_: Any, output: Path, **__: Any) -> None:
+    output.mkdir(parents=True)
+    (output / "model.json").write_text("1")
 
 
 def test_a_small_map_loses_no_peak() -> None:
