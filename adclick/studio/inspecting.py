@@ -284,8 +284,9 @@ class Inspection:
         facts = (saved.stat().st_mtime_ns, made.name)
         if self._peaks_of.get(one.key, (None,))[0] != facts:
             mask, steps = self._label(one), self._map(made)
-            known = mask is not None and steps is not None
-            peaks = defect_peaks(steps.astype(np.float32) / LEVELS, mask) if known else None
+            peaks = None
+            if mask is not None and steps is not None:
+                peaks = defect_peaks(steps.astype(np.float32) / LEVELS, mask)
             self._peaks_of[one.key] = (facts, peaks)
         return self._peaks_of[one.key][1]
 

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 
 from adclick.data.images import IMAGE_SUFFIXES, read_image
-from adclick.data.reading import GOOD
+from adclick.data.reading import GOOD, VALIDATION
 from adclick.project.standing import standing_of
 from adclick.project.survey import (
     LEAST_DEFECTS,
@@ -305,9 +305,10 @@ def folders_of(project: Project) -> dict[str, Any]:
     own = project.sheet.parent / project.name
     places: dict[str, list[Path]] = {kind: [] for kind in KINDS}
     added = set()
-    for file, label, kind in zip(
-        *(map(str, table[name]) for name in ("image_path", "label", "defect_type")), strict=True
-    ):
+    columns = ("image_path", "label", "split", "defect_type")
+    for file, label, split, kind in zip(*(map(str, table[name]) for name in columns), strict=True):
+        if split not in ("train", VALIDATION, "test"):
+            continue  # left out
         path = Path(os.path.normpath(project.sheet.parent / file))
         which = TESTS if label == "normal_test" else DEFECTIVE if kind else NORMAL
         if path.is_relative_to(own) and which != TESTS:
@@ -334,18 +335,22 @@ def list_folders(path: str | None) -> dict[str, Any]:
     if not folder.is_absolute() or not folder.is_dir():
         raise InputError(f"{shown(folder)}: no such folder")
     names, pictures = [], 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if _is_folder(entry):
-                names.append(entry.name)
-            elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-                pictures += 1
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    names.append(entry.name)
+                elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+                    pictures += 1
+    except PermissionError:
+        raise InputError(f"{shown(folder)}: you may not look into this folder") from None
     return {
         "path": str(folder),
         "parent": None if folder.parent == folder else str(folder.parent),
         "folders": sorted(names, key=str.lower)[:MOST_LISTED],
+        "more": max(0, len(names) - MOST_LISTED),
         "pictures": pictures,
     }
 

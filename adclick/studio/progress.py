@@ -37,6 +37,8 @@ STAGES: dict[str, tuple[str, float]] = {
 }
 OTHER_S = 15.0
 TARGETS = ("all", "click_models", "detectors")  # ask for files and make none
+KILLED = re.compile(r"\bKilled\b|exit (?:code|status) (?:137|-9)\b|signal 9\b|SIGKILL", re.I)
+NO_WORD = "it ended without saying why"
 STEP = re.compile(r"step (\d+) of (\d+): loss ([0-9.eE+-]+)")
 TAIL_BYTES = 20_000
 
@@ -47,26 +49,33 @@ def progress(run: Run, *, working: Path, now: float | None = None) -> dict[str, 
     """
     events, state = run.events(), run.state
     now = time.time() if now is None else now
-    ended = run.ended
     jobs = _jobs(events)
     counts = next((one["stats"] for one in events if one["event"] == "run_info"), {})
     stages = _stages(counts, jobs)
-    share, left = _share(stages, jobs, begun=run.facts["time"], now=now)
+    trainings = _trainings(jobs, working)
+    end = now if state == "running" else _end(run, events)
+    share, left = _share(stages, jobs, trainings, begun=run.facts["time"], now=end)
     done = [one for one in events if one["event"] == "progress"]
     return {
         "number": run.number,
         "state": state,
-        "ending": state == "running" and run.is_cancelled,
+        "ending": state == "running" and run.is_ending,
         "targets": list(run.facts["targets"]),
         "stages": stages,
         "done": done[-1]["done"] if done else 0,
         "total": counts.get("total", 0),
         "share": 1.0 if state == "done" else share,
         "seconds_left": round(left) if state == "running" and left is not None else None,
-        "seconds": round((ended["time"] if ended else now) - run.facts["time"]),
-        "training": _training(jobs, working) if state == "running" else None,
+        "seconds": round(end - run.facts["time"]),
+        "training": next(iter(trainings.values()), None) if state == "running" else None,
         "error": failure(run, working) if state == "failed" else None,
     }
+
+
+def _end(run: Run, events: Sequence[Mapping[str, Any]]) -> float:
+    """When a run ended; one that was killed, with the last that it said."""
+    ended = run.ended
+    return ended["time"] if ended else max([run.facts["time"], *(one["time"] for one in events)])
 
 
 def _jobs(events: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
@@ -115,12 +124,14 @@ def expected_s(rule: str) -> float:
 def _share(
     stages: Sequence[Mapping[str, Any]],
     jobs: Mapping[int, Mapping[str, Any]],
+    trainings: Mapping[int, Mapping[str, Any]],
     *,
     begun: float,
     now: float,
 ) -> tuple[float, float | None]:
-    """What is done of all, and the seconds left. A running job counts by its age, up to nearly all
-    of what it is expected to take.
+    """What is done of all, and the seconds left. A running training counts by its steps, another
+    job by its age, up to nearly all of what it is expected to take. No less is left than the
+    running trainings need at the pace that they have had.
     """
     whole = sum(expected_s(one["name"]) * one["total"] for one in stages)
     if not whole:
@@ -128,58 +139,78 @@ def _share(
     ended = sum(expected_s(one["name"]) * one["done"] for one in stages)
     taken = [(job["ended"] - job["began"], expected_s(job["rule"])) for job in _ended(jobs)]
     pace = sum(own for own, _ in taken) / sum(own for _, own in taken) if taken else 1.0
-    running = 0.0
-    for job in jobs.values():
-        if job["ended"] is None and job["rule"] not in TARGETS:
-            running += min((now - job["began"]) / max(pace, 1e-3), 0.95 * expected_s(job["rule"]))
+    running, least = 0.0, 0.0
+    for number, job in jobs.items():
+        if job["ended"] is not None or job["rule"] in TARGETS:
+            continue
+        age, expected = now - job["began"], expected_s(job["rule"])
+        if number in trainings:
+            part = trainings[number]["step"] / max(1, trainings[number]["steps"])
+            running += min(part, 0.95) * expected
+            least = max(least, age * (1 - part) / part if part else 0.0)
+        else:
+            running += min(age / max(pace, 1e-3), 0.95 * expected)
     share = min((ended + running) / whole, 0.99)
     passed = now - min((job["began"] for job in jobs.values()), default=begun)
     left = passed * (1 - share) / share if share > 0.02 and passed > 5 else None
-    return share, left
+    return share, None if left is None else max(left, least)
 
 
 def _ended(jobs: Mapping[int, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [job for job in jobs.values() if job["ended"] and job["rule"] not in TARGETS]
 
 
-def _training(jobs: Mapping[int, Mapping[str, Any]], working: Path) -> dict[str, Any] | None:
-    """Step and loss of a training that runs, from the last line about them in its log."""
-    for job in jobs.values():
+def _trainings(jobs: Mapping[int, Mapping[str, Any]], working: Path) -> dict[int, dict[str, Any]]:
+    """Step and loss of the trainings that run, from the last line about them in their logs."""
+    found = {}
+    for number, job in jobs.items():
         if job["ended"] is None and "train" in job["rule"] and job["log"]:
             steps = STEP.findall(_tail(working / job["log"][0]))
             if steps:
                 step, steps_of_all, loss = steps[-1]
-                return {"step": int(step), "steps": int(steps_of_all), "loss": float(loss)}
-    return None
+                found[number] = {"step": int(step), "steps": int(steps_of_all), "loss": float(loss)}
+    return found
 
 
 def failure(run: Run, working: Path) -> dict[str, Any]:
     """Why a run failed: one line, what to do, and the log that has all of it."""
-    failed = [one for one in run.events() if one["event"] == "job_error"]
-    for one in failed:
-        for log in one["log"] or []:
-            line = _last_line(_tail(working / log))
-            if line:
-                return {"line": line, "advice": _advice(line), "log": str(working / log)}
+    output = run.folder / "output.txt"
+    logs = [
+        working / log
+        for one in run.events()
+        if one["event"] == "job_error"
+        for log in one["log"] or []
+    ]
+    for log in logs:
+        if line := _error_line(_tail(log)):
+            return {"line": line, "advice": _advice(line), "log": str(log)}
     printed = run.printed()[-TAIL_BYTES:]
     if "LockException" in printed or "cannot be locked" in printed:
         return {
             "line": "another Snakemake works in this folder, or was killed in it",
             "advice": "Wait for it to end. If none runs, unlock the folder and go on.",
-            "log": str(run.folder / "output.txt"),
+            "log": str(output),
             "locked": True,
         }
-    line = _last_line(printed) or "it ended without saying why"
-    return {"line": line, "advice": _advice(line), "log": str(run.folder / "output.txt")}
+    shown = str(next(iter(logs), output))
+    if KILLED.search(printed):
+        line = "Killed: the system ended a job, as it does when memory runs out"
+        return {"line": line, "advice": _advice(line), "log": shown}
+    line = NO_WORD if logs else _error_line(printed) or _last_line(printed) or NO_WORD
+    return {"line": line, "advice": _advice(line), "log": shown}
+
+
+def _error_line(text: str) -> str:
+    """The last line that names an error; nothing where none does."""
+    lines = [line.strip() for line in text.splitlines()]
+    told = [line for line in lines if line.startswith("error: ")]
+    kinds = [line for line in lines if re.match(r"[A-Za-z_.]*(Error|Exception|Killed)\b", line)]
+    chosen = (told or kinds)[-1:]
+    return chosen[0].removeprefix("error: ")[:500] if chosen else ""
 
 
 def _last_line(text: str) -> str:
-    """The last line that names an error; else the last one that says anything."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("error: ")]
-    kinds = [line for line in lines if re.match(r"[A-Za-z.]*(Error|Exception|Killed)\b", line)]
-    chosen = (told or kinds or lines)[-1:]
-    return chosen[0].removeprefix("error: ")[:500] if chosen else ""
+    return next((line.strip()[:500] for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _advice(line: str) -> str:
@@ -192,6 +223,8 @@ def _advice(line: str) -> str:
             "Connect this machine to the network and go on: the weights are fetched once. Or give"
             " their file in the first step, under Without a network."
         )
+    if line == NO_WORD:
+        return "The whole log may say more. Going on takes up what is done already."
     return "Mend what the line names, then go on: what is done already is kept."
 
 

@@ -52,7 +52,8 @@ def _numbers(project: Project, state: Mapping[str, Any], level: float) -> str:
     normal = [row["score"] for row in _of(rows, "normal") if row["score"] is not None]
     defective = [row for row in _of(rows, "defective") if row["score"] is not None]
     untrained = [row for row in defective if not row["trained"]]
-    peaks = [peak for row in defective for peak in row["labelled"] or []]
+    labelled = [row for row in defective if row["labelled"]]
+    peaks = [peak for row in labelled for peak in row["labelled"]]
     said = "a photograph whose score is above it is defective" if state["decides"] else ""
     lines = [("Threshold", f"<b>{level:.3f}</b>", said)]
     tests = [row["score"] for row in _of(rows, "test") if row["score"] is not None]
@@ -69,7 +70,10 @@ def _numbers(project: Project, state: Mapping[str, Any], level: float) -> str:
         lines.append(("Found", f"<b>{found}</b>", text))
     if peaks:
         lost = sum(peak <= level for peak in peaks)
-        text = f"of {len(peaks)} labelled defects; it learnt from them, new ones are harder"
+        text = f"of {len(peaks)} labelled defects"
+        if any(row["trained"] for row in labelled):
+            which = "them" if all(row["trained"] for row in labelled) else "some of them"
+            text += f"; it learnt from {which}, new ones are harder"
         lines.append(("Missed", f"<b>{lost}</b>", text))
     lines.append(("Advice", "", escape(state["advice"] or "")))
     lines.append(("Seen at", f"{state['size_px']} px", f"{len(rows)} photographs here"))

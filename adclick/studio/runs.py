@@ -68,6 +68,12 @@ class Run:
         """Whether a person ended it."""
         return (self.folder / "cancelled").exists()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether a person has ended it so lately that its jobs may still be ending in order."""
+        path = self.folder / "cancelled"
+        return path.exists() and time.time() - path.stat().st_mtime < 2 * PATIENCE_S
+
     def events(self) -> list[dict[str, Any]]:
         """Its events so far."""
         return list(read_events(self.folder / "events.jsonl"))

@@ -75,6 +75,36 @@ def test_a_trainings_loss_is_that_of_its_logs_last_line(run: Run) -> None:
     assert told == {"step": 12, "steps": 300, "loss": 0.051}
 
 
+def test_a_training_counts_by_its_steps(run: Run) -> None:
+    """An hour for a quarter of its steps leaves three, whatever it was expected to take."""
+    (run.folder / "train_adclick.log").write_text("step 75 of 300: loss 0.9\n")
+    told = progress(run, working=run.folder, now=BEGUN + 34 + 3600)
+    whole = expected_s("make_manifest") + 2 * expected_s("train_adclick")
+    done = expected_s("make_manifest") + 0.25 * expected_s("train_adclick")
+    assert told["share"] == pytest.approx(done / whole)
+    assert told["seconds_left"] >= 3 * 3600
+
+
+def test_a_killed_run_took_as_long_as_it_was_heard_of(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adclick.studio.runs.is_alive", lambda _: False)
+    told = progress(run, working=run.folder, now=BEGUN + 1e6)
+    assert (told["state"], told["seconds"]) == ("interrupted", 34)
+
+
+def test_a_job_that_ran_out_of_memory_is_told_as_such(run: Run) -> None:
+    (run.folder / "train_adclick.log").write_text("step 40 of 300: loss 0.21\n")
+    failed = event(40, "job_error", jobid=1, rule_name="train_adclick", log=["train_adclick.log"])
+    with (run.folder / "events.jsonl").open("w") as file:
+        file.write("".join(json.dumps(one) + "\n" for one in [*EVENTS, failed]))
+    (run.folder / "ended.json").write_text(json.dumps({"code": 1, "time": BEGUN + 41}))
+    error = progress(run, working=run.folder)["error"]
+    assert error["line"] == "it ended without saying why" and "log may say" in error["advice"]
+    (run.folder / "output.txt").write_text("/bin/bash: line 1: 4711 Killed     python -m x\n")
+    assert "memory" in progress(run, working=run.folder)["error"]["advice"]
+
+
 @pytest.mark.parametrize(
     ("log", "line", "advice"),
     [
@@ -100,6 +130,6 @@ def test_every_rule_of_the_workflow_has_words(project: Path) -> None:
     asked = ("data", "residuals", "language", "clicks", "detection")
     text = "".join((project / f"workflow/rules/{name}.smk").read_text() for name in asked)
     named = {line.split()[1].rstrip(":") for line in text.splitlines() if line.startswith("rule ")}
-    unused = {"detectors", "click_models", "simulate_clicks", "evaluate_clicks"}
+    unused = {"detectors", "click_models", "simulate_clicks", "evaluate_clicks", "fit_map_peer"}
     assert named - unused <= set(STAGES), named - unused - set(STAGES)
     assert words_of("some_other_rule") == "Some other rule"

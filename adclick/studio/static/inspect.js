@@ -507,7 +507,11 @@ document.addEventListener("dragleave", (event) => event.relatedTarget || documen
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
-  if (state?.detector) drop([...(event.dataTransfer?.files ?? [])]);
+  if (!state?.detector) return;
+  const items = [...(event.dataTransfer?.items ?? [])];
+  const files = items.filter((item) => item.webkitGetAsEntry()?.isFile).map((item) => item.getAsFile());
+  if (items.length > files.length) tell("That was a folder: drop the photographs in it.", true);
+  drop(/** @type {File[]} */ (files.filter(Boolean)));
 });
 setOver(over);
 setOpacity(opacity);

@@ -104,12 +104,12 @@ function buttons(state, run, running) {
   const again = run && ["failed", "cancelled", "interrupted"].includes(run.state);
   start.hidden = running;
   start.disabled = !state.exists;
-  start.textContent = again ? "Go on" : state.stale || (run && state.labels >= state.fewest) ? "Learn from the labels" : run ? "Learn again what has changed" : "Learn";
+  start.textContent = again ? "Go on" : state.stale || (run && !state.masks && state.labels >= state.fewest) ? "Learn from the labels" : run ? "Learn again what has changed" : "Learn";
   byId("unlock").hidden = !run?.error?.locked;
   byId("cancel").hidden = !running || run.ending;
   byId("log").hidden = !run;
   const next = state.detector && !state.stale ? ["/inspect", "Inspect"] : ["/label/", "Label"];
-  byId("onward").hidden = !state.click_model;
+  byId("onward").hidden = !(state.masks ? state.detector : state.click_model);
   byId("onward").setAttribute("href", next[0]);
   byId("onward").textContent = next[1];
 }
@@ -120,7 +120,9 @@ function texts(state) {
     ? "There is no project yet: choose photographs first."
     : "The computer compares every photograph with the normal ones most like it, and learns from defects that it makes up. You may close this page, and even the server: learning goes on.";
   byId("lead").textContent = lead;
-  byId("clicks-text").textContent = state.click_model
+  byId("clicks-text").textContent = state.masks
+    ? "Not needed: this project has masks."
+    : state.click_model
     ? "Learnt. It turns a few clicks on a defect into a mask: label with it."
     : "Turns a few clicks on a defect into a mask. It needs no labels: it learns from made-up defects in your normal photographs.";
   const labels = `${counted(state.labels, "photograph")} of ${state.to_label} ${state.labels === 1 ? "is" : "are"} labelled`;

@@ -156,12 +156,15 @@ async function openFolders(kind) {
   choosing = kind;
   byId("folders-title").textContent = `Choose a folder of ${kind} photographs`;
   const before = shown?.[kind] ?? shown?.[kind === "normal" ? "defective" : "normal"];
+  byId("folder-list").replaceChildren();
   await visit(before ?? "");
+  if (!byId("folder-list").children.length) await visit(""); // the one that was chosen is gone
   /** @type {HTMLDialogElement} */ (byId("folders")).showModal();
 }
 
 /** @param {string} path */
 async function visit(path) {
+  const inList = byId("folder-list").contains(document.activeElement);
   try {
     const here = await get(`folders${path ? `?path=${encodeURIComponent(path)}` : ""}`);
     const up = here.parent ? [element("li", {}, element("button", { type: "button", onclick: () => visit(here.parent) }, "↑ the folder above"))] : [];
@@ -172,7 +175,9 @@ async function visit(path) {
         element("li", {}, element("button", { type: "button", onclick: () => visit(`${here.path === "/" ? "" : here.path}/${name}`) }, name)),
       ),
     );
-    byId("folder-note").textContent = `${counted(here.folders.length, "folder")}, ${counted(here.pictures, "picture")} directly in it`;
+    const more = here.more ? ` (${here.more} more are not listed: type the path)` : "";
+    byId("folder-note").textContent = `${counted(here.folders.length, "folder")}${more}, ${counted(here.pictures, "picture")} directly in it`;
+    if (inList) byId("folder-list").querySelector("button")?.focus();
   } catch (error) {
     byId("folder-note").textContent = error instanceof Error ? error.message : String(error);
   }
