@@ -231,10 +231,12 @@ class Studio:
         return {"detector": True, **self.inspection().state()}
 
     def teaching(self) -> dict[str, float]:
-        """What the present detector says that labels would teach; nothing while it is not known."""
+        """What the present detector says that labels would teach, or the last one while that is
+        learnt again; nothing while it is not known.
+        """
         opened = self._inspection
         with suppress(InputError):
-            if opened is not None and detector_state(self.project()) == self._inspected:
+            if opened is not None and detector_state(self.project()) in (None, self._inspected):
                 return opened.teaching()
         return {}
 

@@ -45,6 +45,7 @@ function update(news) {
   const first = state === null || state.identity !== news.identity;
   if (first) {
     smallMaps.clear();
+    tiles.clear();
     viewed = null;
     movedByHand = false;
   }
@@ -167,11 +168,24 @@ function gallery() {
   if (list.dataset.key !== key) {
     list.dataset.key = key;
     const held = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.key : undefined;
-    list.replaceChildren(...rows.map(tile));
+    list.replaceChildren(...rows.map(tileOf));
     if (held) list.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus();
   }
   for (const item of list.children) verdict(/** @type {HTMLElement} */ (item));
   drawTiles();
+}
+
+/** @type {Map<string, {facts: string, item: HTMLElement}>} */
+const tiles = new Map();
+
+/** The tile that is there where only the score is another: its photograph is not fetched again. @param {any} row */
+function tileOf(row) {
+  const facts = JSON.stringify([row.broken, row.trained, row.group]);
+  const held = tiles.get(row.key);
+  if (held?.facts === facts) return held.item;
+  const item = tile(row);
+  tiles.set(row.key, { facts, item });
+  return item;
 }
 
 /** @param {any} row */
@@ -236,7 +250,10 @@ function drawTiles() {
   for (const canvas of byId("gallery").querySelectorAll("canvas")) {
     const key = canvas.closest("button")?.dataset.key ?? "";
     if (smallMaps.has(key)) paintTile(canvas);
-    else if (state.pictures.find((/** @type {any} */ row) => row.key === key)?.score !== null) sight.observe(canvas);
+    else if (state.pictures.find((/** @type {any} */ row) => row.key === key)?.score !== null) {
+      sight.unobserve(canvas); // so that it is told anew whether it is seen
+      sight.observe(canvas);
+    }
   }
 }
 
