@@ -117,6 +117,7 @@ def test_the_readme_shows_what_to_type_before_anything_else() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## Two commands",
+        "## From photographs to a detector, on one page",
         "## Label",
         "## Detect",
         "## Score",

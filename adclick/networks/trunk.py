@@ -16,6 +16,8 @@ from torch.nn import functional
 MLP_RATIO = 4.0
 UNATTENDED = -100.0
 
+Pair = tuple[int, int]  # height, width
+
 
 class SwinBlock(SwinTransformerBlock):
     """A Swin block that pads to whole windows before it shifts, as the original and LAVT do.
@@ -35,7 +37,7 @@ class SwinBlock(SwinTransformerBlock):
             x = functional.pad(x, (0, 0, 0, right, 0, down))
         size = (x.shape[1], x.shape[2])
         if any(self.shift_size):
-            x = x.roll([-shift for shift in self.shift_size], (1, 2))
+            x = x.roll((-self.shift_size[0], -self.shift_size[1]), (1, 2))
         mask = _shift_mask(size, self.window_size, self.shift_size, x.device)
         fused = x.is_cuda if self.fused is None else self.fused
         if self.attn.fused_attn != fused:
@@ -48,7 +50,7 @@ class SwinBlock(SwinTransformerBlock):
 
 
 def _shift_mask(
-    size: tuple[int, int], window: Sequence[int], shift: Sequence[int], device: torch.device
+    size: Pair, window: Pair, shift: Pair, device: torch.device
 ) -> Float[Tensor, "window token token"] | None:
     """Between which tokens of which shifted window there is no attention: -100 where two were not
     neighbours before the shift, else 0; None without a shift. Made once for a size.
@@ -56,13 +58,11 @@ def _shift_mask(
     if not any(shift):
         return None
     made = _made_mask.__wrapped__ if torch.compiler.is_compiling() else _made_mask
-    return made(size, tuple(window), tuple(shift), device)
+    return made(size, window, shift, device)
 
 
 @lru_cache(maxsize=64)
-def _made_mask(
-    size: tuple[int, int], window: tuple[int, ...], shift: tuple[int, ...], device: torch.device
-) -> Tensor:
+def _made_mask(size: Pair, window: Pair, shift: Pair, device: torch.device) -> Tensor:
     def zones(axis: int) -> Tensor:
         """Which of three parts of an axis a place lay in before the shift."""
         places = torch.arange(size[axis], device=device)

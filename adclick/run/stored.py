@@ -86,7 +86,7 @@ def _read_into(buffer: np.ndarray, descriptor: int, place: int) -> bool:
     """Whether the file had as many bytes from `place` on as the buffer takes."""
     done = 0
     while done < len(buffer):
-        read = os.preadv(descriptor, [buffer[done:]], place + done)
+        read = os.preadv(descriptor, [buffer.data[done:]], place + done)
         if not read:
             return False
         done += read

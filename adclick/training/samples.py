@@ -103,7 +103,7 @@ def draw_batch(
         for index, kind in enumerate(kinds)
     ]
     *columns, turns = zip(*drawn, strict=True)
-    return Batch(*(np.stack(column) for column in columns), turns)
+    return Batch(*(np.stack(column) for column in columns), turns=turns)
 
 
 def _draw(
@@ -151,7 +151,8 @@ def turned(arrays: Array, turns: Sequence[Turn]) -> Array:
     the one warp of all that is turned together.
     """
     parts = [_turned(array, *turn) for array, turn in zip(arrays, turns, strict=True)]
-    return torch.stack(parts) if isinstance(arrays, Tensor) else np.stack(parts)
+    stacked: Any = torch.stack(parts) if isinstance(arrays, Tensor) else np.stack(parts)
+    return stacked
 
 
 def _turned(array: Any, quarters: int, mirrored: bool) -> Any:

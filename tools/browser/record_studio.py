@@ -111,7 +111,8 @@ def play_to_labels(film: StudioFilm, given: Path, project: Path, took: dict[str,
     film.learn()
     took["click model"] = time.monotonic() - begun
     film.go("label")
-    page.wait_for_selector("#stage[aria-busy=false][data-revision]")
+    page.wait_for_selector("#stage[aria-busy=false][data-revision]")  # the page of its own is gone
+    film.entered()
     film.say("Label: a few clicks, no painting")
     begun = time.monotonic()
     for kind, count in KINDS.items():
@@ -221,7 +222,7 @@ def main() -> None:
                 one = Visitor(
                     launch(playwright), served.address, viewport=size, color_scheme="dark"
                 )
-                one.visit("label/" if asked.from_labels else "photographs")
+                one.visit("learn" if asked.from_labels else "photographs")
                 film = StudioFilm(one, frames)  # type: ignore[arg-type]
                 film.count = len([*frames.glob("*.png")])
                 film.entered()

@@ -89,7 +89,8 @@ class Visitor:
             self.faults.append(f"{message.type}: {message.text}")
 
     def visit(self, step: str) -> None:
-        """Load the page of a step."""
+        """Load the page of a step, also where only what is after the `#` differs."""
+        self.page.goto("about:blank")
         self.page.goto(self.address + step)
         self.ready()
 
