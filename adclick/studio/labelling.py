@@ -59,8 +59,11 @@ class Labelling:
                 raise
             return self._opened
         if self._opened is None or self._opened.made_with != made:
+            folder = click_model(project.category)  # before the desk that works is closed
             self._close()
-            self._opened = _Opened(project, made, self._token, self._version, self._teaching)
+            self._opened = _Opened(
+                project, made, folder, self._token, self._version, self._teaching
+            )
         return self._opened
 
     @property
@@ -109,6 +112,7 @@ class _Opened:
         self,
         project: Project,
         made: tuple[Any, ...],
+        folder: Path,
         token: str | None,
         version: str,
         teaching: Callable[[], Mapping[str, float]],
@@ -120,7 +124,7 @@ class _Opened:
             self._held.enter_context(only_server(project.labels))
             pictures = find_manifest_pictures(project.category, project.folder / SHEETS)
             paths = {picture.key: picture.path for picture in pictures}
-            model = Model(partial(Server, click_model(project.category)), paths.__getitem__)
+            model = Model(partial(Server, folder), paths.__getitem__)
             self._held.callback(model.close)
             desk = Desk(pictures, labels=project.labels, model=model, teaching=teaching)
             model.encodings.want([row["key"] for row in desk.rows() if row["state"] == "todo"])
