@@ -167,8 +167,7 @@ def forward_with_clicks(
         previous = _predict(model, tokens, given, maps, plan.precision)
         wrong = (previous[:, 0] > plan.threshold).cpu().numpy()
         add_next_clicks(ready.clicks, wrong, spread)
-    # A block of its own: halved weights are kept until it ends, and those of `_predict` have no
-    # gradient.
+    # A block of its own: no halved weight of `_predict`, which has no gradient, is read again.
     with reduced(device, plan.precision):
         logits = segmenter.decode(tokens, click_input(ready.clicks, previous, spread), maps)
     return logits.float(), inputs.labels

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -71,10 +72,23 @@ def _run_job(connection: socket.socket) -> None:
     if job == 0:
         connection.close()
         os._exit(_ended(task, streams))
-    _, status = os.waitpid(job, 0)
+    status = _waited(job, connection)
     with suppress(BrokenPipeError):
         connection.sendall(bytes([os.waitstatus_to_exitcode(status) % 256]))
     os._exit(0)
+
+
+def _waited(job: int, connection: socket.socket) -> int:
+    """The status with which a job ends; it is killed when the process that waits for it is gone."""
+    gone = select.poll()
+    gone.register(connection, select.POLLHUP)
+    while True:
+        ended, status = os.waitpid(job, os.WNOHANG)
+        if ended:
+            return status
+        if any(event & select.POLLHUP for _, event in gone.poll(20)):
+            os.kill(job, signal.SIGKILL)
+            return os.waitpid(job, 0)[1]
 
 
 def _read_task(connection: socket.socket) -> tuple[dict, list[int]]:
