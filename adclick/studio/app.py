@@ -24,6 +24,7 @@ from adclick.annotate.app import handle_errors
 from adclick.annotate.desk import png_bytes
 from adclick.annotate.guard import Guard
 from adclick.run.errors import InputError
+from adclick.run.folders import shown
 from adclick.studio.inspecting import small_map
 from adclick.studio.pages import label_page, page
 from adclick.studio.photographs import list_folders, project_of, small_jpeg
@@ -335,7 +336,7 @@ def _add_taking(app: FastAPI, studio: Studio) -> None:
     def fetch(what: str) -> Response:
         """One that was made, as a file; a folder as ZIP."""
         if what not in studio.taking.names:
-            raise KeyError(what)
+            raise InputError(f"{shown(what)!r}: nothing of that name can be taken away")
         path = place_of(studio.project(), what)
         if not path.exists():
             raise InputError(f"{path.name}: not made yet")

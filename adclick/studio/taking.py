@@ -12,6 +12,7 @@ from typing import Any
 from adclick.project.writing import SHEETS, Project
 from adclick.run.artifacts import new_folder
 from adclick.run.errors import InputError
+from adclick.run.folders import shown
 from adclick.studio.inspecting import Inspection, detector_of
 
 LABEL_FORMS = ("mvtec", "anomalib", "coco", "yolo", "png")
@@ -48,7 +49,9 @@ class Taking:
         ]
 
     def begin(self, project: Project, what: str) -> None:
-        """Make one anew. KeyError for an unknown one, InputError while another is made."""
+        """Make one anew. InputError for an unknown one, and while another is made."""
+        if what not in self._makers:
+            raise InputError(f"{shown(what)!r}: nothing of that name can be taken away")
         make = self._makers[what]
         with self._lock:
             if self._making is not None:

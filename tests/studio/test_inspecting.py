@@ -1,5 +1,6 @@
 import time
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from adclick.studio.inspecting import (
     detector_of,
     small_map,
 )
-from adclick.studio.report import MARK, histogram, overlaid
+from adclick.studio.report import MARK, histogram, overlaid, write_report
 
 DETECTION = MapUse(
     sliding=None,
@@ -61,7 +62,13 @@ def inspection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Insp
         write_png(tmp_path / f"photographs/{name[-1]}.png", np.zeros((4, 6, 3), np.uint8))
         lines.append(f"{name},{name[-1]}.png,{role},{name.split('/')[1]}")
     manifest.write_text("\n".join(lines) + "\n")
-    described = SimpleNamespace(title="d", identity="abc", size_px=8, detection=DETECTION)
+    described = SimpleNamespace(
+        title="d",
+        identity="abc",
+        size_px=8,
+        detection=DETECTION,
+        pictures=SimpleNamespace(bits=None),
+    )
     monkeypatch.setattr(inspecting, "read_description", lambda _: described)
     monkeypatch.setattr(inspecting, "Worker", FakeWorker)
     made = Inspection(project, tmp_path / "model")
@@ -120,6 +127,17 @@ def test_photographs_come_and_go_by_hand(inspection: Inspection) -> None:
     assert rows_of(inspection)["validation/good/1"]["broken"] == GONE
     write_png(held_out, np.ones((4, 4, 3), np.uint8))
     assert rows_of(inspection)["validation/good/1"]["score"] == 0.1
+
+
+def test_a_report_says_what_the_page_says(inspection: Inspection, tmp_path: Path) -> None:
+    rows_of(inspection)
+    write_report(inspection, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "<b>0.410</b>" in text and escape(level_of(DETECTION).line) in text
+    assert "0 of 1 normal photographs that were held out" in text
+    assert "0 of 1 normal photographs that are for tests alone" in text
+    assert "of 1 defective photographs that it was not trained on" in text
+    assert text.count("<figure>") == 3
 
 
 def test_a_damaged_label_hides_nothing_else(inspection: Inspection) -> None:
