@@ -21,7 +21,6 @@ from benchmarks import (
     metrics,
     report,
     retrieval,
-    sizes,
     storage,
     training,
 )
@@ -35,7 +34,6 @@ PARTS = {
     "latency": latency.tasks,
     "features": features.tasks,
     "storage": storage.tasks,
-    "sizes": sizes.tasks,
     "training": training.tasks,
 }
 

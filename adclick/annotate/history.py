@@ -52,12 +52,11 @@ def unpacked(kept: Packed) -> np.ndarray:
     return np.frombuffer(zlib.decompress(kept.content), np.dtype(kept.kind)).reshape(kept.shape)
 
 
-# The model: a defect's probability, at the size in which it sees the image, after clicks in
-# original pixels, of a type (None = unknown); the last is the mask before the last click (M_{t-1}
-# of Eq. 1), None = empty.
+# The model: a defect's probability [size size] after clicks in original pixels, of a type (None =
+# unknown); the last is the mask before the last click (M_{t-1} of Eq. 1), None = empty.
 Predict = Callable[
-    [Sequence[Click], "str | None", "Float[np.ndarray, 'height width'] | None"],
-    Float[np.ndarray, "seen_height seen_width"],
+    [Sequence[Click], "str | None", "Float[np.ndarray, 'size size'] | None"],
+    Float[np.ndarray, "size size"],
 ]
 # The mask [height width] that a start action names; InputError when there is none.
 StartMask = Callable[[StartAction, tuple[int, int]], Mask]  # of the image's shape
@@ -76,7 +75,7 @@ class Defect:
     type: str | None
     threshold: float
     clicks: tuple[Click, ...] = ()
-    probability: Float16[np.ndarray, "seen_height seen_width"] | None = None
+    probability: Float16[np.ndarray, "size size"] | None = None
     base: Packed | None = None
     strokes: Packed | None = None
 
@@ -88,12 +87,10 @@ class Defect:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """All defects of an image by number, and the one that is worked on; `seen` is the size (height,
-    width) in which the model sees the image.
-    """
+    """All defects of an image by number, and the one that is worked on."""
 
     shape: tuple[int, int]
-    seen: tuple[int, int]
+    size_px: int
     threshold: float
     defects: Mapping[int, Defect] = field(default_factory=dict[int, Defect])
     current: int = 1
@@ -160,12 +157,12 @@ def union(state: State, *, leaving_out: int | None = None) -> Mask:
     return mask
 
 
-def shown_probability(state: State, defect: Defect) -> Float[np.ndarray, "seen_height seen_width"]:
+def shown_probability(state: State, defect: Defect) -> Float[np.ndarray, "size size"]:
     """What the model, or else the mask that a defect started from, says at the network's size."""
     if defect.base is not None:
-        return _shrunk(unpacked(defect.base), state.seen)
+        return _shrunk(unpacked(defect.base), state.size_px)
     if defect.probability is None:
-        return np.zeros(state.seen, np.float32)
+        return np.zeros((state.size_px, state.size_px), np.float32)
     return defect.probability.astype(np.float32)
 
 
@@ -189,7 +186,7 @@ def _typed(state: State, defect: Defect, predict: Predict) -> Defect:
     return replace(defect, probability=probability.astype(np.float16), base=None)
 
 
-def _previous(state: State, defect: Defect) -> Float[np.ndarray, "seen_height seen_width"] | None:
+def _previous(state: State, defect: Defect) -> Float[np.ndarray, "size size"] | None:
     """M_{t-1}: the last answer, with what strokes have fixed; None when nothing is marked."""
     if defect.untouched:
         return None
@@ -197,7 +194,7 @@ def _previous(state: State, defect: Defect) -> Float[np.ndarray, "seen_height se
     if defect.strokes is not None:
         strokes = unpacked(defect.strokes)
         for value in (ERASED, PAINTED):
-            share = _shrunk(strokes == value, state.seen)
+            share = _shrunk(strokes == value, state.size_px)
             last = last * (1 - share) + np.float32(value) * share
     return last
 
@@ -253,7 +250,5 @@ def _check_inside(state: State, points: Sequence[tuple[int, int]]) -> None:
             )
 
 
-def _shrunk(mask: Mask, shape: tuple[int, int]) -> Float[np.ndarray, "seen_height seen_width"]:
-    if mask.shape == shape:
-        return mask.astype(np.float32)
-    return cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+def _shrunk(mask: Mask, size_px: int) -> Float[np.ndarray, "size size"]:
+    return cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA)

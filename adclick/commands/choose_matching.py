@@ -8,13 +8,6 @@ import numpy as np
 
 from adclick.commands.simulate_defects import minimum_area_px, object_mask
 from adclick.data.defects import drawing_generator, simulate_defect
-from adclick.data.geometry import (
-    cells_in,
-    contents_of,
-    cropped,
-    first_map_content,
-    padded,
-)
 from adclick.data.rows import train_normal_rows
 from adclick.data.shapes import Mask
 from adclick.data.textures import Image
@@ -58,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_arrays(job.inputs["features"]) as features,
         open_arrays(job.inputs["retrieval"]) as retrieval,
         open_arrays(job.inputs["foreground"]) as foreground,
-        open_backbone(settings.features, settings.precision, size_px=settings.size_px) as backbone,
+        open_backbone(settings.features, settings.precision) as backbone,
     ):
         held = _spread(len(image_ids(features)), settings.matching_choice.normals)
         trials = list(_trials(job, held, images, features, retrieval, foreground, backbone))
@@ -92,23 +85,19 @@ def _trials(
     )
     ids = image_ids(features)
     known = {name: retrieval[name][:] for name in ("histograms", "codebook")}
-    device, stride = next(backbone.buffers()).device, settings.features.stride
-    frame, contents = images["images"].shape[1:3], contents_of(images, "images")
+    device = next(backbone.buffers()).device
     for index, place in enumerate(held):
-        content = contents[rows[place]]
         pictures, masks, kinds = _pictures(
             settings,
-            cropped(images["images"][rows[place]], content),
-            cropped(object_mask(foreground["maps"][place], frame), content),
+            images["images"][rows[place]],
+            object_mask(foreground["maps"][place], settings.size_px),
             str(manifest["sha256"][rows[place]]),
             first_kind=index * settings.matching_choice.defects,
         )
-        framed = [padded(picture, frame) for picture in pictures]
-        queries = stream_features(backbone, framed, range(len(framed)), settings.features)
+        queries = stream_features(backbone, pictures, range(len(pictures)), settings.features)
         for query, mask, kind in zip(queries, masks, kinds, strict=True):
-            own = first_map_content(query["layer1"], content, frame, stride)
             found = neighbours(
-                histogram(own, known["codebook"], settings.retrieval.blocks)[None],
+                histogram(query["layer1"], known["codebook"], settings.retrieval.blocks)[None],
                 known,
                 kept_blocks=settings.retrieval.kept_blocks,
                 count=settings.retrieval.neighbours,
@@ -120,7 +109,6 @@ def _trials(
                 compared = compare(
                     **query,
                     bank=bank,
-                    content=cells_in(content, stride),
                     matched=found[: matching.neighbours],
                     joined=found[: settings.foreground.neighbours],
                     radius=matching.radius,
@@ -129,8 +117,7 @@ def _trials(
                 maps[name] = training_free_map(
                     compared.lengths,
                     compared.foreground,
-                    content=content,
-                    stride=stride,
+                    size_px=settings.size_px,
                     **settings.detection.model_dump(),
                 )
             yield Trial(ids[place], kind, mask, maps)
@@ -154,7 +141,7 @@ def _pictures(
             drawing_generator(sha256, copy),
             foreground=foreground,
             shares={kind: 1.0},
-            minimum_area_px=minimum_area_px(settings.minimum_area, normal.shape[:2]),
+            minimum_area_px=minimum_area_px(settings.minimum_area, settings.size_px),
         )
         pictures.append(picture)
         masks.append(mask)

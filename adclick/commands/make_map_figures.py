@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from adclick.data.geometry import contents_of, cropped
 from adclick.data.rows import defect_rows, read_masks
 from adclick.metrics.pixels import image_results
 from adclick.reporting.case_sheets import MapCase, choose_cases, map_sheet
@@ -89,14 +88,10 @@ def _test_defects(job: Job[MakeMapFigures]) -> dict[str, np.ndarray]:
 
 
 def _read_rows(path: Path, name: str, ids: Iterable[str]) -> dict[str, np.ndarray]:
-    """One array's entries of some images, by image id, each as large as its picture."""
+    """One array's entries of some images, by image id."""
     with open_arrays(path) as file:
         rows = {image_id: row for row, image_id in enumerate(image_ids(file))}
-        contents = contents_of(file, name)
-        return {
-            image_id: cropped(file[name][rows[image_id]], contents[rows[image_id]])
-            for image_id in ids
-        }
+        return {image_id: file[name][rows[image_id]] for image_id in ids}
 
 
 if __name__ == "__main__":

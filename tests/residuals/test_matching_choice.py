@@ -138,8 +138,7 @@ def test_place_means_something_only_where_products_lie_alike(turned: bool) -> No
                 name: training_free_map(
                     np.sqrt(match_in_bank(patches, bank, others, radius).squared_distance),
                     np.ones((GRID, GRID), np.float32),
-                    content=(SIZE, SIZE),
-                    stride=SIZE // GRID,
+                    size_px=SIZE,
                     smoothing_px=0.0,
                     foreground_exponent=1.0,
                 )

@@ -53,7 +53,6 @@ class FitForeground(Stage):
 class FindNeighbours(Stage):
     """Settings of `find_neighbours`."""
 
-    size_px: int
     precision: Precision
     features: Features
     retrieval: Retrieval
