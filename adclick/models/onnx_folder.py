@@ -90,6 +90,11 @@ def export_onnx(model_folder: Path, output: Path, *, false_alarms: float = RATE)
     described = read_description(model_folder)
     if described.detection is None:
         raise InputError(f"{described.title}: a click model needs clicks (adclick annotate)")
+    if described.pictures.size is not None:
+        raise InputError(
+            f"{described.title}: sees pictures at {described.pictures.size.words}; one graph is for"
+            " squares of the run's size alone: leave datasets.<name>.size out, and train again"
+        )
     level = level_of(
         described.detection, false_alarms=false_alarms if described.detection.held_out else None
     )

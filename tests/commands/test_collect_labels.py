@@ -56,7 +56,7 @@ def collected(
     folder: Path, manifest: Path, resize: str = "published"
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     output = manifest.parent / "labels.h5"
-    settings = f'{{"size_px": {SIZE}, "resize": "{resize}"}}'
+    settings = f'{{"size": null, "size_px": {SIZE}, "stride": 8, "resize": "{resize}"}}'
     collect_labels.main(
         ["--settings", settings, "--folder", str(folder), "--manifest", str(manifest)]
         + ["--labels", str(output)]

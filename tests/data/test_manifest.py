@@ -27,7 +27,7 @@ from adclick.data.manifest import (
 )
 from adclick.data.reading import Row
 from adclick.run.errors import InputError
-from adclick.run.settings.data import EmptyMasks, MaskValues, PictureUse, Resize
+from adclick.run.settings.data import EmptyMasks, Geometry, MaskValues, PictureUse, Resize
 
 PROJECT = Path(__file__).parents[2]
 SHARED = PROJECT.parent / "shared"
@@ -72,7 +72,12 @@ def load(
 ) -> Iterator[LoadedRow]:
     use = PictureUse(bits=bits, resize=resize)
     return load_rows(
-        rows, size_px, root=root, use=use, empty_masks=empty_masks, mask_values=mask_values
+        rows,
+        Geometry(stretch=size_px),
+        root=root,
+        use=use,
+        empty_masks=empty_masks,
+        mask_values=mask_values,
     )
 
 

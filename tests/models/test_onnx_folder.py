@@ -103,9 +103,11 @@ def test_other_radii_foregrounds_and_ways_to_shrink_are_the_same_too(
 def test_pictures_shrink_and_grow_as_the_workflows_do(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
     given = torch.from_numpy(picture)
-    assert np.array_equal(Sampled((64, 64))(given).numpy(), resize_image(picture, 64, "published"))
+    assert np.array_equal(
+        Sampled((64, 64))(given).numpy(), resize_image(picture, (64, 64), "published")
+    )
     averaged = Averaged((64, 64))(given).numpy().astype(int)
-    assert np.abs(averaged - resize_image(picture, 64, "area").astype(int)).max() <= 1
+    assert np.abs(averaged - resize_image(picture, (64, 64), "area").astype(int)).max() <= 1
 
 
 def test_maps_are_stretched_as_opencv_does() -> None:
