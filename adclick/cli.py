@@ -137,6 +137,10 @@ def init(
         list[Path] | None,
         typer.Option(metavar="FILE", help="a photograph that is not to be used; may be repeated"),
     ] = None,
+    use: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="one that was left out, to be used again"),
+    ] = None,
     backbone: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="ResNet-18's weights, where there is no network"),
@@ -154,7 +158,8 @@ def init(
 
     DIR/adclick.yaml are the settings, DIR/photographs lists the pictures, which stay where they
     are and are not changed. Some normal ones are held out of training: the threshold of the
-    detector is set with them. Run it again when there are more photographs.
+    detector is set with them. Run it again when there are more photographs: it remembers what was
+    left out, held out or set before, and options change it.
 
     \b
     Examples:
@@ -172,6 +177,7 @@ def init(
         texture=texture,
         held_out=held_out,
         leave_out=leave_out or [],
+        use=use or [],
         backbone=backbone,
         mask_dir=masks,
         normal_test_dir=normal_test,

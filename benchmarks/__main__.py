@@ -21,6 +21,7 @@ from benchmarks import (
     metrics,
     report,
     retrieval,
+    sizes,
     storage,
     training,
 )
@@ -34,6 +35,7 @@ PARTS = {
     "latency": latency.tasks,
     "features": features.tasks,
     "storage": storage.tasks,
+    "sizes": sizes.tasks,
     "training": training.tasks,
 }
 

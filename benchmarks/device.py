@@ -441,7 +441,7 @@ def _extract(backbone: Backbone, given: np.ndarray, config: Config) -> list[np.n
         extract(
             backbone,
             given,
-            grid=config.grid,
+            grid=(config.grid, config.grid),
             layer_dimensions=tuple(settings.layer_dimensions),
             dimension=settings.dimension,
         )

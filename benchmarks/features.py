@@ -61,7 +61,7 @@ def _task(size: Size) -> Task:
     ours = partial(
         extract,
         images=picture,
-        grid=size.grid,
+        grid=(size.grid, size.grid),
         layer_dimensions=size.layer_dimensions,
         dimension=size.dimension,
         patch=PATCH,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import clicks, features, latency, matching, measure, metrics, retrieval
+from benchmarks import clicks, features, latency, matching, measure, metrics, retrieval, sizes
 from benchmarks.measure import Check, Task, Variant
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ def test_every_part_runs_and_its_variants_agree(part: str) -> None:
         assert [check for check in outcome.agreements if not check.passed] == []
 
 
-@pytest.mark.parametrize("part", [clicks, features, latency, matching, metrics, retrieval])
+@pytest.mark.parametrize("part", [clicks, features, latency, matching, metrics, retrieval, sizes])
 def test_every_part_has_all_sizes(part: Any) -> None:
     assert list(part.SIZES) == ["tiny", "quick", "normal", "full"]
 

@@ -274,7 +274,6 @@ class Desk:
             "key": key,
             "width": picture.shape[1],
             "height": picture.shape[0],
-            "size_px": state.size_px,
             "revision": opened.revision,
             "can_undo": opened.cursor > 0,
             "can_redo": opened.cursor < len(opened.edits),
@@ -377,7 +376,7 @@ class Desk:
     def _beginning(self, key: str, entries: Sequence[Mapping[str, Any]]) -> tuple[int, State]:
         """From which entry on a journal can be applied, and the state before it."""
         facts, shape = self.model.facts, self._picture(key).shape
-        state = State(shape, facts.size_px, facts.threshold)
+        state = State(shape, facts.seen(shape), facts.threshold)
         foreign = [
             place
             for place, entry in enumerate(entries)
@@ -399,14 +398,15 @@ class Desk:
         return foreign[-1] + 1, replace(state, defects=defects, current=min(defects, default=1))
 
     def _applied(self, key: str) -> Callable[[State, Edit], State]:
-        shape, size = self._picture(key).shape, self.model.facts.size_px
+        shape = self._picture(key).shape
+        seen = self.model.facts.seen(shape)
 
         def predict(
             clicks: Sequence[Click],
             defect_type: str | None,
-            previous: Float[np.ndarray, "size size"] | None,
-        ) -> Float32[np.ndarray, "size size"]:
-            scaled = scale_clicks(clicks, shape=(size, size), original_shape=shape)
+            previous: Float[np.ndarray, "seen_height seen_width"] | None,
+        ) -> Float32[np.ndarray, "seen_height seen_width"]:
+            scaled = scale_clicks(clicks, shape=seen, original_shape=shape)
             return self.model.predict(key, defect_type, scaled, previous)
 
         return lambda state, edit: apply(state, edit, predict=predict, start_mask=_start_mask)
@@ -595,7 +595,7 @@ def _active(seconds: float) -> float:
     return min(max(seconds, 0.0), LONGEST_ACTIVE_S)
 
 
-def _grey(probability: Float[np.ndarray, "size size"]) -> np.ndarray:
+def _grey(probability: Float[np.ndarray, "seen_height seen_width"]) -> np.ndarray:
     return np.rint(255 * np.clip(probability, 0, 1)).astype(np.uint8)
 
 

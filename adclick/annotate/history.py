@@ -52,11 +52,12 @@ def unpacked(kept: Packed) -> np.ndarray:
     return np.frombuffer(zlib.decompress(kept.content), np.dtype(kept.kind)).reshape(kept.shape)
 
 
-# The model: a defect's probability [size size] after clicks in original pixels, of a type (None =
-# unknown); the last is the mask before the last click (M_{t-1} of Eq. 1), None = empty.
+# The model: a defect's probability, at the size in which it sees the image, after clicks in
+# original pixels, of a type (None = unknown); the last is the mask before the last click (M_{t-1}
+# of Eq. 1), None = empty.
 Predict = Callable[
-    [Sequence[Click], "str | None", "Float[np.ndarray, 'size size'] | None"],
-    Float[np.ndarray, "size size"],
+    [Sequence[Click], "str | None", "Float[np.ndarray, 'height width'] | None"],
+    Float[np.ndarray, "seen_height seen_width"],
 ]
 # The mask [height width] that a start action names; InputError when there is none.
 StartMask = Callable[[StartAction, tuple[int, int]], Mask]  # of the image's shape
@@ -75,7 +76,7 @@ class Defect:
     type: str | None
     threshold: float
     clicks: tuple[Click, ...] = ()
-    probability: Float16[np.ndarray, "size size"] | None = None
+    probability: Float16[np.ndarray, "seen_height seen_width"] | None = None
     base: Packed | None = None
     strokes: Packed | None = None
 
@@ -87,10 +88,12 @@ class Defect:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """All defects of an image by number, and the one that is worked on."""
+    """All defects of an image by number, and the one that is worked on; `seen` is the size (height,
+    width) in which the model sees the image.
+    """
 
     shape: tuple[int, int]
-    size_px: int
+    seen: tuple[int, int]
     threshold: float
     defects: Mapping[int, Defect] = field(default_factory=dict[int, Defect])
     current: int = 1
@@ -157,12 +160,12 @@ def union(state: State, *, leaving_out: int | None = None) -> Mask:
     return mask
 
 
-def shown_probability(state: State, defect: Defect) -> Float[np.ndarray, "size size"]:
+def shown_probability(state: State, defect: Defect) -> Float[np.ndarray, "seen_height seen_width"]:
     """What the model, or else the mask that a defect started from, says at the network's size."""
     if defect.base is not None:
-        return _shrunk(unpacked(defect.base), state.size_px)
+        return _shrunk(unpacked(defect.base), state.seen)
     if defect.probability is None:
-        return np.zeros((state.size_px, state.size_px), np.float32)
+        return np.zeros(state.seen, np.float32)
     return defect.probability.astype(np.float32)
 
 
@@ -186,7 +189,7 @@ def _typed(state: State, defect: Defect, predict: Predict) -> Defect:
     return replace(defect, probability=probability.astype(np.float16), base=None)
 
 
-def _previous(state: State, defect: Defect) -> Float[np.ndarray, "size size"] | None:
+def _previous(state: State, defect: Defect) -> Float[np.ndarray, "seen_height seen_width"] | None:
     """M_{t-1}: the last answer, with what strokes have fixed; None when nothing is marked."""
     if defect.untouched:
         return None
@@ -194,7 +197,7 @@ def _previous(state: State, defect: Defect) -> Float[np.ndarray, "size size"] | 
     if defect.strokes is not None:
         strokes = unpacked(defect.strokes)
         for value in (ERASED, PAINTED):
-            share = _shrunk(strokes == value, state.size_px)
+            share = _shrunk(strokes == value, state.seen)
             last = last * (1 - share) + np.float32(value) * share
     return last
 
@@ -250,5 +253,7 @@ def _check_inside(state: State, points: Sequence[tuple[int, int]]) -> None:
             )
 
 
-def _shrunk(mask: Mask, size_px: int) -> Float[np.ndarray, "size size"]:
-    return cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA)
+def _shrunk(mask: Mask, shape: tuple[int, int]) -> Float[np.ndarray, "seen_height seen_width"]:
+    if mask.shape == shape:
+        return mask.astype(np.float32)
+    return cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)

@@ -19,7 +19,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from adclick.clicks.click import Click
+from adclick.data.geometry import content_of
 from adclick.run.errors import InputError
+from adclick.run.settings.data import Geometry, square
 
 MOST_BYTES = 600_000_000  # of encodings that are kept
 MOST_SESSIONS = 8  # opened images in the clicking process, an image and a type each
@@ -41,6 +43,11 @@ class ModelFacts:
     identity: str
     start_threshold: float  # of what a detector finds by itself; a click model finds nothing
     bits: int | None = None  # of pictures that are stored in 16
+    geometry: Geometry | None = None  # None: the square of `size_px`
+
+    def seen(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """The size (height, width) in which the model sees a picture of `shape`."""
+        return content_of(shape, self.geometry or square(self.size_px))
 
 
 # --- in the process -----------------------------------------------------------------------------
@@ -75,6 +82,7 @@ class Server:
             described.identity,
             threshold if detection is None else detection.threshold,
             described.pictures.bits,
+            described.pictures.size,
         )
 
     def encode(self, path: Path) -> Any:
@@ -91,9 +99,9 @@ class Server:
         key: str,
         defect_type: str | None,
         clicks: Sequence[Click],
-        previous: Float32[np.ndarray, "size size"] | None,
+        previous: Float32[np.ndarray, "seen_height seen_width"] | None,
         encoding: Any | None,
-    ) -> Float32[np.ndarray, "size size"] | None:
+    ) -> Float32[np.ndarray, "seen_height seen_width"] | None:
         """The probability after clicks in network pixels; None when the encoding must come too."""
         from adclick.models.folder import open_session
 
@@ -361,8 +369,8 @@ class Model:
         key: str,
         defect_type: str | None,
         clicks: Sequence[Click],
-        previous: Float32[np.ndarray, "size size"] | None,
-    ) -> Float32[np.ndarray, "size size"]:
+        previous: Float32[np.ndarray, "seen_height seen_width"] | None,
+    ) -> Float32[np.ndarray, "seen_height seen_width"]:
         """The probability after clicks in network pixels."""
         started = time.perf_counter()
         try:

@@ -8,6 +8,13 @@ import numpy as np
 
 from adclick.commands.simulate_defects import minimum_area_px, object_mask
 from adclick.data.defects import drawing_generator, simulate_defect
+from adclick.data.geometry import (
+    cells_in,
+    contents_of,
+    cropped,
+    first_map_content,
+    padded,
+)
 from adclick.data.rows import train_normal_rows
 from adclick.data.shapes import Mask
 from adclick.data.textures import Image
@@ -51,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_arrays(job.inputs["features"]) as features,
         open_arrays(job.inputs["retrieval"]) as retrieval,
         open_arrays(job.inputs["foreground"]) as foreground,
-        open_backbone(settings.features, settings.precision) as backbone,
+        open_backbone(settings.features, settings.precision, size_px=settings.size_px) as backbone,
     ):
         held = _spread(len(image_ids(features)), settings.matching_choice.normals)
         trials = list(_trials(job, held, images, features, retrieval, foreground, backbone))
@@ -85,19 +92,23 @@ def _trials(
     )
     ids = image_ids(features)
     known = {name: retrieval[name][:] for name in ("histograms", "codebook")}
-    device = next(backbone.buffers()).device
+    device, stride = next(backbone.buffers()).device, settings.features.stride
+    frame, contents = images["images"].shape[1:3], contents_of(images, "images")
     for index, place in enumerate(held):
+        content = contents[rows[place]]
         pictures, masks, kinds = _pictures(
             settings,
-            images["images"][rows[place]],
-            object_mask(foreground["maps"][place], settings.size_px),
+            cropped(images["images"][rows[place]], content),
+            cropped(object_mask(foreground["maps"][place], frame), content),
             str(manifest["sha256"][rows[place]]),
             first_kind=index * settings.matching_choice.defects,
         )
-        queries = stream_features(backbone, pictures, range(len(pictures)), settings.features)
+        framed = [padded(picture, frame) for picture in pictures]
+        queries = stream_features(backbone, framed, range(len(framed)), settings.features)
         for query, mask, kind in zip(queries, masks, kinds, strict=True):
+            own = first_map_content(query["layer1"], content, frame, stride)
             found = neighbours(
-                histogram(query["layer1"], known["codebook"], settings.retrieval.blocks)[None],
+                histogram(own, known["codebook"], settings.retrieval.blocks)[None],
                 known,
                 kept_blocks=settings.retrieval.kept_blocks,
                 count=settings.retrieval.neighbours,
@@ -109,6 +120,7 @@ def _trials(
                 compared = compare(
                     **query,
                     bank=bank,
+                    content=cells_in(content, stride),
                     matched=found[: matching.neighbours],
                     joined=found[: settings.foreground.neighbours],
                     radius=matching.radius,
@@ -117,7 +129,8 @@ def _trials(
                 maps[name] = training_free_map(
                     compared.lengths,
                     compared.foreground,
-                    size_px=settings.size_px,
+                    content=content,
+                    stride=stride,
                     **settings.detection.model_dump(),
                 )
             yield Trial(ids[place], kind, mask, maps)
@@ -141,7 +154,7 @@ def _pictures(
             drawing_generator(sha256, copy),
             foreground=foreground,
             shares={kind: 1.0},
-            minimum_area_px=minimum_area_px(settings.minimum_area, settings.size_px),
+            minimum_area_px=minimum_area_px(settings.minimum_area, normal.shape[:2]),
         )
         pictures.append(picture)
         masks.append(mask)

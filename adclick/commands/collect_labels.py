@@ -1,7 +1,7 @@
 """A person's labels of the training defects, as `adclick annotate` keeps them, for training."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from adclick.annotate.run_pictures import TRAINED_ON
 from adclick.annotate.store import saved_labels, saved_mask
 from adclick.clicks.click import Click, scale_clicks
+from adclick.data.geometry import content_of, frame_of, in_frame, write_contents
 from adclick.data.images import resize_mask
 from adclick.run.artifacts import ArraySpec, create_arrays, read_csv
 from adclick.run.errors import InputError
@@ -19,7 +20,7 @@ from adclick.run.folders import ends_in
 from adclick.run.job import parse_job, run
 from adclick.run.plan.clicks import CollectLabels
 from adclick.run.provenance import digest
-from adclick.run.settings.data import Resize
+from adclick.run.settings.data import Geometry, Resize, square
 
 COMMAND = "adclick.commands.collect_labels"
 NAMED = 5  # ids in a message
@@ -41,7 +42,7 @@ class Label:
     """A labelled image at the network's size; `digest` is of the label as it was saved."""
 
     entry: Entry
-    mask: Bool[np.ndarray, "size size"]
+    mask: Bool[np.ndarray, "height width"]
     clicks: Sequence[Click]
     digest: str
 
@@ -63,10 +64,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         outputs=["labels"],
         texts=["folder"],
     )
-    folder, size_px = Path(job.texts["folder"]), job.settings.size_px
-    resize = job.settings.resize
+    folder, settings = Path(job.texts["folder"]), job.settings
+    geometry = settings.size or square(settings.size_px)
     entries = read_entries(job.inputs["manifest"])
-    labels = read_labels(folder, entries, size_px=size_px, resize=resize)
+    labels = read_labels(folder, entries, geometry=geometry, resize=settings.resize)
+    contents = [content_of(one.shape, geometry) for one in entries]
+    frame = frame_of(contents, settings.stride, geometry)
     stamp = {
         **job.stamp,
         "inputs": {
@@ -76,15 +79,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     most = max(1, *(len(one.clicks) for one in labels))
     specs = {
-        "probabilities": ArraySpec((size_px, size_px), "float16"),
+        "probabilities": ArraySpec(frame, "float16"),
         "clicks": ArraySpec((most, 3), "int32"),
     }
     ids = [one.entry.image_id for one in labels]
     with create_arrays(job.outputs["labels"], image_ids=ids, specs=specs, stamp=stamp) as file:
         for index, one in enumerate(labels):
             rows = [(click.row, click.column, int(click.positive)) for click in one.clicks]
-            file["probabilities"][index] = one.mask
+            file["probabilities"][index] = in_frame(one.mask, frame)
             file["clicks"][index] = np.array(rows + [(-1, -1, -1)] * (most - len(rows)), np.int32)
+        write_contents(file, [one.mask.shape for one in labels], frame)
     print(f"{folder}: {len(labels)} labels: {', '.join(ids)}", file=sys.stderr)
 
 
@@ -99,22 +103,26 @@ def read_entries(manifest: Path) -> list[Entry]:
 
 
 def read_labels(
-    folder: Path, entries: Sequence[Entry], *, size_px: int, resize: Resize
+    folder: Path, entries: Sequence[Entry], *, geometry: Geometry, resize: Resize
 ) -> list[Label]:
     """The finished labels of a folder that are for training, in the manifest's order.
 
-    One InputError names every label without an image, of a normal image, or of another size than
-    its image (as it is on disk, or as the run has it); another says that none is left.
+    A label whose image the manifest does not have (it was left out, or is gone) is passed over with
+    a line. One InputError names every label of a normal image, of several images, or of another
+    size than its image (as it is on disk, or as the run has it); another says that none is left.
     """
     saved = saved_labels(folder)
     done = {key: facts for key, facts in saved.items() if facts["state"] == "done"}
     problems: list[str] = []
-    found = match_keys(done, entries, problems)
+    paths = {key: str(facts.get("path", "")) for key, facts in done.items()}
+    found, unknown = match_keys(paths, entries, problems)
+    if unknown:
+        print(f"{folder}: not used, no image of the manifest: {_few(unknown)}", file=sys.stderr)
     labels = [
         label
         for key, entry in sorted(found.items(), key=lambda pair: pair[1].place)
         if entry.role in TRAINED_ON
-        and (label := _label(folder, key, done[key], entry, size_px, resize, problems)) is not None
+        and (label := _label(folder, key, done[key], entry, geometry, resize, problems)) is not None
     ]
     if problems:
         raise InputError(f"{folder}: {'; '.join(problems)}")
@@ -125,27 +133,32 @@ def read_labels(
         wanted = [entry.image_id for entry in entries if entry.role in TRAINED_ON]
         raise InputError(
             f"{folder}: no finished label of a training defect; label some of {_few(wanted)}"
+            + (f" (labels of no image of the manifest: {_few(unknown)})" if unknown else "")
         )
     return labels
 
 
 def match_keys(
-    keys: Iterable[str], entries: Sequence[Entry], problems: list[str]
-) -> dict[str, Entry]:
-    """The defective image of each label: the one whose id it is, else the one whose path, without
-    suffix, ends with it, so that pictures may have been labelled from any folder above them.
+    paths: Mapping[str, str], entries: Sequence[Entry], problems: list[str]
+) -> tuple[dict[str, Entry], list[str]]:
+    """The defective image of each label, and the labels of no image. `paths` has the labels' keys,
+    and the path that each remembers of its image.
 
-    Keys that fit no image, several, a normal one, or another label's are added to `problems`.
+    A label's image is the one whose id is the key, else the one whose path, without suffix, ends
+    with it, so that pictures may have been labelled from any folder above them, else the one of the
+    path that the label remembers. Keys that fit several images, a normal one, or another label's
+    are added to `problems`.
     """
     found: dict[str, Entry] = {}
+    unknown: list[str] = []
     owners: dict[str, str] = {}
-    for key in keys:
-        fitting = [one for one in entries if one.image_id == key] or [
-            one for one in entries if ends_in(_stem(one.path), key)
-        ]
-        if len(fitting) != 1:
-            several = f"fits {_few([one.image_id for one in fitting])}: label from a folder above"
-            problems.append(f"{key} {several if fitting else 'is no image of the manifest'}")
+    for key, path in paths.items():
+        fitting = _fitting(key, path, entries)
+        if not fitting:
+            unknown.append(key)
+        elif len(fitting) > 1:
+            several = _few([one.image_id for one in fitting])
+            problems.append(f"{key} fits {several}: label from a folder above")
         elif fitting[0].role.endswith("normal"):
             problems.append(f"{key} is a normal image ({fitting[0].image_id}), and has a defect")
         elif fitting[0].image_id in owners:
@@ -153,7 +166,15 @@ def match_keys(
         else:
             found[key] = fitting[0]
             owners[fitting[0].image_id] = key
-    return found
+    return found, unknown
+
+
+def _fitting(key: str, path: str, entries: Sequence[Entry]) -> list[Entry]:
+    return (
+        [one for one in entries if one.image_id == key]
+        or [one for one in entries if ends_in(_stem(one.path), key)]
+        or [one for one in entries if one.path == path]
+    )
 
 
 def _label(
@@ -161,7 +182,7 @@ def _label(
     key: str,
     facts: Mapping[str, Any],
     entry: Entry,
-    size_px: int,
+    geometry: Geometry,
     resize: Resize,
     problems: list[str],
 ) -> Label | None:
@@ -169,7 +190,8 @@ def _label(
     if mask is None or not mask.any():
         problems.append(f"{key}.png is {'missing' if mask is None else 'empty'}: save it again")
         return None
-    if mask.shape not in (entry.shape, (size_px, size_px)):
+    shape = content_of(entry.shape, geometry)
+    if mask.shape not in (entry.shape, shape):
         size, own = (f"{shape[1]} x {shape[0]}" for shape in (mask.shape, entry.shape))
         problems.append(f"{key}.png has {size} pixels, its image {own}")
         return None
@@ -179,10 +201,10 @@ def _label(
         for one in defect.get("clicks", [])
     ]
     kept = [click for click in clicks if _agrees(click, mask)]
-    scaled = scale_clicks(kept, shape=(size_px, size_px), original_shape=mask.shape)
+    scaled = scale_clicks(kept, shape=shape, original_shape=mask.shape)
     rows = [[click.row, click.column, click.positive] for click in kept]
     saved = digest([list(mask.shape), np.packbits(mask).tobytes().hex(), rows])
-    return Label(entry, resize_mask(mask, size_px, resize), scaled, saved)
+    return Label(entry, resize_mask(mask, shape, resize), scaled, saved)
 
 
 def _agrees(click: Click, mask: Bool[np.ndarray, "height width"]) -> bool:

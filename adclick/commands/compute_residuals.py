@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from adclick.data.geometry import Shape, cells_in, contents_of, write_contents
 from adclick.residuals.bank_rows import BankRows
 from adclick.residuals.comparison import Bank, chosen_matching, compare
 from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_features
@@ -16,10 +17,10 @@ COMMAND = "adclick.commands.compute_residuals"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write signed `residuals` [image grid grid channel] (float16; not with `lengths_only`), with
+    """Write signed `residuals` [image row column channel] (float16; not with `lengths_only`), with
     `patches` the pictures' own features likewise, the residuals' `lengths` and the `foreground`
-    [image grid grid], and `normal_mean_square` [channel], the mean square residual of the bank's
-    own images (zero if none is here).
+    [image row column], all zero (features: repeated) beyond `contents`, and `normal_mean_square`
+    [channel], the mean square residual of the bank's own images (zero if none is here).
     """
     job = parse_job(
         COMMAND,
@@ -38,14 +39,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_arrays(job.inputs["neighbours"]) as neighbours,
         open_arrays(job.inputs["features"]) as features,
         open_arrays(job.inputs["foreground"]) as foreground,
-        open_backbone(settings.features, settings.precision) as backbone,
+        open_backbone(settings.features, settings.precision, size_px=settings.size_px) as backbone,
     ):
         bank_ids = set(image_ids(features))
-        device = next(backbone.buffers()).device
+        device, stride = next(backbone.buffers()).device, settings.features.stride
         patches = BankRows(features["patches"], device)
         bank = Bank(patches, foreground["maps"], foreground["weight"], foreground["numbers"])
         ids, target, channels = image_ids(images), job.outputs["residuals"], patches.shape[3]
-        specs = _specs(settings, channels)
+        grid = cells_in(images["images"].shape[1:3], stride)
+        contents = [cells_in(own, stride) for own in contents_of(images, "images")]
+        specs = _specs(settings, grid, channels)
         squared = {"mean_square": ArraySpec((channels,), "float64")}
 
         def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
@@ -57,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 yield compare(
                     **query,
                     bank=bank,
+                    content=contents[row],
                     matched=found[: matching.neighbours],
                     joined=found[: settings.foreground.neighbours],
                     radius=matching.radius,
@@ -81,20 +85,20 @@ def main(argv: Sequence[str] | None = None) -> None:
                     total, count = total + arrays["mean_square"], count + 1
             mean_square = total / max(count, 1)
             create_array(file, "normal_mean_square", (channels,), "float32")[:] = mean_square
+            write_contents(file, contents, grid)
 
 
-def _specs(settings: ComputeResiduals, channels: int) -> dict[str, ArraySpec]:
+def _specs(settings: ComputeResiduals, grid: Shape, channels: int) -> dict[str, ArraySpec]:
     """What is written of every image: with `lengths_only`, no `residuals`; `patches`, if asked."""
-    grid = settings.size_px // settings.features.stride
     specs = {
-        "lengths": ArraySpec((grid, grid), "float32"),
-        "foreground": ArraySpec((grid, grid), "float16"),
+        "lengths": ArraySpec(grid, "float32"),
+        "foreground": ArraySpec(grid, "float16"),
     }
     if settings.lengths_only:
         return specs
-    specs |= {"residuals": ArraySpec((grid, grid, channels), "float16")}
+    specs |= {"residuals": ArraySpec((*grid, channels), "float16")}
     if settings.patches:
-        specs |= {"patches": ArraySpec((grid, grid, channels), "float16")}
+        specs |= {"patches": ArraySpec((*grid, channels), "float16")}
     return specs
 
 

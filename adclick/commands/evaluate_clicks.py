@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from adclick.data.geometry import cropped
 from adclick.data.rows import read_masks
 from adclick.metrics.clicks import iou, number_of_clicks
 from adclick.metrics.pixels import pixel_metrics
@@ -64,12 +65,16 @@ def _place(job: Job[EvaluateClicks]) -> dict[str, Any]:
 def _ious(packed: np.ndarray, truth: np.ndarray) -> list[list[float]]:
     """The IoU of every draw after each click, of masks kept as bits."""
     masks = np.unpackbits(packed, axis=-1, count=truth.shape[1]).astype(bool)
+    masks = masks[..., : truth.shape[0], :]
     return [[iou(mask, truth) for mask in own] for own in masks]
 
 
 def _scores(file: Any, draw: int, place: int, masks: Sequence[np.ndarray]) -> dict[str, float]:
     """The pixel metrics of one draw's probabilities after one of the reported numbers of clicks."""
-    maps = [file["probabilities"][row, draw, place].astype(np.float32) for row in range(len(masks))]
+    maps = [
+        cropped(file["probabilities"][row, draw, place], mask.shape).astype(np.float32)
+        for row, mask in enumerate(masks)
+    ]
     found = pixel_metrics(maps, masks)
     return {"pixel_ap": found.ap, "pixel_pro": found.pro, "pixel_auroc": found.auroc}
 

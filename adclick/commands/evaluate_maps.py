@@ -1,14 +1,18 @@
 """Score anomaly maps on a category's test images: AP, PRO, pixel and image AUROC (Sec. 4.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from adclick.data.geometry import Shape, contents_of, cropped
+from adclick.data.native_masks import has_native_masks, native_mask
 from adclick.metrics.curves import map_curves
-from adclick.metrics.pixels import pixel_metrics
-from adclick.run.artifacts import image_ids, open_arrays, read_csv, write_json
+from adclick.metrics.pixels import component_results, pixel_metrics
+from adclick.metrics.sizes import by_size
+from adclick.residuals.maps import resize_map
+from adclick.run.artifacts import ArrayFile, image_ids, open_arrays, read_csv, write_json
 from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.detection import EvaluateMaps
@@ -35,6 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifest = read_csv(job.inputs["manifest"])
     in_test = manifest["split"] == "test"
     kept = manifest["role"].isin(["test_normal", "test_defect"])
+    columns = (manifest["image_id"], manifest["height"], manifest["width"])
+    shapes = {
+        str(image_id): (int(height), int(width))
+        for image_id, height, width in zip(*columns, strict=True)
+    }
     sets = {"supervised": manifest.loc[kept, "image_id"].tolist()}
     if not settings.supervised:
         sets["unsupervised"] = manifest.loc[
@@ -43,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     scores: dict[str, Any] = {}
     curves: dict[str, Any] = {}
     for name, ids in sets.items():
-        maps, masks = _read(job, ids)
+        maps, masks = _read(job, ids, shapes)
         scores[name] = _score(maps, masks)
         curves[name] = asdict(map_curves(maps, masks))
     place = {
@@ -57,8 +66,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_json(job.outputs[output], payload, stamp=job.stamp)
 
 
-def _read(job: Job[EvaluateMaps], ids: list[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Maps and masks of the given images; an image without a mask is normal."""
+def _read(
+    job: Job[EvaluateMaps], ids: list[str], shapes: Mapping[str, Shape]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Maps and masks of the given images; an image without a mask is normal. Where masks are kept
+    at the photographs' own pixels (`shapes`), maps are stretched to these.
+    """
     with open_arrays(job.inputs["maps"]) as maps, open_arrays(job.inputs["masks"]) as masks:
         map_row = {image_id: row for row, image_id in enumerate(image_ids(maps))}
         mask_row = {image_id: row for row, image_id in enumerate(image_ids(masks))}
@@ -67,15 +80,22 @@ def _read(job: Job[EvaluateMaps], ids: list[str]) -> tuple[list[np.ndarray], lis
             raise InputError(
                 f"{job.inputs['maps']}: no map of {len(missing)} test images, first {missing[0]}"
             )
-        shape = maps["maps"].shape[1:]
-        shown = [maps["maps"][map_row[image_id]] for image_id in ids]
-        truths = [
-            masks["masks"][mask_row[image_id]] > 0
-            if image_id in mask_row
-            else np.zeros(shape, bool)
-            for image_id in ids
-        ]
+        contents, is_native = contents_of(maps, "maps"), has_native_masks(masks)
+        shown, truths = [], []
+        for image_id in ids:
+            place = map_row[image_id]
+            own = cropped(maps["maps"][place], contents[place])
+            shown.append(resize_map(own, shapes[image_id]) if is_native else own)
+            truth = np.zeros(shown[-1].shape, bool)
+            if image_id in mask_row:
+                truth = _mask(masks, mask_row[image_id], contents[place])
+            truths.append(truth)
     return shown, truths
+
+
+def _mask(masks: ArrayFile, row: int, content: Shape) -> np.ndarray:
+    native = native_mask(masks, row)
+    return cropped(masks["masks"][row] > 0, content) if native is None else native
 
 
 def _score(maps: list[np.ndarray], masks: list[np.ndarray]) -> dict[str, Any]:
@@ -86,7 +106,13 @@ def _score(maps: list[np.ndarray], masks: list[np.ndarray]) -> dict[str, Any]:
         "pixel_auroc": found.auroc,
         "image_auroc": found.image_auroc,
         "images": len(maps),
+        "sizes_of_defects": _by_size(maps, masks),
     }
+
+
+def _by_size(maps: list[np.ndarray], masks: list[np.ndarray]) -> list[dict[str, Any]]:
+    components = [one for own in component_results(maps, masks) for one in own]
+    return [asdict(one) for one in by_size(components)]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from adclick.commands.simulate_defects import (
     minimum_area_px,
     object_mask,
     open_textures,
+    write_drawn,
 )
 from adclick.data.defects import (
     Paste,
@@ -24,6 +25,7 @@ from adclick.data.defects import (
     expand_defect,
     simulate_defect,
 )
+from adclick.data.geometry import Shape, contents_of, cropped, padded
 from adclick.data.lifelike import areas_of
 from adclick.data.pasting import paste_anywhere, paste_in_place
 from adclick.data.rows import train_normal_rows
@@ -59,28 +61,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     normals = train_normal_rows(job.inputs["manifest"])
     textures = open_textures(settings.simulation.texture_folder)
     with open_arrays(job.inputs["images"]) as images, open_arrays(job.inputs["labels"]) as labels:
-        pictures, ids = images["images"], image_ids(labels)
-        size_px = pictures.shape[1]
-        least = minimum_area_px(settings.simulation.minimum_area, size_px)
-        paste, simulate = _tools(job, labels, size_px, textures)
+        ids, contents = image_ids(labels), contents_of(images, "images")
+        frame = images["images"].shape[1:3]
+        paste, simulate = _tools(job, labels, contents, frame, textures)
         copies = settings.expansion.copies + 1
         drawn_ids = [
             f"expanded/{image_id}/{copy:03d}" for image_id in ids for copy in range(copies)
         ]
-        with create_drawn(job, "expanded", drawn_ids, size_px, textures) as file:
+        shown = [contents[place[image_id]] for image_id in ids for _ in range(copies)]
+        with create_drawn(job, "expanded", drawn_ids, shown, frame, textures) as file:
             types, sources = [], []
             for index, image_id in enumerate(ids):
-                label, row = _label(labels, index, settings.radius_px), place[image_id]
+                row = place[image_id]
+                content = contents[row]
+                label = cropped(_label(labels, index, settings.radius_px), content)
+                least = minimum_area_px(settings.simulation.minimum_area, content)
                 checksum = str(manifest["sha256"][row])
                 for copy in range(copies):
                     generator = drawing_generator(checksum, job.seed, copy)
-                    image, drawn, source = pictures[row], label, row
+                    picture = cropped(images["images"][row], content)
+                    image, drawn, source = picture, label, row
                     if copy:
                         normal = int(generator.choice(normals))
                         image, drawn, is_pasted = expand_defect(
                             image,
                             label,
-                            pictures[normal],
+                            _fitted(images["images"][normal], contents[normal], content),
                             generator,
                             paste=paste(normal),
                             simulate=simulate(row),
@@ -88,14 +94,18 @@ def main(argv: Sequence[str] | None = None) -> None:
                         )
                         source = normal if is_pasted else row
                     target = index * copies + copy
-                    file["images"][target], file["labels"][target] = image, drawn
+                    write_drawn(file, target, image, drawn)
                     types.append(str(manifest["defect_type"][row]))
                     sources.append(str(manifest["image_id"][source]))
             write_names(file, types, sources)
 
 
 def _tools(
-    job: Job[ExpandDefects], labels: ArrayFile, size_px: int, textures: Sequence[Path] | None
+    job: Job[ExpandDefects],
+    labels: ArrayFile,
+    contents: Sequence[Shape],
+    frame: Shape,
+    textures: Sequence[Path] | None,
 ) -> tuple[Callable[[int], Paste], Callable[[int], Simulate]]:
     """What pastes onto the picture of a row, and what draws a defect on it."""
     settings = job.settings.simulation
@@ -103,7 +113,7 @@ def _tools(
         simulate_defect,
         textures=textures,
         shares=defect_shares(settings),
-        minimum_area_px=minimum_area_px(settings.minimum_area, size_px),
+        minimum_area_px=minimum_area_px(settings.minimum_area, frame),
     )
     if job.settings.expansion.pasting == "published":
         return (lambda _: paste_in_place), (lambda _: draw)
@@ -116,13 +126,18 @@ def _tools(
         maps = residuals["foreground"][:]
 
     def on_object(row: int) -> Mask | None:
-        mask = object_mask(maps[row], size_px)
+        mask = cropped(object_mask(maps[row], frame), contents[row])
         return mask if mask.any() else None
 
     return (
         lambda row: partial(paste_anywhere, foreground=on_object(row)),
         lambda row: partial(draw, areas_px=areas, foreground=on_object(row)),
     )
+
+
+def _fitted(picture: np.ndarray, own: Shape, content: Shape) -> np.ndarray:
+    """A normal picture cut, or continued with its edge, to the size of a defective one."""
+    return padded(cropped(cropped(picture, own), content), content)
 
 
 def _label(labels: ArrayFile, index: int, radius_px: float) -> Plane:

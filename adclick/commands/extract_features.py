@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from adclick.data.geometry import cells_in, contents_of, edge_repeated, write_contents
 from adclick.data.rows import train_normal_rows
 from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_features
 from adclick.run.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
@@ -16,8 +17,9 @@ COMMAND = "adclick.commands.extract_features"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `patches` [image grid grid channel] and `layer1` [image height width channel], both
-    float16.
+    """Write `patches` [image row column channel] and `layer1` [image height width channel], both
+    float16; with `contents` [image 2], rows and columns of patches, where some are padding (which
+    repeats the content's edge).
     """
     job = parse_job(
         COMMAND,
@@ -37,16 +39,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = job.settings.features
     with (
         open_arrays(job.inputs["images"]) as images,
-        open_backbone(settings, job.settings.precision) as backbone,
+        open_backbone(settings, job.settings.precision, size_px=job.settings.size_px) as backbone,
     ):
         ids = image_ids(images)
+        contents = contents_of(images, "images")
+        cells = [cells_in(contents[row], settings.stride) for row in rows]
         first = next(stream_features(backbone, images["images"], rows[:1], settings))
         specs = {name: ArraySpec(array.shape, "float16") for name, array in first.items()}
         chosen = [ids[row] for row in rows]
         target = job.outputs["features"]
 
         def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-            return stream_features(backbone, images["images"], rows[start:stop], settings)
+            found = stream_features(backbone, images["images"], rows[start:stop], settings)
+            for own, arrays in zip(cells[start:stop], found, strict=True):
+                grid = (arrays["patches"].shape[0], arrays["patches"].shape[1])
+                yield {name: edge_repeated(array, own, grid) for name, array in arrays.items()}
 
         with (
             made_in_parts(
@@ -61,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             for index, arrays in enumerate(computed):
                 for name, array in arrays.items():
                     file[name][index] = array
+            height, width = specs["patches"].shape[:2]
+            write_contents(file, cells, (height, width))
 
 
 if __name__ == "__main__":

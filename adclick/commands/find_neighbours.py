@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from adclick.data.geometry import contents_of, first_map_content
 from adclick.residuals.comparison import neighbours
 from adclick.residuals.retrieval import histogram
 from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_first_maps
@@ -37,14 +38,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         codebook = retrieval["codebook"][:]
         sources = [value.decode() for value in images["source_ids"][:]]
         target, features = job.outputs["neighbours"], job.settings.features
+        frame, contents = images["images"].shape[1:3], contents_of(images, "images")
         counts = {"histograms": ArraySpec(retrieval["histograms"].shape[1:], "float32")}
-        with open_backbone(features, job.settings.precision, first_only=True) as backbone:
+        with open_backbone(
+            features, job.settings.precision, size_px=job.settings.size_px, first_only=True
+        ) as backbone:
 
             def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-                for layer1 in stream_first_maps(
-                    backbone, images["images"], range(start, stop), features
-                ):
-                    yield {"histograms": histogram(layer1, codebook, settings.blocks)}
+                rows = range(start, stop)
+                maps = stream_first_maps(backbone, images["images"], rows, features)
+                for row, layer1 in zip(rows, maps, strict=True):
+                    own = first_map_content(layer1, contents[row], frame, features.stride)
+                    yield {"histograms": histogram(own, codebook, settings.blocks)}
 
             with made_in_parts(
                 target,

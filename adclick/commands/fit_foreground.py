@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from adclick.data.geometry import blank_beyond, first_map_contents
 from adclick.residuals.foreground import EVERYWHERE, fit_foreground, foreground_map
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
 from adclick.run.job import parse_job, run
@@ -23,12 +24,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     with open_arrays(job.inputs["features"]) as features:
         layer1 = features["layer1"]
         ids = image_ids(features)
+        contents = first_map_contents(features)
         found = EVERYWHERE
         if job.settings.estimate:
             found = fit_foreground(
                 layer1,
                 sample_pixels=settings.sample_pixels,
                 samples_per_class=settings.samples_per_class,
+                contents=contents,
             )
         specs = {"maps": ArraySpec(layer1.shape[1:3], "float16")}
         with create_arrays(
@@ -37,9 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             create_array(file, "weight", found.weight.shape, "float32")[:] = found.weight
             file["numbers"] = np.array([found.bias, found.minimum, found.maximum], "float32")
             for index in range(len(ids)):
-                file["maps"][index] = foreground_map(
-                    layer1[index : index + 1].astype("float32"), found
-                )[0]
+                own = foreground_map(layer1[index : index + 1].astype("float32"), found)[0]
+                file["maps"][index] = blank_beyond(own, contents[index])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from adclick.data.geometry import contents_of, write_contents
 from adclick.data.rows import defect_rows, train_normal_rows
 from adclick.residuals.streaming import open_backbone
 from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, write_json
@@ -64,6 +65,8 @@ def _make(job: Job[FitMapPeer]) -> None:
         trained = time.monotonic() - started
         seconds = []
         size = images.shape[1:3]
+        with open_arrays(job.inputs["images"]) as shown:
+            contents = contents_of(shown, "images")
         specs = {"maps": ArraySpec(tuple(size), "float32")}
         ids = [image_id for _, image_id, _ in rows]
         with create_arrays(
@@ -73,6 +76,7 @@ def _make(job: Job[FitMapPeer]) -> None:
                 began = time.perf_counter()
                 file["maps"][index] = learnt.map_of(_picture(images[row], backbone, settings))
                 seconds.append(time.perf_counter() - began)
+            write_contents(file, [contents[row] for row, _, _ in rows], (size[0], size[1]))
         finished = learnt.finish()
     record = {
         "images": len(rows),
@@ -128,7 +132,9 @@ def _reader(
     """
     if PYTHON in settings.wants:
         return stack.enter_context(compute_device()), None, lambda _: None
-    backbone = stack.enter_context(open_backbone(settings.features, settings.precision))
+    backbone = stack.enter_context(
+        open_backbone(settings.features, settings.precision, size_px=settings.size_px)
+    )
     kept = stack.enter_context(kept_features(backbone, settings.features))
     return next(backbone.buffers()).device, backbone, kept
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from adclick.data.geometry import cropped, first_map_contents
 from adclick.residuals.retrieval import fit_codebook, histogram, sample_pixels
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
 from adclick.run.job import parse_job, run
@@ -19,8 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with open_arrays(job.inputs["features"]) as features:
         layer1 = features["layer1"]
         ids = image_ids(features)
+        contents = first_map_contents(features)
         codebook = fit_codebook(
-            sample_pixels(layer1, settings.sample_pixels, seed=0), words=settings.words
+            sample_pixels(layer1, settings.sample_pixels, 0, contents), words=settings.words
         )
         specs = {"histograms": ArraySpec((settings.blocks**2, settings.words), "float32")}
         with create_arrays(
@@ -28,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         ) as file:
             create_array(file, "codebook", codebook.shape, "float32")[:] = codebook
             for index in range(len(ids)):
-                file["histograms"][index] = histogram(layer1[index], codebook, settings.blocks)
+                file["histograms"][index] = histogram(
+                    cropped(layer1[index], contents[index]), codebook, settings.blocks
+                )
 
 
 if __name__ == "__main__":

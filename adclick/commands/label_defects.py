@@ -10,9 +10,10 @@ import numpy as np
 
 from adclick.clicks.labels import boxes
 from adclick.clicks.robot import Answer, simulate_clicks
+from adclick.data.geometry import contents_of, in_frame, write_contents
 from adclick.data.rows import defect_rows, read_masks
 from adclick.models.opening import open_network
-from adclick.run.artifacts import ArraySpec, create_arrays
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
 from adclick.run.device import compute_device
 from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
@@ -48,16 +49,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     truths = read_masks(job.inputs["masks"])
     _require_truths(job, rows, truths)
     most = job.settings.label_clicks
-    shape = next(iter(truths.values())).shape
-    specs = {"probabilities": ArraySpec(shape, "float16"), "clicks": ArraySpec((most, 3), "int32")}
+    with open_arrays(job.inputs["images"]) as images:
+        frame, contents = images["images"].shape[1:3], contents_of(images, "images")
+    specs = {"probabilities": ArraySpec(frame, "float16"), "clicks": ArraySpec((most, 3), "int32")}
     ids = [image_id for _, image_id, _ in rows]
     with create_arrays(job.outputs["labels"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
         for index, answer in enumerate(_labels(job, rows, truths)):
-            file["probabilities"][index] = answer.probability
+            file["probabilities"][index] = in_frame(answer.probability, frame)
             clicks = [(click.row, click.column, int(click.positive)) for click in answer.clicks]
             file["clicks"][index] = np.array(
                 clicks + [(-1, -1, -1)] * (most - len(clicks)), np.int32
             )
+        write_contents(file, [contents[row] for row, _, _ in rows], frame)
 
 
 def _require_truths(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from adclick.clicks.click import Click
+from adclick.data.geometry import cropped
 from adclick.data.rows import read_masks
 from adclick.reporting.case_sheets import ClickCase, choose_cases, click_sheet
 from adclick.reporting.line_figures import miou_curve
@@ -49,7 +50,7 @@ def _cases(job: Job[MakeClickFigures], ious: Sequence[Sequence[float]]) -> list[
         rows = {image_id: row for row, image_id in enumerate(image_ids(pictures))}
         return [
             ClickCase(
-                image=pictures["images"][rows[ids[place]]],
+                image=cropped(pictures["images"][rows[ids[place]]], truths[ids[place]].shape),
                 truth=truths[ids[place]],
                 clicks=tuple(
                     Click(int(row), int(column), bool(positive))
@@ -70,6 +71,7 @@ def _cases(job: Job[MakeClickFigures], ious: Sequence[Sequence[float]]) -> list[
 
 def _unpacked(bits: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """A mask [height width] of bits, of the size of the true one."""
+    bits = bits[: truth.shape[0]]
     return np.unpackbits(bits, axis=1, count=truth.shape[1]).astype(bool)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from adclick.data.geometry import Shape, frame_of, in_frame, padded, write_contents
 from adclick.data.manifest import (
     LoadedRow,
     build_manifest,
@@ -17,6 +18,7 @@ from adclick.data.manifest import (
     read_split,
     repeated_pictures,
 )
+from adclick.data.native_masks import write_native_masks
 from adclick.data.reading import GOOD, VALIDATION, Row, problems_error
 from adclick.run.artifacts import (
     ArraySpec,
@@ -32,7 +34,7 @@ from adclick.run.job import Job, parse_job, run, with_training
 from adclick.run.kinds import load_kind
 from adclick.run.plan.data import MakeManifest
 from adclick.run.provenance import digest
-from adclick.run.settings.data import LAYOUTS, PictureUse
+from adclick.run.settings.data import LAYOUTS, PictureUse, square
 
 COMMAND = "adclick.commands.make_manifest"
 
@@ -58,15 +60,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = reader.read_rows(root, settings.category, training_normals=normals or ())
     for line in _passed_over(root, settings.category, rows):
         print(line, file=sys.stderr)
-    size_px = settings.size_px
-    specs = {"images": ArraySpec((size_px, size_px, 3), "uint8")}
     # The number of rows is known only after empty masks are seen, so pixels are collected row by
     # row first.
     use = _picture_use(settings, rows, root)
+    geometry = settings.size or square(settings.size_px)
     loaded = list(
         load_rows(
             rows,
-            size_px,
+            geometry,
             root=root,
             use=use,
             empty_masks=settings.empty_masks,
@@ -88,12 +89,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     seen = _of_data(job.stamp, manifest.take(trained))
     stamp = with_training(_of_data(job.stamp, manifest), seen)
     ids = [entry.row.image_id for entry in entries]
+    contents = [(one.image.shape[0], one.image.shape[1]) for one in loaded]
+    frame = frame_of(contents, settings.stride, geometry)
+    specs = {"images": ArraySpec((*frame, 3), "uint8")}
     with create_arrays(job.outputs["images"], image_ids=ids, specs=specs, stamp=stamp) as file:
         file.attrs["use"] = use.model_dump_json()
         for index, one in enumerate(loaded):
-            file["images"][index] = one.image
+            file["images"][index] = padded(one.image, frame)
+        write_contents(file, contents, frame)
         write_names(file, [entry.row.defect_type for entry in entries], ids)
-    _write_masks(job.outputs["masks"], loaded, size_px, stamp)
+    _write_masks(job.outputs["masks"], loaded, frame, stamp)
     write_csv(job.outputs["manifest"], manifest, stamp=stamp)
     record = {"files": job.texts["files"], "warnings": repeated}
     write_json(job.outputs["record"], record, stamp=stamp)
@@ -129,14 +134,14 @@ def _repeated(manifest: pd.DataFrame, place: str, duplicates: str) -> list[str]:
 
 def _picture_use(settings: MakeManifest, rows: Sequence[Row], root: Path) -> PictureUse:
     if settings.bits is not None:
-        return PictureUse(bits=settings.bits, resize=settings.resize)
-    bits = camera_bits(rows, root)
+        return PictureUse(bits=settings.bits, resize=settings.resize, size=settings.size)
+    bits = camera_bits(root / row.path for row in rows)
     if bits is not None:
         print(
             f"{root}: 16-bit pictures are read as {bits} bits, which hold the largest value of"
             f" {settings.category}; set datasets.<name>.bits if the camera has others"
         )
-    return PictureUse(bits=bits, resize=settings.resize)
+    return PictureUse(bits=bits, resize=settings.resize, size=settings.size)
 
 
 def _root(job: Job[MakeManifest]) -> Path:
@@ -180,15 +185,21 @@ def _check_roles(manifest: pd.DataFrame, root: Path, category: str) -> None:
 
 
 def _write_masks(
-    path: Path, loaded: Sequence[LoadedRow], size_px: int, stamp: Mapping[str, Any]
+    path: Path, loaded: Sequence[LoadedRow], frame: Shape, stamp: Mapping[str, Any]
 ) -> None:
+    """True masks in the frame of their pictures; what is beyond a picture is no defect. Where
+    pictures keep their shape, but are smaller than the photographs, the masks of these too.
+    """
     masks = [(one.entry.row.image_id, one.mask) for one in loaded if one.mask is not None]
-    specs = {"masks": ArraySpec((size_px, size_px), "uint8")}
+    specs = {"masks": ArraySpec(frame, "uint8")}
     with create_arrays(
         path, image_ids=[name for name, _ in masks], specs=specs, stamp=stamp
     ) as file:
         for index, (_, mask) in enumerate(masks):
-            file["masks"][index] = np.asarray(mask, np.uint8)
+            file["masks"][index] = in_frame(np.asarray(mask, np.uint8), frame)
+        write_contents(file, [mask.shape for _, mask in masks], frame)
+        natives = {one.entry.row.image_id: one.native for one in loaded}
+        write_native_masks(file, [natives[name] for name, _ in masks])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adclick.data.geometry import contents_of, cropped
 from adclick.data.rows import defect_rows, read_masks
 from adclick.metrics.pixels import image_results
 from adclick.reporting.case_sheets import MapCase, choose_cases, map_sheet
@@ -88,10 +89,14 @@ def _test_defects(job: Job[MakeMapFigures]) -> dict[str, np.ndarray]:
 
 
 def _read_rows(path: Path, name: str, ids: Iterable[str]) -> dict[str, np.ndarray]:
-    """One array's entries of some images, by image id."""
+    """One array's entries of some images, by image id, each as large as its picture."""
     with open_arrays(path) as file:
         rows = {image_id: row for row, image_id in enumerate(image_ids(file))}
-        return {image_id: file[name][rows[image_id]] for image_id in ids}
+        contents = contents_of(file, name)
+        return {
+            image_id: cropped(file[name][rows[image_id]], contents[rows[image_id]])
+            for image_id in ids
+        }
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from adclick.data.geometry import contents_of, in_frame, write_contents
 from adclick.data.rows import defect_rows, train_normal_rows
 from adclick.residuals.maps import exceeded_by, resize_map, training_free_map
 from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, read_csv, write_json
@@ -27,8 +28,9 @@ HELD_OUT = {"spare_normal": "validation", "test_normal": "test"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `maps` [image height width] float32, finished: foreground, smoothing (a detector on
-    features adds to a finished map, and its own is not finished a second time).
+    """Write `maps` [image height width] float32, zero beyond `contents`, finished: foreground,
+    smoothing (a detector on features adds to a finished map, and its own is not finished a second
+    time).
 
     All test images, the held-out normal ones and the defects that were chosen for training are
     predicted; which of them count is decided where maps are scored. Without weights the map is the
@@ -49,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     settings = job.settings
     rows = defect_rows(job.inputs["manifest"], roles=SHOWN_ROLES)
-    specs = {"maps": ArraySpec((settings.size_px, settings.size_px), "float32")}
+    with open_arrays(job.inputs["images"]) as images:
+        frame, contents = images["images"].shape[1:3], contents_of(images, "images")
+    specs = {"maps": ArraySpec(frame, "float32")}
     ids = [image_id for _, image_id, _ in rows]
     with (
         _open_maps(job) as map_of,
@@ -59,11 +63,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         seconds: list[float] = []
         for index, (row, _, _) in enumerate(rows):
             started = time.perf_counter()
-            file["maps"][index] = found = map_of(row)
+            found = map_of(row)
             seconds.append(time.perf_counter() - started)
+            file["maps"][index] = in_frame(found, frame)
             scores[row] = float(resize_map(found, shapes[row]).max())
+        write_contents(file, [contents[row] for row, _, _ in rows], frame)
         normal = train_normal_rows(job.inputs["manifest"])
-        threshold = exceeded_by(NORMAL_SHARE, map(map_of, normal), count=len(normal))
+        pixels = sum(contents[row][0] * contents[row][1] for row in normal)
+        threshold = exceeded_by(NORMAL_SHARE, map(map_of, normal), pixels=pixels)
         how = {**settings.model_dump(include={"sliding"}), **settings.detection.model_dump()}
         held_out = _held_out(job.inputs["manifest"], scores)
         said = {**how, "threshold": threshold, "held_out": held_out}
@@ -103,11 +110,16 @@ def _held_out(manifest: Path, scores: Mapping[int, float]) -> dict[str, Any] | N
 def _open_maps(job: Job[PredictMaps]) -> Iterator[Callable[[int], np.ndarray]]:
     settings = job.settings
     if "weights" not in job.inputs:
-        with open_arrays(job.inputs["residuals"]) as residuals:
+        with (
+            open_arrays(job.inputs["residuals"]) as residuals,
+            open_arrays(job.inputs["images"]) as images,
+        ):
+            contents = contents_of(images, "images")
             yield lambda row: training_free_map(
                 residuals["lengths"][row],
                 residuals["foreground"][row],
-                size_px=settings.size_px,
+                content=contents[row],
+                stride=settings.stride,
                 **settings.detection.model_dump(),
             )
         return

@@ -13,6 +13,7 @@ import numpy as np
 
 from adclick.clicks.cut_map import click_threshold
 from adclick.clicks.robot import Answer, Predict, RobotUser, click_generator, simulate_clicks
+from adclick.data.geometry import Shape, contents_of, cropped
 from adclick.data.rows import defect_rows, read_masks
 from adclick.residuals.maps import training_free_map
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, open_arrays, write_json
@@ -150,7 +151,10 @@ def _picture_peer(job: Job[SimulateClicks]) -> Iterator[Opener]:
         **settings,
     )
     with compute_device() as device, open_arrays(job.inputs["images"]) as images:
-        yield lambda row, _: open_peer(images["images"][row], device=device)
+        contents = contents_of(images, "images")
+        yield lambda row, _: open_peer(
+            np.ascontiguousarray(cropped(images["images"][row], contents[row])), device=device
+        )
 
 
 @contextmanager
@@ -162,13 +166,15 @@ def _threshold(job: Job[SimulateClicks]) -> Iterator[Opener]:
         open_arrays(job.inputs["residuals"]) as residuals,
         open_arrays(job.inputs["images"]) as images,
     ):
-        size_px = images["images"].shape[1]
+        contents = contents_of(images, "images")
+        stride = images["images"].shape[1] // residuals["lengths"].shape[1]
 
         def opener(row: int, _: str) -> Predict:
             shown = training_free_map(
                 residuals["lengths"][row],
                 residuals["foreground"][row],
-                size_px=size_px,
+                content=contents[row],
+                stride=stride,
                 **detection.model_dump(),
             )
             return lambda given, _previous: click_threshold(shown, given)
@@ -184,7 +190,8 @@ def _write_maps(
 ) -> None:
     counts, draws = job.settings.clicks.counts, job.settings.robot.draws
     most = max(counts)
-    height, width = truths[rows[0][1]].shape
+    with open_arrays(job.inputs["images"]) as images:
+        height, width = images["images"].shape[1:3]
     specs = {
         "probabilities": ArraySpec((draws, len(counts), height, width), "float16"),
         "masks": ArraySpec((draws, most, height, -(-width // 8)), "uint8"),
@@ -197,8 +204,8 @@ def _write_maps(
             predict = opener(row, kind)
             found = [_answers(job, predict, truths[image_id], image_id, k) for k in range(draws)]
             shown = [[own[count - 1].probability for count in counts] for own in found]
-            file["probabilities"][index] = np.array(shown, np.float16)
-            file["masks"][index] = np.stack([_bits(job, own) for own in found])
+            file["probabilities"][index] = _framed(np.array(shown, np.float16), (height, width))
+            file["masks"][index] = _bits(job, found, (height, width))
             for draw, own in enumerate(found):
                 for place, click in enumerate(own[-1].clicks):
                     value = (click.row, click.column, int(click.positive))
@@ -219,10 +226,19 @@ def _answers(
     )
 
 
-def _bits(job: Job[SimulateClicks], answers: Sequence[Answer]) -> np.ndarray:
-    """The masks after each click as bits [click height width / 8]."""
-    masks = np.stack([one.probability > job.settings.clicks.threshold for one in answers])
-    return np.packbits(masks, axis=2)
+def _bits(
+    job: Job[SimulateClicks], answers: Sequence[Sequence[Answer]], frame: Shape
+) -> np.ndarray:
+    """The masks of every draw after each click as bits [draw click height width / 8]."""
+    threshold = job.settings.clicks.threshold
+    masks = np.array([[one.probability > threshold for one in own] for own in answers])
+    return np.packbits(_framed(masks, frame), axis=-1)
+
+
+def _framed(stack: np.ndarray, frame: Shape) -> np.ndarray:
+    """Maps [… height width] in the upper left of a frame of zeros."""
+    missing = [whole - own for own, whole in zip(stack.shape[-2:], frame, strict=True)]
+    return np.pad(stack, [(0, 0)] * (stack.ndim - 2) + [(0, after) for after in missing])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from adclick.data.defects import SHAPE_SHARES, drawing_generator, simulate_defect
+from adclick.data.geometry import Shape, contents_of, cropped, in_frame, padded, write_contents
 from adclick.data.images import IMAGE_SUFFIXES
 from adclick.data.lifelike import LIFELIKE
 from adclick.data.rows import SIMULATED_TYPE, train_normal_rows
@@ -59,26 +60,29 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise InputError(
                 f"{job.inputs['foreground']}: not of the same normal images; run its stage again"
             )
-        size_px = images["images"].shape[1]
+        frame, contents = images["images"].shape[1:3], contents_of(images, "images")
+        shown = [contents[row] for row in normals for _ in range(settings.per_normal)]
         drawn = [
             f"simulated/{image_id}/{copy:03d}"
             for image_id in ids
             for copy in range(settings.per_normal)
         ]
-        with create_drawn(job, "simulated", drawn, size_px, textures) as file:
+        with create_drawn(job, "simulated", drawn, shown, frame, textures) as file:
             for index, row in enumerate(normals):
-                inside = object_mask(foreground["maps"][index], size_px)
+                content = contents[row]
+                normal = cropped(images["images"][row], content)
+                inside = cropped(object_mask(foreground["maps"][index], frame), content)
                 for copy in range(settings.per_normal):
                     image, mask = simulate_defect(
-                        images["images"][row],
+                        normal,
                         drawing_generator(str(manifest["sha256"][row]), copy),
                         foreground=inside,
                         textures=textures,
                         shares=defect_shares(settings),
-                        minimum_area_px=minimum_area_px(settings.minimum_area, size_px),
+                        minimum_area_px=minimum_area_px(settings.minimum_area, content),
                     )
                     place = index * settings.per_normal + copy
-                    file["images"][place], file["labels"][place] = image, mask
+                    write_drawn(file, place, image, mask)
             write_names(
                 file, [SIMULATED_TYPE] * len(drawn), np.repeat(ids, settings.per_normal).tolist()
             )
@@ -89,7 +93,8 @@ def create_drawn(
     job: Job[SimulateDefects] | Job[ExpandDefects],
     name: str,
     ids: Sequence[str],
-    size_px: int,
+    contents: Sequence[Shape],
+    frame: Shape,
     textures: Sequence[Path] | None,
 ) -> Iterator[ArrayFile]:
     """The artifact of drawn images and their labels, open for writing. Textures, too, determine it:
@@ -98,11 +103,18 @@ def create_drawn(
     drawn_from = {} if textures is None else {"textures": digest([*map(file_sha256, textures)])}
     stamp = {**job.stamp, "inputs": {**job.stamp["inputs"], **drawn_from}}
     specs = {
-        "images": ArraySpec((size_px, size_px, 3), "uint8"),
-        "labels": ArraySpec((size_px, size_px), "float16"),
+        "images": ArraySpec((*frame, 3), "uint8"),
+        "labels": ArraySpec(frame, "float16"),
     }
     with create_arrays(job.outputs[name], image_ids=ids, specs=specs, stamp=stamp) as file:
         yield file
+        write_contents(file, contents, frame)
+
+
+def write_drawn(file: ArrayFile, place: int, image: np.ndarray, label: np.ndarray) -> None:
+    """Write a drawn picture and its label, each of its own size, into their frame."""
+    frame = file["labels"].shape[1:]
+    file["images"][place], file["labels"][place] = padded(image, frame), in_frame(label, frame)
 
 
 def open_textures(folder: str | None) -> list[Path] | None:
@@ -123,10 +135,10 @@ def open_textures(folder: str | None) -> list[Path] | None:
 
 
 def object_mask(
-    foreground: Float[np.ndarray, "height width"], size_px: int
-) -> Bool[np.ndarray, "size size"]:
+    foreground: Float[np.ndarray, "height width"], shape: Shape
+) -> Bool[np.ndarray, "picture_height picture_width"]:
     """Where the object is more likely than not, at a picture's size, of a map of any."""
-    return cv2.resize(foreground.astype(np.float32), (size_px, size_px)) > 0.5
+    return cv2.resize(foreground.astype(np.float32), shape[::-1]) > 0.5
 
 
 def defect_shares(settings: Simulation) -> dict[str, float]:
@@ -135,9 +147,9 @@ def defect_shares(settings: Simulation) -> dict[str, float]:
     return {kind: weight for kind, weight in weights.items() if weight}
 
 
-def minimum_area_px(share: float, size_px: int) -> int:
+def minimum_area_px(share: float, shape: Shape) -> int:
     """The smallest area of a simulated defect in pixels, at least one; `share` is of the image."""
-    return max(1, round(share * size_px**2))
+    return max(1, round(share * shape[0] * shape[1]))
 
 
 if __name__ == "__main__":

@@ -168,10 +168,23 @@ def deep_maximum(path: Path) -> int | None:
         picture = _header(content, path)
         if _has_deep_colours(picture, path):
             return int(_deep_colours(picture, content, path).max())
+        if not picture.mode.startswith("I"):
+            return None
         _decode(picture, path)
-        return int(np.asarray(picture).max()) if picture.mode.startswith("I") else None
+        return int(np.asarray(picture).max())
     except InputError:
         return None
+
+
+def is_deep(path: Path) -> bool:
+    """Whether a file has more than 8 bits a colour; its header says so. False when it cannot be
+    read.
+    """
+    try:
+        with _damage_told(path), Image.open(path, formats=FORMATS) as picture:
+            return picture.mode.startswith("I") or _has_deep_colours(picture, path)
+    except InputError:
+        return False
 
 
 def decode_mask(
@@ -338,25 +351,25 @@ def _warn_of_white(bits: int) -> None:
 
 
 def resize_image(
-    image: UInt8[np.ndarray, "height width 3"], size_px: int, resize: Resize
-) -> UInt8[np.ndarray, "size size 3"]:
-    """The picture stretched to a square, bilinearly.
+    image: UInt8[np.ndarray, "height width 3"], shape: tuple[int, int], resize: Resize
+) -> UInt8[np.ndarray, "new_height new_width 3"]:
+    """The picture stretched to `shape` (height, width), bilinearly.
 
     Where it shrinks, `published` samples it without a low-pass filter, and `area` takes the mean of
     what a pixel covers.
     """
     if resize == "area":
-        size = _shrunk(image.shape[:2], size_px)
+        size = _shrunk(image.shape[:2], shape)
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)  # pyright: ignore[reportAssignmentType]
-    if image.shape[:2] == (size_px, size_px):
+    if image.shape[:2] == shape:
         return image.copy()
-    return cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_LINEAR)  # pyright: ignore[reportReturnType]
+    return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_LINEAR)  # pyright: ignore[reportReturnType]
 
 
 def resize_mask(
-    mask: Bool[np.ndarray, "height width"], size_px: int, resize: Resize
-) -> Bool[np.ndarray, "size size"]:
-    """The mask stretched to a square: each pixel takes the source pixel under its centre.
+    mask: Bool[np.ndarray, "height width"], shape: tuple[int, int], resize: Resize
+) -> Bool[np.ndarray, "new_height new_width"]:
+    """The mask stretched to `shape`: each pixel takes the source pixel under its centre.
 
     Where it shrinks, `area` marks the pixels of which it covers half or more, and those on its
     middle line, so that a thin defect stays one.
@@ -364,18 +377,16 @@ def resize_mask(
     image never turns into one without a defect.
     """
     if resize == "area":
-        mask = _covered(mask, _shrunk(mask.shape, size_px))
-    height, width = mask.shape
-    rows = _centres(size_px, height)
-    columns = _centres(size_px, width)
+        mask = _covered(mask, _shrunk(mask.shape, shape))
+    rows, columns = (_centres(*lengths) for lengths in zip(shape, mask.shape, strict=True))
     resized = mask[rows[:, None], columns[None, :]]
     if not resized.any():
         resized[_places(np.nonzero(mask), mask.shape, resized.shape)] = True
     return resized
 
 
-def _shrunk(shape: tuple[int, ...], size_px: int) -> tuple[int, int]:
-    return min(shape[0], size_px), min(shape[1], size_px)
+def _shrunk(own: tuple[int, ...], shape: tuple[int, int]) -> tuple[int, int]:
+    return min(own[0], shape[0]), min(own[1], shape[1])
 
 
 def _covered(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -400,8 +411,8 @@ def _places(
     )
 
 
-def _centres(size_px: int, length: int) -> np.ndarray:
-    return (2 * np.arange(size_px) + 1) * length // (2 * size_px)
+def _centres(count: int, length: int) -> np.ndarray:
+    return (2 * np.arange(count) + 1) * length // (2 * count)
 
 
 def write_png(

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, UInt8
 
+from adclick.data.geometry import content_of
 from adclick.data.images import deep_maximum, resize_image, resize_mask
 from adclick.data.reading import GOOD, VALIDATION, Pixels, Row, decode_row, problems_error
 from adclick.run.errors import InputError
 from adclick.run.provenance import digest
-from adclick.run.settings.data import EmptyMasks, MaskValues, PictureUse
+from adclick.run.settings.data import EmptyMasks, Geometry, MaskValues, PictureUse
 from adclick.run.yaml_files import read_yaml
 
 COLUMNS = (
@@ -45,11 +46,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class LoadedRow:
-    """An entry with its pixels at the network's size; `mask` is None where the row has none."""
+    """An entry with its pixels at the network's size; `mask` is None where the row has none, and
+    `native`, the mask at the photograph's own pixels, also where it is the same or its shape is not
+    kept.
+    """
 
     entry: Entry
-    image: UInt8[np.ndarray, "size size 3"]
-    mask: Bool[np.ndarray, "size size"] | None
+    image: UInt8[np.ndarray, "height width 3"]
+    mask: Bool[np.ndarray, "height width"] | None
+    native: Bool[np.ndarray, "native_height native_width"] | None
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,17 @@ class Split:
     train_normals: tuple[str, ...] | None
 
 
-def camera_bits(rows: Iterable[Row], root: Path) -> int | None:
+def camera_bits(paths: Iterable[Path]) -> int | None:
     """The fewest bits of a camera that hold every value of the 16-bit pictures; None without any.
 
     All pictures of a category are asked: a dark one must not become as bright as the others.
     """
-    found = [deep_maximum(root / row.path) for row in rows]
-    largest = max((value for value in found if value is not None), default=None)
+    return bits_of(value for path in paths if (value := deep_maximum(path)) is not None)
+
+
+def bits_of(largest_values: Iterable[int]) -> int | None:
+    """The same of the largest values of the 16-bit pictures."""
+    largest = max(largest_values, default=None)
     if largest is None:
         return None
     return next((bits for bits in DEPTHS if largest < 2**bits), DEPTHS[-1])
@@ -74,7 +83,7 @@ def camera_bits(rows: Iterable[Row], root: Path) -> int | None:
 
 def load_rows(
     rows: Iterable[Row],
-    size_px: int,
+    geometry: Geometry,
     *,
     root: Path,
     use: PictureUse,
@@ -94,7 +103,7 @@ def load_rows(
             continue
         kept = _apply_empty_masks(row, pixels, empty_masks, problems)
         if kept is not None:
-            yield _loaded(kept, pixels, size_px, use)
+            yield _loaded(kept, pixels, geometry, use)
     if problems:
         raise problems_error(str(root), problems)
 
@@ -113,13 +122,15 @@ def _apply_empty_masks(
     return None
 
 
-def _loaded(row: Row, pixels: Pixels, size_px: int, use: PictureUse) -> LoadedRow:
+def _loaded(row: Row, pixels: Pixels, geometry: Geometry, use: PictureUse) -> LoadedRow:
     height, width = pixels.image.shape[:2]
+    shape = content_of((height, width), geometry)
     mask = None if row.mask_path is None else pixels.mask
     return LoadedRow(
         Entry(row, width, height, pixels.sha256, "" if mask is None else pixels.mask_sha256),
-        resize_image(pixels.image, size_px, use.resize),
-        None if mask is None else resize_mask(mask, size_px, use.resize),
+        resize_image(pixels.image, shape, use.resize),
+        None if mask is None else resize_mask(mask, shape, use.resize),
+        None if geometry.stretch is not None or shape == (height, width) else mask,
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adclick.data.geometry import contents_of, cropped
 from adclick.run.artifacts import image_ids, open_arrays, read_csv
 
 
@@ -25,9 +26,13 @@ def defect_rows(manifest: Path, *, roles: Sequence[str]) -> list[tuple[int, str,
 
 
 def read_masks(path: Path) -> dict[str, np.ndarray]:
-    """True masks [height width] by image id."""
+    """True masks [height width] by image id, each as large as its picture."""
     with open_arrays(path) as file:
-        return {image_id: file["masks"][row] > 0 for row, image_id in enumerate(image_ids(file))}
+        ids, contents = image_ids(file), contents_of(file, "masks")
+        return {
+            image_id: cropped(file["masks"][row] > 0, contents[row])
+            for row, image_id in enumerate(ids)
+        }
 
 
 NORMAL_TYPE = "good"

@@ -24,6 +24,7 @@ from adclick.metrics.ranks import (
     checked_maximum,
     components_of_image,
     coverage_of_regions,
+    found_by,
     label_components,
     rank_scores,
     region_overlap,
@@ -94,12 +95,12 @@ def component_results(
     check_limit(pro_limit)
     pixels = gather(maps, masks)
     ranks, place = rank_scores(pixels.defective, pixels.normal)
-    coverage = coverage_of_regions(ranks, pro_limit)[place]
-    ends = np.cumsum([np.count_nonzero(mask) for mask in masks])
-    return [
-        components_of_image(scores, mask, own)
-        for scores, mask, own in zip(maps, masks, np.split(coverage, ends[:-1]), strict=True)
-    ]
+    ends = np.cumsum([np.count_nonzero(mask) for mask in masks])[:-1]
+    covered, found = (
+        np.split(values[place], ends)
+        for values in (coverage_of_regions(ranks, pro_limit), found_by(ranks))
+    )
+    return [components_of_image(*one) for one in zip(maps, masks, covered, found, strict=True)]
 
 
 def _check_pairs(maps: Maps, masks: Masks) -> None:

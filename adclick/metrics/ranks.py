@@ -12,6 +12,9 @@ Maps = Sequence[Float[np.ndarray, "_ _"]] | Float[np.ndarray, "_ _ _"]
 Masks = Sequence[Bool[np.ndarray, "_ _"]] | Bool[np.ndarray, "_ _ _"]
 
 
+FOUND_RATE = 0.001  # of normal pixels, at most, that score as high as a defect that is found
+
+
 @dataclass(frozen=True)
 class PixelMetrics:
     """The quality of anomaly maps, as fractions; `image_auroc` is None without good images."""
@@ -38,7 +41,8 @@ class ComponentResult:
 
     `coverage` is its own term of PRO: the share of the defect above the threshold, averaged over
     the false positive rates (of the whole data set) from 0 to PRO's limit. 0: missed, 1: found
-    before any normal pixel. PRO is the mean over all defects.
+    before any normal pixel. PRO is the mean over all defects. It is `found` when its highest score
+    stands among those that no more than `FOUND_RATE` of all normal pixels reach.
     """
 
     top: int
@@ -48,6 +52,7 @@ class ComponentResult:
     area_px: int
     maximum: float
     coverage: float
+    found: bool
 
 
 @dataclass(frozen=True)
@@ -101,21 +106,23 @@ def label_components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def components_of_image(
-    scores: np.ndarray, mask: np.ndarray, coverage: np.ndarray
+    scores: np.ndarray, mask: np.ndarray, coverage: np.ndarray, found: np.ndarray
 ) -> list[ComponentResult]:
-    """The image's components, given the coverage of each of its defective pixels."""
+    """The image's components, given the coverage of each of its defective pixels, and which of them
+    are `found_by` their ranks.
+    """
     component, areas = label_components(mask)
     order = np.argsort(component, kind="stable")
     groups = np.split(order, np.cumsum(areas)[:-1]) if areas.size else []
     places, values = np.argwhere(mask), scores[mask]
     return [
-        _component_result(places[own], values[own], coverage[own])
+        _component_result(places[own], values[own], coverage[own], found[own])
         for own in sorted(groups, key=lambda own: own[0])
     ]
 
 
 def _component_result(
-    places: np.ndarray, scores: np.ndarray, coverage: np.ndarray
+    places: np.ndarray, scores: np.ndarray, coverage: np.ndarray, found: np.ndarray
 ) -> ComponentResult:
     (top, left), (bottom, right) = places.min(axis=0), places.max(axis=0)
     return ComponentResult(
@@ -126,7 +133,13 @@ def _component_result(
         area_px=len(places),
         maximum=float(scores.max()),
         coverage=float(coverage.mean()),
+        found=bool(found.any()),
     )
+
+
+def found_by(ranks: Ranks) -> np.ndarray:
+    """Which positive scores no more than `FOUND_RATE` of the negative ones reach."""
+    return ranks.above + ranks.equal <= FOUND_RATE * ranks.negatives
 
 
 def rank_scores(positives: np.ndarray, sorted_negatives: np.ndarray) -> tuple[Ranks, np.ndarray]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from adclick.metrics.map_files import LoadedMap, pair_maps, read_pairs
 from adclick.metrics.pixels import component_results, image_results, pixel_metrics
-from adclick.metrics.ranks import ComponentResult, ImageResult, PixelMetrics
+from adclick.metrics.ranks import FOUND_RATE, ComponentResult, ImageResult, PixelMetrics
+from adclick.metrics.sizes import SizeClass, by_size, size_lines
 from adclick.metrics.streaming import StreamingMetrics
 from adclick.run.artifacts import json_text, write_text
 from adclick.run.errors import InputError
@@ -44,7 +45,7 @@ class _Facts:
 
 @dataclass(frozen=True)
 class _Scores:
-    """The metrics; results by image and by image's defect, empty when nobody asked for them.
+    """The metrics; results by image, empty when nobody asked for them; by image's defect.
 
     `uncertainty`: by how much each metric may be off, None when exact.
     """
@@ -84,7 +85,6 @@ def main(
         partial(read_pairs, pairs, resize=resize, mask_values=mask_values),
         pro_limit,
         by_image=per_image is not None,
-        by_component=per_component is not None,
     )
     settings = {
         "pro_limit": pro_limit,
@@ -117,7 +117,6 @@ def _score_exactly(
     pro_limit: float,
     *,
     by_image: bool,
-    by_component: bool,
 ) -> _Scores:
     """All maps in memory, and their normal pixels once more."""
     loaded = list(read())
@@ -128,7 +127,7 @@ def _score_exactly(
         metrics=pixel_metrics(maps, masks, pro_limit=pro_limit),
         uncertainty=None,
         images=image_results(maps, masks) if by_image else [],
-        components=component_results(maps, masks, pro_limit=pro_limit) if by_component else [],
+        components=component_results(maps, masks, pro_limit=pro_limit),
     )
 
 
@@ -137,7 +136,6 @@ def _score_streaming(
     pro_limit: float,
     *,
     by_image: bool,
-    by_component: bool,
 ) -> _Scores:
     """One map in memory at a time; read for the range, for the counts, and for the defects."""
     facts = _checked(map(_facts, read()))
@@ -148,8 +146,7 @@ def _score_streaming(
         if by_image:
             images += image_results([image.scores], [image.mask])
     components = [
-        counts.components(image.scores, image.mask, pro_limit=pro_limit)
-        for image in (read() if by_component else ())
+        counts.components(image.scores, image.mask, pro_limit=pro_limit) for image in read()
     ]
     return _Scores(
         facts=facts,
@@ -211,10 +208,15 @@ def _payload(scores: _Scores, pro_limit: float, notes: Sequence[str]) -> dict[st
         "sizes": Counter(one.size for one in facts),
         "resized_maps": sum(one.was_resized for one in facts),
         "pro_limit": pro_limit,
+        "sizes_of_defects": [asdict(one) for one in _by_size(scores)],
         "uncertainty": None if uncertainty is None else _named(uncertainty),
         "evaluator": _evaluator(),
         "notes": notes,
     }
+
+
+def _by_size(scores: _Scores) -> list[SizeClass]:
+    return by_size(one for own in scores.components for one in own)
 
 
 def _named(metrics: PixelMetrics) -> dict[str, float | None]:
@@ -277,6 +279,8 @@ def _summary(scores: _Scores, pro_limit: float, notes: Sequence[str]) -> str:
         f"pixel AUROC  {metrics.auroc:.4f}",
         f"pixel PRO    {metrics.pro:.4f}  (false positive rates up to {pro_limit:g})",
         f"image AUROC  {image_auroc}",
+        *size_lines(_by_size(scores)),
+        f"  (found: at most {FOUND_RATE:.1%} of normal pixels score as high)",
         f"evaluator    {_evaluator()}",
         *(f"note: {note}" for note in notes),
     ]

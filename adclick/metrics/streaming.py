@@ -19,6 +19,7 @@ from adclick.metrics.ranks import (
     checked_maximum,
     components_of_image,
     coverage_of_regions,
+    found_by,
     label_components,
     region_overlap,
     region_overlap_error,
@@ -115,7 +116,8 @@ class StreamingMetrics:
         check_limit(pro_limit)
         steps = self._steps(scores[mask])
         everywhere = self._ranks_at(np.arange(self._pixels.size))
-        return components_of_image(scores, mask, coverage_of_regions(everywhere, pro_limit)[steps])
+        covered = coverage_of_regions(everywhere, pro_limit)[steps]
+        return components_of_image(scores, mask, covered, found_by(everywhere)[steps])
 
     def _steps(self, scores: np.ndarray) -> np.ndarray:
         """The bin of each score; a rising function of it, whatever is rounded."""

@@ -10,7 +10,7 @@ from adclick.run.artifacts import read_json
 from adclick.run.errors import InputError
 from adclick.run.provenance import digest
 from adclick.run.settings.clicks import Edges, Zoom
-from adclick.run.settings.data import EARLIER_USE, PictureUse
+from adclick.run.settings.data import EARLIER_USE, Geometry, PictureUse, square
 from adclick.run.settings.networks import Sliding
 from adclick.run.settings.section import Section, validation_line
 
@@ -98,6 +98,16 @@ class Description(Section):
     parameters: int
     files: dict[str, str]
     stamp: dict[str, Any]
+
+    @property
+    def geometry(self) -> Geometry:
+        """What size a picture gets for the networks."""
+        return self.pictures.size or square(self.size_px)
+
+    @property
+    def window(self) -> int:
+        """The side in patches of what the network sees at once."""
+        return self.size_px // self.backbone.stride
 
     @property
     def identity(self) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from adclick.data.geometry import contents_of
 from adclick.language.words import defect_types
 from adclick.models.opening import open_network
-from adclick.models.sliding import zero_click_map
 from adclick.networks.trained_detector import load_detector
 from adclick.residuals.maps import finish_map, training_free_map
 from adclick.run.artifacts import open_arrays, read_csv
@@ -20,7 +20,7 @@ from adclick.run.errors import InputError
 from adclick.run.settings.networks import Sliding
 from adclick.run.settings.residuals import Detection
 
-MapOfRow = Callable[[int], Float32[np.ndarray, "size size"]]
+MapOfRow = Callable[[int], Float32[np.ndarray, "height width"]]
 
 
 @contextmanager
@@ -56,9 +56,10 @@ def open_detector(
     ):
         types = defect_types(opened.texts, sorted(set(read_csv(manifest)["defect_type"])))
 
-        def map_of(row: int) -> Float32[np.ndarray, "size size"]:
-            raw = zero_click_map(opened.session(row, types), sliding=sliding, stride=stride)
-            return finish_map(raw, compared["foreground"][row], **detection.model_dump())
+        def map_of(row: int) -> Float32[np.ndarray, "height width"]:
+            raw = opened.map_without_clicks(row, types, sliding)
+            foreground = compared["foreground"][row]
+            return finish_map(raw, foreground, stride=stride, **detection.model_dump())
 
         yield map_of
 
@@ -79,16 +80,19 @@ def open_feature_detector(
         if "patches" not in compared:
             raise InputError(f"{residuals}: no features of the pictures; run the workflow again")
 
-        def map_of(row: int) -> Float32[np.ndarray, "size size"]:
-            image = pictures["images"][row]
+        contents = contents_of(pictures, "images")
+        stride = pictures["images"].shape[1] // compared["residuals"].shape[1]
+
+        def map_of(row: int) -> Float32[np.ndarray, "height width"]:
             return detector.probability(
                 patches=compared["patches"][row],
                 residual=compared["residuals"][row],
-                image=image,
+                image=pictures["images"][row],
                 training_free=training_free_map(
                     compared["lengths"][row],
                     compared["foreground"][row],
-                    size_px=image.shape[0],
+                    content=contents[row],
+                    stride=stride,
                     **detection.model_dump(),
                 ),
                 device=device,

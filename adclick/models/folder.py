@@ -7,6 +7,7 @@ words of each defect type (with a language branch), `backbone.safetensors` the f
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,15 @@ import torch
 from jaxtyping import Float, Float16, Float32, Int, UInt8
 
 from adclick.clicks.robot import Predict
+from adclick.data.geometry import (
+    Shape,
+    cells_in,
+    content_of,
+    cropped,
+    first_map_content,
+    frame_of,
+    padded,
+)
 from adclick.data.images import resize_image
 from adclick.models.description import (
     BACKBONE,
@@ -29,16 +39,18 @@ from adclick.models.description import (
 from adclick.models.refining import RefinedSession, refined
 from adclick.models.session import Session, open_image, start_session, trained_form
 from adclick.models.sliding import zero_click_map
+from adclick.models.windows import answer_in_parts
 from adclick.models.zoom import Window, crop_inputs
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.loading import ClickNetwork, load_model
+from adclick.networks.parts import Part, map_in_parts, parts_of
 from adclick.networks.trained_detector import KIND as FEATURE_DETECTOR
 from adclick.networks.trained_detector import TrainedDetector, load_detector
 from adclick.residuals.backbone import Backbone, load_backbone
 from adclick.residuals.comparison import Bank, Compared, compare, neighbours
 from adclick.residuals.maps import finish_map, training_free_map
-from adclick.residuals.patches import extract
 from adclick.residuals.retrieval import histogram
+from adclick.residuals.streaming import features_of
 from adclick.run.artifacts import image_ids, open_arrays
 from adclick.run.errors import InputError
 from adclick.run.provenance import file_sha256
@@ -79,21 +91,23 @@ class OpenedModel:
 class Encoding:
     """A picture seen by a model, before any click; arrays alone, so that it can be kept or sent.
 
-    `image` is the picture at the network's size, `residual` signed. `residual_map` is the
-    training-free map for showing (1 and more is cut: `SHOWN_LENGTHS`), `neighbour` the normal image
-    most like the picture. `probability` is a detector's finished zero-click map, None for a click
-    model; `score` is its maximum, without one that of the uncut residual map. `tokens` and `maps`
-    are what no click changes, for a defect of unknown type.
+    `image` is the picture at the network's size, in whole patches; `content` (height, width) of it
+    is no padding. `residual` is signed. `residual_map` is the training-free map for showing (1 and
+    more is cut: `SHOWN_LENGTHS`), `neighbour` the normal image most like the picture. `probability`
+    is a detector's finished zero-click map, None for a click model; `score` is its maximum, without
+    one that of the uncut residual map. `tokens` and `maps` are what no click changes, for a defect
+    of unknown type; None where a picture is larger than what the network sees at once.
     """
 
-    image: UInt8[np.ndarray, "size size 3"]
-    residual: Float16[np.ndarray, "grid grid channel"]
-    residual_map: Float32[np.ndarray, "size size"]
-    neighbour: UInt8[np.ndarray, "size size 3"]
+    image: UInt8[np.ndarray, "height width 3"]
+    residual: Float16[np.ndarray, "row column channel"]
+    content: Shape
+    residual_map: Float32[np.ndarray, "content_height content_width"]
+    neighbour: UInt8[np.ndarray, "_ _ 3"]
     neighbour_id: str
-    probability: Float32[np.ndarray, "size size"] | None
+    probability: Float32[np.ndarray, "content_height content_width"] | None
     score: float
-    tokens: Float32[np.ndarray, "1 token_channel grid grid"]
+    tokens: Float32[np.ndarray, "1 token_channel row column"] | None
     maps: tuple[Float32[np.ndarray, "1 _ _ _"], ...]
 
 
@@ -120,6 +134,7 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
         file=None if use.origin == "seeded" else folder / BACKBONE,
         seed=use.seed,
         input_px=use.input_px,
+        size_px=described.size_px,
     )
     return OpenedModel(
         description=described,
@@ -158,29 +173,33 @@ def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> En
     free = training_free_map(
         seen.compared.lengths,
         seen.compared.foreground,
-        size_px=model.size_px,
+        content=seen.content,
+        stride=model.description.backbone.stride,
         smoothing_px=0.0,
         foreground_exponent=1.0,
     )
     shown = free / _shown_length(model)
-    opened = _open(model, seen.image, seen.compared.residuals, *_any_words(model.words))
+    opened = None
+    if max(seen.compared.lengths.shape) <= model.description.window:
+        opened = _open(model, seen.image, seen.compared.residuals, *_any_words(model.words))
     detected = None if model.description.detection is None else _detect(model, seen)
     return Encoding(
         image=seen.image,
         residual=seen.compared.residuals,
+        content=seen.content,
         residual_map=np.clip(shown, 0, 1),
         neighbour=model.bank["images"][seen.neighbours[0]],
         neighbour_id=model.bank_ids[seen.neighbours[0]],
         probability=detected,
         score=float(shown.max() if detected is None else detected.max()),
-        tokens=opened.tokens.cpu().numpy(),
-        maps=tuple(level.cpu().numpy() for level in opened.maps),
+        tokens=None if opened is None else opened.tokens.cpu().numpy(),
+        maps=() if opened is None else tuple(level.cpu().numpy() for level in opened.maps),
     )
 
 
 def detect(
     model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]
-) -> Float32[np.ndarray, "size size"]:
+) -> Float32[np.ndarray, "height width"]:
     """A detector's finished map of a picture of any size, at the network's size, without clicks.
 
     The maximum over all defect types (Eq. 7), weighted by the foreground and smoothed. InputError
@@ -202,21 +221,32 @@ def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None
     texts, masks = _words_of(model, defect_type)
     use = model.description.clicks
 
-    def open_window(window: Window) -> Predict:
-        image, residual = crop_inputs(encoding.image, encoding.residual, window)
-        return _open(model, image, residual, texts, masks).predict
+    stride = model.description.backbone.stride
 
-    return RefinedSession(
-        refined(
-            _open_whole(model, encoding, defect_type, texts, masks).predict,
-            encoding.image,
+    def open_part(part: Part) -> Predict:
+        image, residual = encoding.image[part.pixels(stride)], encoding.residual[part.cells()]
+
+        def open_window(window: Window) -> Predict:
+            return _open(model, *crop_inputs(image, residual, window), texts, masks).predict
+
+        if encoding.tokens is None:
+            opened = _open(model, image, residual, texts, masks)
+        else:
+            opened = _open_whole(model, encoding, defect_type, texts, masks)
+        return refined(
+            opened.predict,
+            image,
             open_window=open_window,
             zoom=use.zoom,
             edges=use.edges,
-            stride=model.description.backbone.stride,
+            stride=stride,
             radius_px=use.radius_px,
             threshold=use.threshold,
         )
+
+    window = model.description.window
+    return RefinedSession(
+        answer_in_parts(open_part, content=encoding.content, window=window, stride=stride)
     )
 
 
@@ -240,6 +270,7 @@ def _open_whole(
     """What `encode` has computed is for the words of an unknown type."""
     if defect_type is not None and model.words is not None:
         return _open(model, encoding.image, encoding.residual, texts, masks)
+    assert encoding.tokens is not None
     device = torch.device(model.device)
     return start_session(
         _clicked(model),
@@ -271,9 +302,12 @@ def _any_words(words: Words | None) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A picture at the network's size, compared with the normal images."""
+    """A picture at the network's size, compared with the normal images; `content` of it is no
+    padding.
+    """
 
-    image: UInt8[np.ndarray, "size size 3"]
+    image: UInt8[np.ndarray, "height width 3"]
+    content: Shape
     neighbours: Int[np.ndarray, " neighbour"]
     compared: Compared
 
@@ -281,17 +315,21 @@ class _Seen:
 def _compare(model: OpenedModel, image: np.ndarray) -> _Seen:
     """Features, neighbours, residual and foreground, as the workflow makes them."""
     how, use = model.description.comparison, model.description.backbone
-    picture = resize_image(image, model.size_px, model.description.pictures.resize)
-    patches, layer1 = extract(
+    bank, described = model.bank, model.description
+    content = content_of((image.shape[0], image.shape[1]), described.geometry)
+    normal = bank["images"].shape[1:3]
+    frame = frame_of([content, (int(normal[0]), int(normal[1]))], use.stride, described.geometry)
+    picture = padded(resize_image(image, content, described.pictures.resize), frame)
+    patches, layer1 = features_of(
         model.backbone,
         picture[None],
-        grid=model.size_px // use.stride,
+        stride=use.stride,
         layer_dimensions=use.layer_dimensions,
         dimension=use.dimension,
     )
-    bank = model.bank
+    own = first_map_content(layer1[0], content, frame, use.stride)
     found = neighbours(
-        histogram(layer1[0], bank["codebook"][:], how.blocks)[None],
+        histogram(own, bank["codebook"][:], how.blocks)[None],
         bank,
         kept_blocks=how.kept_blocks,
         count=how.neighbours,
@@ -307,12 +345,13 @@ def _compare(model: OpenedModel, image: np.ndarray) -> _Seen:
             bank["foreground_weight"],
             bank["foreground_numbers"],
         ),
+        content=cells_in(content, use.stride),
         matched=found[: how.matched_neighbours],
         joined=found[: how.foreground_neighbours],
         radius=how.radius,
         device=torch.device(model.device),
     )
-    return _Seen(picture, found, compared)
+    return _Seen(picture, content, found, compared)
 
 
 def _shown_length(model: OpenedModel) -> np.float32:
@@ -341,9 +380,10 @@ def _open(
     )
 
 
-def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]:
+def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "height width"]:
     use, words = model.description.detection, model.words
     assert use is not None
+    stride = model.description.backbone.stride
     if isinstance(model.network, TrainedDetector):
         return model.network.probability(
             patches=seen.compared.patches,
@@ -352,18 +392,27 @@ def _detect(model: OpenedModel, seen: _Seen) -> Float32[np.ndarray, "size size"]
             training_free=training_free_map(
                 seen.compared.lengths,
                 seen.compared.foreground,
-                size_px=model.size_px,
+                content=seen.content,
+                stride=stride,
                 smoothing_px=use.smoothing_px,
                 foreground_exponent=use.foreground_exponent,
             ),
             device=torch.device(model.device),
         )
     texts, masks = _any_words(None) if words is None else (words.texts, words.masks)
-    opened = _open(model, seen.image, seen.compared.residuals, texts, masks)
-    stride = model.description.backbone.stride
+    grid = cells_in(seen.content, stride)
+    parts = parts_of(grid, model.description.window)
+
+    def found() -> Iterator[np.ndarray]:
+        for one in parts:
+            image, residual = seen.image[one.pixels(stride)], seen.compared.residuals[one.cells()]
+            opened = _open(model, image, residual, texts, masks)
+            yield zero_click_map(opened, sliding=use.sliding, stride=stride)
+
     return finish_map(
-        zero_click_map(opened, sliding=use.sliding, stride=stride),
+        cropped(map_in_parts(zip(parts, found(), strict=True), grid, stride), seen.content),
         seen.compared.foreground,
+        stride=stride,
         smoothing_px=use.smoothing_px,
         foreground_exponent=use.foreground_exponent,
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from adclick.models.decisions import Level, level_of
 from adclick.models.description import MapUse, read_description
 from adclick.models.onnx_folder import is_onnx_folder, open_onnx, read_onnx_description
 from adclick.residuals.maps import resize_map
@@ -19,12 +20,22 @@ MapOfPicture = Callable[[UInt8[np.ndarray, "height width 3"]], Float32[np.ndarra
 
 class Inspector(NamedTuple):
     """What makes a finished map of a picture, at the picture's own size; the bits of the camera's
-    pictures; and what decides.
+    pictures; what decides; and the level that was decided on when the folder was written (None: not
+    yet).
     """
 
     map_of: MapOfPicture
     bits: int | None
     detection: MapUse
+    exported: Level | None = None
+
+    def level(self, *, threshold: float | None = None, false_alarms: float | None = None) -> Level:
+        """The level that is asked for, else the one that the folder was exported with, else the
+        usual one (`level_of`).
+        """
+        if self.exported is not None and threshold is None and false_alarms is None:
+            return self.exported
+        return level_of(self.detection, threshold=threshold, false_alarms=false_alarms)
 
 
 @contextmanager
@@ -35,7 +46,8 @@ def open_inspector(folder: Path) -> Iterator[Inspector]:
     if is_onnx_folder(folder):
         told = read_onnx_description(folder)
         with open_onnx(folder) as map_of:
-            yield Inspector(map_of, told.bits, told.detection)
+            exported = Level(told.threshold, told.decides, told.threshold_from)
+            yield Inspector(map_of, told.bits, told.detection, exported)
         return
     described = read_description(folder)
     if described.detection is None:

@@ -27,6 +27,7 @@ OPSET = 20
 EXAMPLE_SHAPE = (300, 400, 3)  # of the picture that the graph is traced with; others fit as well
 PARITY = 1e-3
 SCRIPT = '''"""python inspect_picture.py PICTURE (needs numpy, onnxruntime and pillow)."""
+
 import json
 import sys
 from pathlib import Path
@@ -36,11 +37,20 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 folder = Path(__file__).parent
-threshold = json.loads((folder / "model.json").read_text())["threshold"]
+told = json.loads((folder / "model.json").read_text("utf-8"))
 session = onnxruntime.InferenceSession(folder / "detector.onnx")
-picture = np.asarray(ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB"))
-anomaly_map, score = session.run(None, {"picture": picture})
-print(f"score {score:.3f}:", "defective" if score > threshold else "normal")
+picture = Image.open(sys.argv[1])
+grey = picture.mode.startswith("I")  # of 16 bits
+if picture.mode == "F" or (";16" in str(picture.tile) and not grey):
+    sys.exit("colours of 16 bits, or fractions: save the picture with 8 bits, or as grey")
+picture = ImageOps.exif_transpose(picture)
+if grey:  # of the camera's bits the upper 8
+    white = 2 ** (told["bits"] or 16) - 1
+    values = np.clip(np.asarray(picture).astype(np.int64), 0, white)
+    picture = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+anomaly_map, score = session.run(None, {"picture": np.asarray(picture.convert("RGB"))})
+said = ": defective" if score > told["threshold"] else ": normal"
+print(f"score {score:.3f}" + (said if told["decides"] else ""))
 '''
 
 
@@ -80,6 +90,11 @@ def export_onnx(model_folder: Path, output: Path, *, false_alarms: float = RATE)
     described = read_description(model_folder)
     if described.detection is None:
         raise InputError(f"{described.title}: a click model needs clicks (adclick annotate)")
+    if described.pictures.size is not None:
+        raise InputError(
+            f"{described.title}: sees pictures at {described.pictures.size.words}; one graph is for"
+            " squares of the run's size alone: leave datasets.<name>.size out, and train again"
+        )
     level = level_of(
         described.detection, false_alarms=false_alarms if described.detection.held_out else None
     )

@@ -8,17 +8,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 
 from adclick.clicks.robot import Predict
+from adclick.data.geometry import Shape, cells_in, contents_of, cropped
 from adclick.language.words import Texts, read_texts, text_of
 from adclick.models.refining import refined
 from adclick.models.session import Session, open_image, trained_form, trained_precision
-from adclick.models.zoom import Window, crop_inputs
+from adclick.models.sliding import zero_click_map
+from adclick.models.windows import answer_in_parts
+from adclick.models.zoom import crop_inputs
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.loading import load_model
+from adclick.networks.parts import Part, map_in_parts, parts_of, window_of
 from adclick.run.artifacts import open_arrays
 from adclick.run.device import Precision
 from adclick.run.settings.clicks import Edges, Zoom
+from adclick.run.settings.networks import Sliding
 
 
 @dataclass(frozen=True)
@@ -27,13 +33,20 @@ class Opened:
 
     model: Any
     images: Any
+    contents: Sequence[Shape]
     residuals: Any
     scale: np.ndarray
     texts: Texts
     form: ResidualForm
+    window: int
     radius_px: float
     device: torch.device
     precision: Precision
+
+    @property
+    def stride(self) -> int:
+        """Pixels a patch."""
+        return self.images.shape[1] // self.residuals.shape[1]
 
     def answers(
         self,
@@ -44,25 +57,52 @@ class Opened:
         edges: Edges | None,
         threshold: float,
     ) -> Predict:
-        """The network's answers about the image of a row, refined."""
-        return refined(
-            self.session(row, types).predict,
-            self.images[row],
-            open_window=lambda window: self.session(row, types, window).predict,
-            zoom=zoom,
-            edges=edges,
-            stride=self.images.shape[1] // self.residuals.shape[1],
-            radius_px=self.radius_px,
-            threshold=threshold,
+        """The network's answers about the image of a row, refined, in windows where it is larger
+        than the network's.
+        """
+
+        def open_part(part: Part) -> Predict:
+            image, residual = self.inputs(row, part)
+            return refined(
+                self.session(image, residual, types).predict,
+                image,
+                open_window=lambda window: (
+                    self.session(*crop_inputs(image, residual, window), types).predict
+                ),
+                zoom=zoom,
+                edges=edges,
+                stride=self.stride,
+                radius_px=self.radius_px,
+                threshold=threshold,
+            )
+
+        return answer_in_parts(
+            open_part, content=self.contents[row], window=self.window, stride=self.stride
         )
 
-    def session(self, row: int, types: Sequence[str], window: Window | None = None) -> Session:
-        """The image of a row, or a window of it, opened for clicks, with the average words of the
-        given types.
-        """
-        residual, image = self.residuals[row], self.images[row]
-        if window is not None:
-            image, residual = crop_inputs(image, residual, window)
+    def map_without_clicks(
+        self, row: int, types: Sequence[str], sliding: Sliding | None
+    ) -> Float32[np.ndarray, "height width"]:
+        """The probability of a defect at every pixel of the image of a row, without clicks."""
+        grid = cells_in(self.contents[row], self.stride)
+        parts = parts_of(grid, self.window)
+        found = (
+            zero_click_map(
+                self.session(*self.inputs(row, part), types), sliding=sliding, stride=self.stride
+            )
+            for part in parts
+        )
+        whole = map_in_parts(zip(parts, found, strict=True), grid, self.stride)
+        return cropped(whole, self.contents[row])
+
+    def inputs(self, row: int, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        """The picture and the residual in a part of the image of a row."""
+        down, across = part.pixels(self.stride)
+        rows, columns = part.cells()
+        return self.images[row, down, across], self.residuals[row, rows, columns]
+
+    def session(self, image: np.ndarray, residual: np.ndarray, types: Sequence[str]) -> Session:
+        """A picture opened for clicks, with the average words of the given types."""
         texts = [text_of(self.texts, name) for name in types]
         return open_image(
             self.model,
@@ -99,10 +139,12 @@ def open_network(
         yield Opened(
             model,
             pictures["images"],
+            contents_of(pictures, "images"),
             signed["residuals"],
             scale,
             read_texts(language, category),
             form,
+            window_of(metadata.extra["settings"]),
             radius_px,
             device,
             trained_precision(metadata.extra["settings"]),

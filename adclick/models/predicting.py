@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from adclick.data.images import picture_files, read_image, write_png
-from adclick.models.decisions import Level, level_of
+from adclick.models.decisions import Level
 from adclick.models.inspecting import Inspector, open_inspector
 from adclick.models.overlay import draw_overlay
 from adclick.models.regions import Region, find_regions
@@ -57,7 +57,7 @@ def predict(
     holds a finished prediction, or the level cannot be had (`level_of`).
     """
     with open_inspector(model_folder) as inspector:
-        level = level_of(inspector.detection, threshold=threshold, false_alarms=false_alarms)
+        level = inspector.level(threshold=threshold, false_alarms=false_alarms)
         pictures = picture_files(images, apart_from=output)
         if (output / SCORES).exists():
             raise InputError(f"{output / SCORES} is there already: give another --output")

@@ -34,7 +34,7 @@ class RefinedSession:
 
 def refined(
     predict: Predict,
-    image: UInt8[np.ndarray, "size size 3"],
+    image: UInt8[np.ndarray, "height width 3"],
     *,
     open_window: Callable[[Window], Predict],
     zoom: Zoom | None,

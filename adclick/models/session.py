@@ -63,7 +63,7 @@ def trained_form(settings: Mapping[str, Any]) -> ResidualForm:
 def open_image(
     model: ClickNetwork,
     *,
-    residual: Float[np.ndarray, "grid grid channel"],
+    residual: Float[np.ndarray, "row column channel"],
     scale: Float[np.ndarray, " channel"],
     image: UInt8[np.ndarray, "height width 3"],
     texts: Float[np.ndarray, "type text_channel token"],
@@ -91,7 +91,7 @@ def open_image(
 
 def start_session(
     model: ClickNetwork,
-    tokens: Float[Tensor, "1 channel grid grid"],
+    tokens: Float[Tensor, "1 channel row column"],
     maps: list[Float[Tensor, "batch _ _ _"]],
     *,
     image: UInt8[np.ndarray, "height width 3"],

@@ -242,7 +242,7 @@ class BankComparison(nn.Module):
         patches, first = extract(
             self.backbone,
             image[None],
-            grid=self.grid[0],
+            grid=self.grid,
             layer_dimensions=self.layer_dimensions,
             dimension=self.dimension,
         )
@@ -408,7 +408,7 @@ class FeatureAnswer(nn.Module):
         tokens = _tokens(residual, self.scale, self.form.residual)
         picture = normalise_image(image[None])
         added = self.network(own.permute(2, 0, 1)[None], tokens, picture)
-        return to_size(added, image.shape[0])[0, 0]
+        return to_size(added, image.shape[:2])[0, 0]
 
     def _standardised(self, patches: Tensor) -> Tensor:
         centred = (patches - self.mean) / self.deviation

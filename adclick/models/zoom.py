@@ -34,40 +34,45 @@ def zoom_window(
     margin: float,
     least_side: float,
 ) -> Window | None:
-    """The square around a mask and the positive clicks; None where that is the whole picture.
+    """The square around a mask and the positive clicks; None where that is all that a picture is
+    high or wide.
 
-    Its side is `margin` times the larger extent, at least `least_side` of the picture's side, in
-    whole cells of `stride` pixels; it is moved, not cut, to lie inside the square picture.
+    Its side is `margin` times the larger extent, at least `least_side` of the picture's shorter
+    side, in whole cells of `stride` pixels; it is moved, not cut, to lie inside the picture.
     """
     rows, columns = (places.tolist() for places in np.nonzero(mask))
     rows += [click.row for click in clicks if click.positive]
     columns += [click.column for click in clicks if click.positive]
     if not rows:
         return None
-    cells = mask.shape[0] // stride
+    cells = [length // stride for length in mask.shape]
     extent = max(max(rows) - min(rows), max(columns) - min(columns)) + 1
-    side = int(np.ceil(max(margin * extent / stride, least_side * cells)))
-    if side >= cells:
+    side = int(np.ceil(max(margin * extent / stride, least_side * min(cells))))
+    if side >= min(cells):
         return None
     corners = [
         round((min(places) + max(places) + 1) / (2 * stride) - side / 2)
         for places in (rows, columns)
     ]
-    top, left = (min(max(corner, 0), cells - side) for corner in corners)
+    top, left = (
+        min(max(corner, 0), length - side) for corner, length in zip(corners, cells, strict=True)
+    )
     return Window(top, left, side)
 
 
 def crop_inputs(
     image: UInt8[np.ndarray, "height width 3"],
-    residual: Float[np.ndarray, "grid grid channel"],
+    residual: Float[np.ndarray, "row column channel"],
     window: Window,
-) -> tuple[UInt8[np.ndarray, "height width 3"], Float32[np.ndarray, "grid grid channel"]]:
-    """The window of a picture and of its residual, resized bilinearly to the sizes of the whole."""
-    grid, stride = residual.shape[0], image.shape[0] // residual.shape[0]
+) -> tuple[UInt8[np.ndarray, "side side 3"], Float32[np.ndarray, "grid grid channel"]]:
+    """The window of a picture and of its residual, resized bilinearly to the size of the whole (of
+    its shorter side).
+    """
+    grid, stride = min(residual.shape[:2]), image.shape[0] // residual.shape[0]
     part = residual[_cells(window)].astype(np.float32)
     channels_first = torch.from_numpy(part).permute(2, 0, 1)[None]
     larger = functional.interpolate(channels_first, (grid, grid), mode="bilinear")
-    size = (image.shape[1], image.shape[0])
+    size = (grid * stride, grid * stride)
     picture = cv2.resize(image[_pixels(window, stride)], size, interpolation=cv2.INTER_LINEAR)
     return picture, larger[0].permute(1, 2, 0).contiguous().numpy()
 
@@ -100,9 +105,9 @@ def zoom_in(
         if window not in opened:
             opened[window] = open_window(window)
         box = _pixels(window, stride)
-        height, width = whole.shape
-        before = cv2.resize(whole[box], (width, height), interpolation=cv2.INTER_LINEAR)
-        answer = opened[window](_inside(clicks, window, stride, (height, width)), before)
+        shape = (min(whole.shape), min(whole.shape))
+        before = cv2.resize(whole[box], shape, interpolation=cv2.INTER_LINEAR)
+        answer = opened[window](_inside(clicks, window, stride, shape), before)
         side_px = window.side * stride
         result = whole.copy()
         result[box] = cv2.resize(answer, (side_px, side_px), interpolation=cv2.INTER_AREA)

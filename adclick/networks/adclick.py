@@ -74,9 +74,9 @@ class ADClick(nn.Module):
 
     def embed(
         self,
-        residual: Float[Tensor, "#batch residual_channel grid grid"],
+        residual: Float[Tensor, "#batch residual_channel row column"],
         image: Float[Tensor, "#batch 3 image_height image_width"] | None = None,
-    ) -> Float[Tensor, "batch dim grid grid"]:
+    ) -> Float[Tensor, "batch dim row column"]:
         """Tokens of a squared residual (as `residual_tokens` makes it), of a normalised picture, or
         the sum of both: of what the model reads.
 
@@ -121,7 +121,7 @@ class ADClick(nn.Module):
 
     def forward(
         self,
-        residual: Float[Tensor, "#batch residual_channel grid grid"],
+        residual: Float[Tensor, "#batch residual_channel row column"],
         clicks: Float[Tensor, "#batch click_map image_height image_width"],
         image: Float[Tensor, "#batch 3 image_height image_width"] | None = None,
         text: Float[Tensor, "#batch text_channel token"] | None = None,

@@ -102,9 +102,9 @@ class ADClickSeg(nn.Module):
 
     def embed(
         self,
-        residual: Float[Tensor, "#batch residual_channel grid grid"],
+        residual: Float[Tensor, "#batch residual_channel row column"],
         image: Float[Tensor, "#batch 3 image_height image_width"] | None = None,
-    ) -> Float[Tensor, "batch dim_or_one_more grid grid"]:
+    ) -> Float[Tensor, "batch dim_or_one_more row column"]:
         """Tokens of a squared residual, as `residual_tokens` makes it; with an image stem, the sum
         of those and of the normalised picture's; with a shortcut, its map is one more channel.
 
@@ -154,7 +154,7 @@ class ADClickSeg(nn.Module):
 
     def forward(
         self,
-        residual: Float[Tensor, "#batch residual_channel grid grid"],
+        residual: Float[Tensor, "#batch residual_channel row column"],
         clicks: Float[Tensor, "#batch 3 image_height image_width"],
         image: Float[Tensor, "#batch 3 image_height image_width"] | None = None,
         text: Float[Tensor, "#batch text_channel token"] | None = None,

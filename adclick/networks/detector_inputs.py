@@ -1,6 +1,6 @@
 """What a detector on features reads, and how its answer joins the training-free map."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,9 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adclick.data.geometry import Shape, cells_in, cropped
 from adclick.networks.inputs import ResidualForm, formed
+from adclick.networks.parts import map_in_parts, parts_of
 from adclick.networks.vision_language import normalise_image
 from adclick.residuals.calibration import Calibration, base_logits
 
@@ -53,11 +55,17 @@ class DetectorForm:
         return self.residual.groups or len(self.residual_scale)
 
 
-def fit_feature_scale(features: Any, rows: Sequence[int]) -> FeatureScale:
-    """The scale of the given rows of `features` [image grid grid channel], read one by one."""
+def fit_feature_scale(
+    features: Any, rows: Sequence[int], contents: Sequence[Shape] | None = None
+) -> FeatureScale:
+    """The scale of the given rows of `features` [image row column channel], of each as many patches
+    as `contents` says (None: all); read one by one.
+    """
     count, total, squares = 0, 0.0, 0.0
-    for row in rows:
-        patches = np.asarray(features[row], np.float64).reshape(-1, features.shape[-1])
+    known = contents or [features.shape[1:3]] * len(rows)
+    for row, content in zip(rows, known, strict=True):
+        own = cropped(np.asarray(features[row], np.float64), content)
+        patches = own.reshape(-1, features.shape[-1])
         count += len(patches)
         total = total + patches.sum(axis=0)
         squares = squares + np.square(patches).sum(axis=0)
@@ -76,9 +84,9 @@ def standardised(
 
 
 def detector_inputs(
-    features: Float[np.ndarray, "batch grid grid channel"],
-    residuals: Float[np.ndarray, "batch grid grid channel"],
-    images: UInt8[np.ndarray, "batch size size 3"],
+    features: Float[np.ndarray, "batch row column channel"],
+    residuals: Float[np.ndarray, "batch row column channel"],
+    images: UInt8[np.ndarray, "batch height width 3"],
     form: DetectorForm,
     device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,25 +108,40 @@ def detector_inputs(
 
 
 def to_size(
-    added: Float[Tensor, "batch 1 map map"], size: int
-) -> Float[Tensor, "batch 1 size size"]:
-    """A detector's answer at the picture's size, bilinearly."""
-    return functional.interpolate(added, size=(size, size), mode="bilinear", align_corners=False)
+    added: Float[Tensor, "batch 1 _ _"], shape: Sequence[int]
+) -> Float[Tensor, "batch 1 height width"]:
+    """A detector's answer at the picture's size (height, width), bilinearly."""
+    return functional.interpolate(added, size=tuple(shape), mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()
 def added_logits(
     model: nn.Module,
-    features: Float[np.ndarray, "grid grid channel"],
-    residual: Float[np.ndarray, "grid grid channel"],
-    image: UInt8[np.ndarray, "size size 3"],
+    features: Float[np.ndarray, "row column channel"],
+    residual: Float[np.ndarray, "row column channel"],
+    image: UInt8[np.ndarray, "height width 3"],
     form: DetectorForm,
     device: torch.device,
-) -> Float32[np.ndarray, "size size"]:
-    """What a trained detector adds to the base of a picture, over its whole size."""
-    arrays = (features[None], residual[None], image[None])
-    added = model(*detector_inputs(*arrays, form, device))
-    return to_size(added, image.shape[0])[0, 0].float().cpu().numpy()
+    *,
+    content: Shape | None = None,
+    window: int | None = None,
+) -> Float32[np.ndarray, "content_height content_width"]:
+    """What a trained detector adds to the base of a picture of `content` pixels (None: all), in
+    windows of `window` patches a side (None: one) where it is larger.
+    """
+    stride = image.shape[0] // residual.shape[0]
+    shape = content or (image.shape[0], image.shape[1])
+    grid = cells_in(shape, stride)
+    parts = parts_of(grid, window or max(grid))
+
+    def found() -> Iterator[np.ndarray]:
+        for part in parts:
+            cells, pixels = part.cells(), part.pixels(stride)
+            arrays = (features[cells][None], residual[cells][None], image[pixels][None])
+            added = model(*detector_inputs(*arrays, form, device))
+            yield to_size(added, arrays[2].shape[1:3])[0, 0].float().cpu().numpy()
+
+    return cropped(map_in_parts(zip(parts, found(), strict=True), grid, stride), shape)
 
 
 def joined_map(

@@ -104,10 +104,10 @@ class FeatureDetector(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "batch feature_channel grid grid"],
-        residual: Float[Tensor, "batch residual_channel grid grid"],
-        picture: Float[Tensor, "batch 3 size size"],
-    ) -> Float[Tensor, "batch 1 map map"]:
+        features: Float[Tensor, "batch feature_channel row column"],
+        residual: Float[Tensor, "batch residual_channel row column"],
+        picture: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, "batch 1 _ _"]:
         """What is added to the logits, at the grid's resolution times two for each upsampling."""
         hidden = self.body(self.features(features) + self.residual(residual))
         levels: list[Tensor | None] = [None] * len(self.upsamplings)
@@ -148,10 +148,10 @@ class FoldedDetector(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "batch feature_channel grid grid"],
-        residual: Float[Tensor, "batch residual_channel grid grid"],
-        picture: Float[Tensor, "batch 3 size size"],
-    ) -> Float[Tensor, "batch 1 map map"]:
+        features: Float[Tensor, "batch feature_channel row column"],
+        residual: Float[Tensor, "batch residual_channel row column"],
+        picture: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, "batch 1 _ _"]:
         """The mean of the detectors' answers."""
         answers = [detector(features, residual, picture) for detector in self.detectors]
         return torch.stack(answers).mean(dim=0)

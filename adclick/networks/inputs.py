@@ -28,11 +28,11 @@ class ResidualForm:
 
 
 def network_input(
-    residuals: Float[np.ndarray, "batch grid grid channel"],
+    residuals: Float[np.ndarray, "batch row column channel"],
     scales: Float[np.ndarray, "batch channel"],
     form: ResidualForm,
     device: torch.device,
-) -> Float[Tensor, "batch group grid grid"]:
+) -> Float[Tensor, "batch group row column"]:
     """Signed residuals (reference minus query) squared once and normalised as `form` says.
 
     `scales` holds each image's mean square residual of normal images, per channel; read only when

@@ -18,6 +18,7 @@ from adclick.networks.checkpoints import (
 from adclick.networks.detector_inputs import DetectorForm, FeatureScale, added_logits, joined_map
 from adclick.networks.feature_detector import FoldedDetector, build_folded_detector
 from adclick.networks.inputs import ResidualForm
+from adclick.networks.parts import window_of
 from adclick.residuals.calibration import Calibration
 from adclick.run.errors import InputError
 
@@ -27,28 +28,39 @@ KIND = "feature_detector"
 @dataclass(frozen=True, eq=False)
 class TrainedDetector:
     """A detector on features: the folds' networks, the form of their inputs with the calibration of
-    the training-free map, and how much of their answer is added to it.
+    the training-free map, how much of their answer is added to it, and the side in patches of the
+    windows that they were trained on (None: whole pictures).
     """
 
     network: FoldedDetector
     form: DetectorForm
     amount: float
+    window: int | None = None
 
     def probability(
         self,
         *,
-        patches: Float[np.ndarray, "grid grid channel"],
-        residual: Float[np.ndarray, "grid grid channel"],
-        image: UInt8[np.ndarray, "size size 3"],
-        training_free: Float[np.ndarray, "size size"],
+        patches: Float[np.ndarray, "row column channel"],
+        residual: Float[np.ndarray, "row column channel"],
+        image: UInt8[np.ndarray, "height width 3"],
+        training_free: Float[np.ndarray, "content_height content_width"],
         device: torch.device,
-    ) -> Float32[np.ndarray, "size size"]:
+    ) -> Float32[np.ndarray, "content_height content_width"]:
         """The finished map of a picture, from its features, its signed residual and its finished
         training-free map, which has foreground and smoothing in it. The network is on `device`.
         """
         added = np.zeros(training_free.shape, np.float32)
         if self.amount:
-            added = added_logits(self.network, patches, residual, image, self.form, device)
+            added = added_logits(
+                self.network,
+                patches,
+                residual,
+                image,
+                self.form,
+                device,
+                content=training_free.shape,
+                window=self.window,
+            )
         return joined_map(training_free, added, self.form.calibration, self.amount)
 
 
@@ -82,7 +94,7 @@ def load_detector(path: Path, *, device: torch.device) -> TrainedDetector:
         network = seeded(build_folded_detector, 0, **metadata.sizes)
         calibration = Calibration(**facts["calibration"])
         residual, matched = ResidualForm(**facts["residual_form"]), bool(facts["matched"])
-        amount = float(facts["amount"])
+        amount, window = float(facts["amount"]), window_of(facts["settings"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: a detector of no form of this version ({error}); train it again"
@@ -95,4 +107,4 @@ def load_detector(path: Path, *, device: torch.device) -> TrainedDetector:
         matched,
         calibration,
     )
-    return TrainedDetector(network.to(device).eval(), form, amount)
+    return TrainedDetector(network.to(device).eval(), form, amount, window)

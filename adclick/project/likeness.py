@@ -103,7 +103,7 @@ def _nearest_distances(
 ) -> Float32[np.ndarray, "picture cell cell"]:
     """Each cell's distance from the most alike one of other pictures."""
     count = len(described)
-    step = max(1, count // REFERENCES)
+    step = max(1, -(-count // REFERENCES))
     references = np.arange(0, count, step)
     own = np.arange(count)[:, None] == references[None]
     found = np.full((count, CELLS, CELLS), np.inf, np.float32)
@@ -136,7 +136,8 @@ def view_of(described: Float32[np.ndarray, "picture cell cell channel"]) -> View
     """
     scaled = _scaled(described)
     around = scaled - scaled.mean(axis=(0, 1, 2))
-    same_place = float(np.square(around.mean(axis=0)).mean() / np.square(around).mean())
+    spread = max(float(np.square(around).mean()), 1e-12)  # pictures of one grey have none
+    same_place = float(np.square(around.mean(axis=0)).mean()) / spread
     frame = _frame(scaled)
     return View(
         aligned=same_place > ALIGNED,

@@ -3,10 +3,12 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from adclick.project.masks import mask_lines, pair_masks
-from adclick.project.survey import survey_lines, survey_photographs, without
-from adclick.project.writing import VARIANT, Project, write_project
+from adclick.project.sheet import counts, left_out_before, sheet_lines, taken_back
+from adclick.project.survey import Survey, survey_lines, survey_photographs, without
+from adclick.project.writing import MASKED, OVERLAY, Project, open_project, write_project
 from adclick.run.errors import InputError
 from adclick.run.folders import shown
 
@@ -23,6 +25,7 @@ def init(
     texture: bool | None,
     held_out: int | None,
     leave_out: Sequence[Path],
+    use: Sequence[Path] = (),
     backbone: Path | None,
     mask_dir: Path | None,
     normal_test_dir: Path | None,
@@ -30,15 +33,25 @@ def init(
     """Survey two folders, write the project and say what was found and what comes next."""
     if backbone is not None and not backbone.is_file():
         raise InputError(f"{shown(backbone)}: no such file; give ResNet-18's weights")
+    there = open_project(output) if (output / OVERLAY).is_file() else None
+    still = taken_back([] if there is None else left_out_before(there.sheet), use)
     found = survey_photographs(
-        normal_dir, defect_dir, normal_test_dir=normal_test_dir, progress=_count
+        normal_dir,
+        defect_dir,
+        normal_test_dir=normal_test_dir,
+        apart_from=output,
+        progress=_count,
     )
-    survey = without(found, leave_out)
+    survey = without(without(found, _of_survey(found, still)), leave_out)
     for line in survey_lines(survey):
         print(line)
     masks = None if mask_dir is None else pair_masks(survey, mask_dir)
-    for line in mask_lines(survey, masks) if masks else ():
+    for line in mask_lines(survey, masks, mask_dir) if masks and mask_dir else ():
         print(line)
+    if masks is None and there is not None and there.variant == MASKED:
+        print(
+            "its earlier masks are not used: it learns from labels, unless --masks is given again"
+        )
     project = write_project(
         output,
         survey,
@@ -49,21 +62,35 @@ def init(
         backbone=backbone,
         masks=masks,
     )
-    for line in next_steps(project):
+    for line in (*sheet_lines(project.sheet), *next_steps(project)):
         print(line)
+
+
+def _of_survey(survey: Survey, paths: Sequence[Path]) -> list[Path]:
+    """Those paths whose pictures are still there."""
+    groups = (*survey.duplicates, *survey.contradictory)
+    known = (*survey.normals, *survey.defects, *survey.tests)
+    places = {one.path.resolve() for group in (known, *groups) for one in group}
+    return [path for path in paths if path.resolve() in places]
 
 
 def next_steps(project: Project) -> list[str]:
     """What to type next, in the project's folder."""
-    category = project.category.relative_to(project.folder)
+    category = quote(str(project.category.relative_to(project.folder)))
+    written = f"{shown(project.overlay)} is written."
+    if not counts(project.sheet)["defective"]:
+        return [
+            f"{written} There is no defective photograph yet, which it takes to go on: give their"
+            " folder to adclick init as well"
+        ]
     labelling = [
         "  snakemake click_models --configfile adclick.yaml",
         f"  adclick annotate {category}",
     ]
     return [
-        f"{shown(project.overlay)} is written. Next:",
-        f"  cd {shown(project.folder)}",
-        *(labelling if project.variant == VARIANT else []),
+        f"{written} Next:",
+        f"  cd {quote(shown(project.folder))}",
+        *(labelling if project.variant != MASKED else []),
         "  snakemake detectors --configfile adclick.yaml",
         f"  adclick export-model {category} {project.variant} --output model",
         "  adclick predict --model model --images NEW_PHOTOGRAPHS --output found",

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adclick.data.images import IMAGE_SUFFIXES, decode_image, read_bytes
+from adclick.data.images import IMAGE_SUFFIXES, decode_image, deep_maximum, is_deep, read_bytes
+from adclick.data.manifest import bits_of
 from adclick.data.reading import GOOD
 from adclick.project.likeness import Suspect, View, describe, suspects, view_of
 from adclick.project.scales import Scale, propose
@@ -22,7 +23,9 @@ Progress = Callable[[int, int], None]
 
 class Photograph(NamedTuple):
     """A picture that can be used. `kind` is `good`, or the kind of defect: the first folder below
-    the one that was given. `sha256` is of the file, `pixels` of what is in it.
+    the one that was given. `sha256` is of the file, `pixels` of what is in it (the same where a
+    pixel has more than 8 bits: what is looked at has fewer). `place` is where it lies below the
+    folder of its kind.
     """
 
     path: Path
@@ -31,6 +34,7 @@ class Photograph(NamedTuple):
     width: int
     sha256: str
     pixels: str
+    place: Path
 
 
 class Odd(NamedTuple):
@@ -52,7 +56,7 @@ class Survey:
     photographs with equal pixels, of which only the first is used, and none where one of them is
     normal and another defective (`contradictory`). `odd` are normal photographs that may have a
     defect, the strangest first. `view` and `scale` are proposals. `tests` are normal photographs to
-    measure false alarms with.
+    measure false alarms with, of `normal_test_dir`. `left_out` is what `without` took away.
     """
 
     normal_dir: Path
@@ -66,6 +70,8 @@ class Survey:
     view: View
     scale: Scale
     tests: tuple[Photograph, ...] = ()
+    normal_test_dir: Path | None = None
+    left_out: tuple[Photograph, ...] = ()
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -89,23 +95,28 @@ def survey_photographs(
     more_normal: Sequence[Path] = (),
     more_defective: Sequence[Path] = (),
     normal_test_dir: Path | None = None,
+    apart_from: Path | None = None,
     progress: Progress | None = None,
 ) -> Survey:
     """Look at every photograph below a folder of normal ones and, if there is one, a folder of
     defective ones (a folder in it a kind of defect; those that lie in it directly are `defect`).
 
-    Each file is read once; none is changed. `progress` is told how many of all are done. A file
-    that cannot be used is passed over, never an error. `more_normal` and `more_defective` are
-    further folders of the same. Normal photographs below `normal_test_dir` are for tests; those
-    that are elsewhere, too, are left out there. InputError when a folder is missing, lies in the
-    other, or no normal photograph is left.
+    No file is changed; each is read once, those of more than 8 bits a second time, when it is known
+    how many bits the camera has. `progress` is told how many of all are done. A file that cannot be
+    used is passed over, never an error. `more_normal` and `more_defective` are further folders of
+    the same. Normal photographs below `normal_test_dir` are for tests; those that are elsewhere,
+    too, are left out there. `apart_from` is a folder among the photographs that has none, the
+    project's. InputError when a folder is missing, lies in the other, or no normal photograph is
+    left.
     """
     defective = [*([] if defect_dir is None else [defect_dir]), *more_defective]
-    files, lost = _files([normal_dir, *more_normal], defective)
+    files, lost = _files([normal_dir, *more_normal], defective, apart_from)
+    deep = {path: deep_maximum(path) or 0 for path in files if is_deep(path)}
+    bits = bits_of(deep.values())
     photographs: list[Photograph] = []
     described: list[np.ndarray] = []
-    for index, (path, kind) in enumerate(files):
-        seen = _look_at(path, kind, lost)
+    for index, (path, (kind, place)) in enumerate(files.items()):
+        seen = _look_at(path, kind, place, lost, bits=bits, deep=path in deep)
         if seen is not None:
             photographs.append(seen[0])
             described += [seen[1]] if kind == GOOD else []
@@ -137,6 +148,7 @@ def survey_photographs(
         view=view_of(stack),
         scale=propose(len(normals), len(defects), [(one.height, one.width) for one in kept]),
         tests=tests,
+        normal_test_dir=normal_test_dir,
     )
 
 
@@ -144,7 +156,8 @@ def _tests(
     folder: Path, known: Collection[str], lost: dict[str, list[Path]]
 ) -> Iterator[Photograph]:
     for path in _pictures(folder, (), lost):
-        seen = _look_at(path, GOOD, lost)
+        place = path.relative_to(folder)
+        seen = _look_at(path, GOOD, place, lost, bits=None, deep=is_deep(path))
         if seen is not None and seen[0].pixels in known:
             lost.setdefault("among the other photographs, too", []).append(path)
         elif seen is not None:
@@ -156,29 +169,38 @@ def _odd(normals: Sequence[Photograph], found: Suspect) -> Odd:
 
 
 def _files(
-    normal_dirs: Sequence[Path], defect_dirs: Sequence[Path]
-) -> tuple[list[tuple[Path, str]], dict[str, list[Path]]]:
-    """The picture files with their kinds, and what else there is, by what is wrong with it. A file
-    that lies below two folders of a list is of the first.
+    normal_dirs: Sequence[Path], defect_dirs: Sequence[Path], apart_from: Path | None
+) -> tuple[dict[Path, tuple[str, Path]], dict[str, list[Path]]]:
+    """The picture files with their kinds and places, and what else there is, by what is wrong with
+    it. A file that lies below two folders of a list is of the first.
     """
     lost: dict[str, list[Path]] = {}
-    normal: dict[Path, str] = {}
+    normal: dict[Path, tuple[str, Path]] = {}
     for folder in normal_dirs:
-        for path in _pictures(folder, defect_dirs, lost):
-            normal.setdefault(path, GOOD)
-    defective: dict[Path, str] = {}
+        for path in _outside(apart_from, folder, _pictures(folder, defect_dirs, lost)):
+            normal.setdefault(path, (GOOD, path.relative_to(folder)))
+    defective: dict[Path, tuple[str, Path]] = {}
     for folder in defect_dirs:
-        for path in _pictures(folder, normal_dirs, lost):
+        for path in _outside(apart_from, folder, _pictures(folder, normal_dirs, lost)):
             kind = _kind(path.relative_to(folder))
             fault = fault_of_type(kind) or (
                 "is what normal ones are called" if kind == GOOD else None
             )
             if fault is None:
-                defective.setdefault(path, kind)
+                inside = path.relative_to(folder)
+                place = inside.relative_to(kind) if len(inside.parts) > 1 else inside
+                defective.setdefault(path, (kind, place))
             else:
                 what = f"the kind of defect {shown(kind)!r} {fault}: rename its folder"
                 lost.setdefault(what, []).append(path)
-    return [*normal.items(), *defective.items()], lost
+    return {**normal, **{path: one for path, one in defective.items() if path not in normal}}, lost
+
+
+def _outside(project: Path | None, folder: Path, files: Sequence[Path]) -> Sequence[Path]:
+    """The files of a folder that are not of a project inside it."""
+    if project is None or folder.resolve() not in project.resolve().parents:
+        return files
+    return [path for path in files if not path.resolve().is_relative_to(project.resolve())]
 
 
 def _pictures(folder: Path, apart_from: Sequence[Path], lost: dict[str, list[Path]]) -> list[Path]:
@@ -210,17 +232,24 @@ def _kind(path: Path) -> str:
 
 
 def _look_at(
-    path: Path, kind: str, lost: dict[str, list[Path]]
+    path: Path,
+    kind: str,
+    place: Path,
+    lost: dict[str, list[Path]],
+    *,
+    bits: int | None,
+    deep: bool,
 ) -> tuple[Photograph, np.ndarray] | None:
     try:
         content = read_bytes(path)
-        image = decode_image(content, path)
+        image = decode_image(content, path, bits=bits)
     except InputError:
         lost.setdefault("broken, or cannot be read", []).append(path)
         return None
     height, width = image.shape[:2]
+    of_file = sha256(content).hexdigest()
     pixels = sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-    photograph = Photograph(path, kind, height, width, sha256(content).hexdigest(), pixels)
+    photograph = Photograph(path, kind, height, width, of_file, of_file if deep else pixels, place)
     return photograph, describe(image)
 
 
@@ -245,19 +274,37 @@ def _contradicts(group: Sequence[Photograph]) -> bool:
 
 
 def without(survey: Survey, left_out: Iterable[Path]) -> Survey:
-    """The survey without some photographs, such as normal ones that were found to be defective.
+    """The survey without some photographs, such as normal ones that were found to be defective; of
+    pictures that are there several times all are left out. Where one of a contradictory pair is
+    left out, the other is used.
 
-    InputError for a path that is none of the survey's photographs.
+    InputError for a path that is none of the survey's photographs, however it is spelled.
     """
-    wanted = set(left_out)
-    unknown = wanted - {one.path for one in (*survey.normals, *survey.defects)}
+    gone = {path.resolve(): path for path in left_out}
+    known = (*survey.normals, *survey.defects, *survey.tests, *survey.left_out)
+    every = {
+        *known,
+        *(one for group in (*survey.duplicates, *survey.contradictory) for one in group),
+    }
+    unknown = gone.keys() - {one.path.resolve() for one in every}
     if unknown:
-        raise InputError(f"{shown(min(unknown))}: none of the photographs")
+        raise InputError(f"{shown(min(gone[place] for place in unknown))}: none of the photographs")
+    named = {one for one in every if one.path.resolve() in gone}
+    left = named | {one for group in survey.duplicates if named & {*group} for one in group}
+    rest = {group: [one for one in group if one not in left] for group in survey.contradictory}
+    agreed = [group[0] for group in rest.values() if group and not _contradicts(group)]
+
+    def kept(photographs: Iterable[Photograph]) -> tuple[Photograph, ...]:
+        return tuple(one for one in photographs if one not in left)
+
     return replace(
         survey,
-        normals=tuple(one for one in survey.normals if one.path not in wanted),
-        defects=tuple(one for one in survey.defects if one.path not in wanted),
-        odd=tuple(one for one in survey.odd if one.photograph.path not in wanted),
+        normals=(*kept(survey.normals), *(one for one in agreed if one.kind == GOOD)),
+        defects=(*kept(survey.defects), *(one for one in agreed if one.kind != GOOD)),
+        tests=kept(survey.tests),
+        contradictory=tuple(group for group, others in rest.items() if _contradicts(others)),
+        odd=tuple(one for one in survey.odd if one.photograph not in left),
+        left_out=tuple(sorted({*survey.left_out, *left})),
     )
 
 
@@ -270,7 +317,9 @@ def survey_lines(survey: Survey) -> Iterator[str]:
     if survey.tests:
         yield f"{len(survey.tests)} normal photographs for tests"
     yield f"sizes (width x height): {_sizes(survey.sizes)}"
-    for folder in (survey.normal_dir, survey.defect_dir):
+    if survey.left_out:
+        yield f"left out: {_names(survey.left_out)}"
+    for folder in (survey.normal_dir, survey.defect_dir, survey.normal_test_dir):
         if folder is not None:
             inside = {
                 what: [path for path in paths if path.is_relative_to(folder)]

@@ -1,18 +1,16 @@
 """A project: a folder of plain files that Snakemake runs unchanged."""
 
-import csv
-import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from adclick.data.reading import VALIDATION
-from adclick.project.survey import Photograph, Survey, without
+from adclick.project.sheet import read_known, sheet_text
+from adclick.project.survey import Survey
 from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
 from adclick.run.folders import shown
@@ -20,7 +18,7 @@ from adclick.run.yaml_files import read_yaml
 
 REPOSITORY = Path(__file__).parents[2]
 OVERLAY, SHEETS = "adclick.yaml", "photographs"
-SCALE, TEMPLATE = "config/small.yaml", "config/own.yaml"
+BASE, SCALE, TEMPLATE = "config/config.yaml", "config/small.yaml", "config/own.yaml"
 RUN = DATASET = "own"
 # Keys of the scale that are about other data sets and tables.
 OF_OTHERS = {
@@ -31,11 +29,9 @@ OF_OTHERS = {
     "language",
     "vision_language",
 }
-# A photograph that is another under the same name makes the sheet another, too.
-COLUMNS = ("image_path", "label", "split", "defect_type", "mask_path", "sha256")
 VARIANT, MASKED = "human", "masks"
-HELD_OUT_SHARE, MOST_HELD_OUT, LEAST_HELD_OUT = 0.2, 100, 2
-SNAKEFILE = """# The workflow of the installed adclick with this folder's settings.
+OURS = "# The workflow of the installed adclick with this folder's settings."
+SNAKEFILE = f"""{OURS}
 from pathlib import Path
 
 import adclick
@@ -100,108 +96,116 @@ def write_project(
     """Write (or write again) a project's settings and its list of photographs, each file whole.
 
     Photographs stay where they are; those below the folder are named relative to it. `name` is the
-    product's, by default the folder's. What is None is as the survey proposes. `held_out` normal
-    photographs (by default a fifth, 100 at most) are never trained on: the threshold is set with
-    them. A photograph that was held out or trained on before stays so. `backbone` is a safetensors
+    product's, by default the folder's. What is None is as the survey proposes or, where a project
+    is there, as it has it. `held_out` normal photographs (by default a fifth, 100 at most) are
+    never trained on: the threshold is set with them. A photograph that was held out or trained on
+    before stays so, unless `held_out` asks for more or fewer; it keeps its id, and what was left
+    out, or was for tests, is still, unless the survey has it otherwise. `backbone` is a safetensors
     file of ResNet-18's weights, for machines without a network. With `masks` (by photograph) the
-    detector learns from these and not from labels, and photographs without one are not used. What
-    else is in the folder (results, labels, settings that were added by hand to `adclick.yaml`) is
-    left: of an overlay that is there only what the survey determines is changed. InputError when
-    the name is none, or photographs are too few.
+    detector learns from these and not from labels, and photographs without one are not used.
+
+    What else is in the folder (results, labels, a profile, settings that were changed by hand in
+    `adclick.yaml`) is left, and a file that would say the same is not written. InputError, and
+    nothing is written, when the name is none or another than the project's, the settings are no
+    configuration, a file is there that is not ours, or photographs are too few.
     """
     if not survey.normals:
         raise InputError(f"{shown(survey.normal_dir)}: no normal photograph is left")
-    product = _name(folder, name)
-    if masks is not None:
-        survey = without(survey, [one.path for one in survey.defects if one.path not in masks])
-    project = Project(folder, product, VARIANT if masks is None else MASKED)
-    known = _known_splits(project)
-    held = _held_out(survey.normals, held_out, known, folder)
-    _write(project.sheet, _sheet(survey, held, folder / SHEETS, masks or {}))
-    chosen = survey.view.texture if texture is None else texture
-    own = _own_settings(product, size_px or survey.scale.size_px, texture=chosen)
-    if masks is not None:
-        own = _with_masks(own, len(masks))
+    before = _overlay(folder / OVERLAY)
+    there = None if before is None else _project_of(folder, before)
+    project = Project(folder, _name(folder, name, there), _variant(there, masks))
+    photographs = sheet_text(
+        survey, read_known(project.sheet), folder / SHEETS, held_out=held_out, masks=masks
+    )
+    settings = _settings(before, survey, project, size_px=size_px, texture=texture, masks=masks)
     if backbone is not None:
-        own["features"] = {"weights": {"source": "file", "file": str(backbone.absolute())}}
-    _write(project.overlay, _overlay_text(project.overlay, own))
+        weights = {"source": "file", "file": str(backbone.absolute())}
+        settings.setdefault("features", {})["weights"] = weights
+    _check(project, settings)
+    _write(project.sheet, photographs)
+    if settings != before:
+        _write(project.overlay, _overlay_text(settings))
     _write(folder / "Snakefile", SNAKEFILE)
-    profile = (REPOSITORY / "workflow/profiles/default/config.yaml").read_text(encoding="utf-8")
-    _write(folder / "profiles/default/config.yaml", profile)
+    profile = folder / "profiles/default/config.yaml"
+    if not profile.exists():
+        shipped = REPOSITORY / "workflow/profiles/default/config.yaml"
+        _write(profile, shipped.read_text(encoding="utf-8"))
     return project
 
 
 def open_project(folder: Path) -> Project:
     """The project of a folder that `write_project` wrote; InputError when it is none."""
-    overlay = folder / OVERLAY
-    if not overlay.is_file():
+    before = _overlay(folder / OVERLAY)
+    if before is None:
         raise InputError(
             f"{shown(folder)}: no {OVERLAY} in it; make a project with adclick init NORMAL_DIR"
             f" DEFECT_DIR --output {shown(folder)}"
         )
+    return _project_of(folder, before)
+
+
+def _overlay(path: Path) -> dict[str, Any] | None:
+    """The settings that are there; None without a file, or with an empty one."""
+    if not path.is_file():
+        return None
+    values = read_yaml(path, "project")
+    if values is not None and not isinstance(values, dict):
+        raise InputError(f"{shown(path)}: must be a mapping of keys to values; repair or remove it")
+    return values
+
+
+def _project_of(folder: Path, values: Mapping[str, Any]) -> Project:
     try:
-        values = read_yaml(overlay, "project")
         (name,) = values["datasets"][DATASET]["categories"]
         (variant,) = values["run_adclick_seg"]
     except (KeyError, TypeError, ValueError):
         raise InputError(
-            f"{shown(overlay)}: not of a project: datasets.{DATASET}.categories must have one name,"
-            " and run_adclick_seg one"
+            f"{shown(folder / OVERLAY)}: not of a project: datasets.{DATASET}.categories must have"
+            " one name, and run_adclick_seg one"
         ) from None
     return Project(folder, str(name), str(variant))
 
 
-def _name(folder: Path, name: str | None) -> str:
+def _name(folder: Path, name: str | None, there: Project | None) -> str:
+    """The product's name: as given, as it is, or like the folder."""
+    if there is not None and name in (None, there.name):
+        return there.name
+    if there is not None:
+        raise InputError(
+            f"{shown(folder)}: the project of {there.name}; leave --name out, or give another"
+            " --output"
+        )
     given = folder.absolute().name if name is None else name
     clean = re.sub(r"[^A-Za-z0-9_.\-]+", "-", given).strip("-.")
     if not clean or (name is not None and clean != name):
-        raise InputError(f"{given!r}: a product's name has letters, digits, '_', '-' and '.' alone")
+        raise InputError(
+            f"{given!r}: a product's name has the letters A to Z, digits, '_', '-' and '.' alone;"
+            " give one with --name"
+        )
     return clean
 
 
-def _held_out(
-    normals: Iterable[Photograph], wanted: int | None, known: Mapping[str, str], folder: Path
-) -> set[Path]:
-    """Which normal photographs are held out: those that were before, then by the digest of their
-    pixels, so that photographs that are added later change nothing.
-    """
-    photographs = list(normals)
-    share = min(MOST_HELD_OUT, round(HELD_OUT_SHARE * len(photographs)))
-    count = (share if share >= LEAST_HELD_OUT else 0) if wanted is None else wanted
-    if count >= len(photographs):
-        raise InputError(f"{count} held out of {len(photographs)} normal photographs: none is left")
-    root = folder / SHEETS
-    before = {one.path for one in photographs if known.get(_path(one, root)) == VALIDATION}
-    free = [one for one in photographs if _path(one, root) not in known]
-    drawn = sorted(free, key=lambda one: one.pixels)[: max(0, count - len(before))]
-    return before | {one.path for one in drawn}
+def _variant(there: Project | None, masks: Mapping[Path, Path] | None) -> str:
+    """The detector: of the masks, else the project's own, else of labels."""
+    if masks is not None:
+        return MASKED
+    return VARIANT if there is None or there.variant == MASKED else there.variant
 
 
-def _known_splits(project: Project) -> dict[str, str]:
-    """The split of each photograph of the sheet that is there."""
-    if not project.sheet.is_file():
-        return {}
-    reader = csv.DictReader(StringIO(project.sheet.read_text(encoding="utf-8"), newline=""))
-    return {
-        line["image_path"]: line["split"]
-        for line in reader
-        if "image_path" in line and line.get("split")
-    }
+def _check(project: Project, settings: Mapping[str, Any]) -> None:
+    """InputError where the workflow would refuse the settings, or a file is not ours."""
+    from snakemake.utils import update_config
 
+    from adclick.run.config import load_config
 
-def _sheet(survey: Survey, held: set[Path], root: Path, masks: Mapping[Path, Path]) -> str:
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(list(COLUMNS))
-    for one in survey.normals:
-        split = VALIDATION if one.path in held else "train"
-        writer.writerow([_path(one, root), "normal", split, "", "", one.sha256])
-    for one in survey.tests:
-        writer.writerow([_path(one, root), "normal_test", "test", "", "", one.sha256])
-    for one in survey.defects:
-        mask = _relative(masks[one.path], root) if one.path in masks else ""
-        writer.writerow([_path(one, root), "abnormal", "train", one.kind, mask, one.sha256])
-    return text.getvalue()
+    values = _shipped(BASE)
+    update_config(values, deepcopy(dict(settings)))
+    load_config(values)
+    snakefile = project.folder / "Snakefile"
+    if snakefile.exists() and not snakefile.read_text(encoding="utf-8").startswith(OURS):
+        raise InputError(
+            f"{shown(snakefile)}: not of a project of adclick; move it, or give another --output"
+        )
 
 
 def _write(path: Path, text: str) -> None:
@@ -212,73 +216,77 @@ def _write(path: Path, text: str) -> None:
         write_text(path, text)
 
 
-def _path(photograph: Photograph, root: Path) -> str:
-    return _relative(photograph.path, root)
-
-
-def _relative(file: Path, root: Path) -> str:
-    """A file's path: relative where it lies in the project, so that it can be moved."""
-    path = Path(os.path.normpath(file.absolute()))
-    top = Path(os.path.normpath(root.parent.absolute()))
-    return os.path.relpath(path, top / root.name) if path.is_relative_to(top) else str(path)
-
-
-def _own_settings(name: str, size_px: int, *, texture: bool) -> dict[str, Any]:
-    """What this project has otherwise than the template. What is counted in pixels or patches grows
-    with the picture.
+def _settings(
+    before: Mapping[str, Any] | None,
+    survey: Survey,
+    project: Project,
+    *,
+    size_px: int | None,
+    texture: bool | None,
+    masks: Mapping[Path, Path] | None,
+) -> dict[str, Any]:
+    """A project's settings: those that are there, or the template, with what is asked for, what the
+    masks say and, the first time, what is proposed.
     """
+    from snakemake.utils import update_config
+
+    values = _template(project.name) if before is None else deepcopy(dict(before))
+    if before is None:
+        size_px = survey.scale.size_px if size_px is None else size_px
+        texture = survey.view.texture if texture is None else texture
+    if size_px is not None and (before is None or size_px != values.get("size_px")):
+        update_config(values, _of_size(size_px))
+    dataset = values["datasets"][DATASET]
+    if texture is not None:
+        dataset["textures"] = [project.name] if texture else []
+    if masks is not None:
+        variant = {"pretrain": False, "iis": False, "language": False, "abandon": False}
+        defined = {MASKED: {**variant, "supervision": "full", "detector": "features"}}
+        update_config(values, {"adclick_seg_variants": defined})
+        dataset["training_defects"] = sum(one.path in masks for one in survey.defects)
+    elif before is not None and values["run_adclick_seg"] == [MASKED]:
+        dataset["training_defects"] = 0
+    values["run_adclick_seg"] = [project.variant]
+    return values
+
+
+def _template(name: str) -> dict[str, Any]:
+    """The scale and the settings of a product that photographs are enough for."""
+    from snakemake.utils import update_config
+
+    values: dict[str, Any] = {}
+    for shipped in (SCALE, TEMPLATE):
+        update_config(values, _shipped(shipped))
+    values = {key: value for key, value in values.items() if key not in OF_OTHERS}
+    own = {
+        "layout": "csv",
+        "root": SHEETS,
+        "categories": [name],
+        "split": "drawn",
+        "prompts": "prompts.yaml",
+    }
+    values["datasets"] = {DATASET: {**values["datasets"][DATASET], **own}}
+    return {**values, "data_root": "."}
+
+
+def _of_size(size_px: int) -> dict[str, Any]:
+    """What goes with a size: what is counted in pixels or patches grows with the picture."""
+    if size_px <= 0:
+        raise InputError(f"--size {size_px}: must be a positive number of pixels")
     scale = _shipped(SCALE)
     larger = size_px / scale["size_px"]
     radius = scale["matchings"]["location_aware"]["radius"]
     return {
         "matchings": {"location_aware": {"radius": round(radius * larger, 2)}},
         "clicks": {"radius_px": max(1, round(scale["clicks"]["radius_px"] * larger))},
-        "data_root": ".",
         "scale_note": f"{size_px} px, ResNet-18, small networks, no words",
         "size_px": size_px,
-        "datasets": {
-            DATASET: {
-                "layout": "csv",
-                "root": SHEETS,
-                "categories": [name],
-                "textures": [name] if texture else [],
-                "split": "drawn",
-                "prompts": "prompts.yaml",
-            }
-        },
     }
 
 
-def _with_masks(own: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """The settings of a detector that learns from the masks of all defects."""
-    variant = {"pretrain": False, "iis": False, "language": False, "abandon": False}
-    defined = {**variant, "supervision": "full", "detector": "features"}
-    dataset = {**own["datasets"][DATASET], "training_defects": count}
-    return {
-        **own,
-        "datasets": {DATASET: dataset},
-        "adclick_seg_variants": {MASKED: defined},
-        "run_adclick_seg": [MASKED],
-    }
-
-
-def _overlay_text(overlay: Path, own: Mapping[str, Any]) -> str:
-    """Scale and template with the project's own settings over them; an overlay that is there with
-    these alone.
-    """
-    from snakemake.utils import update_config
-
-    values: dict[str, Any] = {}
-    if overlay.is_file():
-        values = read_yaml(overlay, "project")
-    else:
-        for name in (SCALE, TEMPLATE):
-            update_config(values, _shipped(name))
-        values = {key: value for key, value in values.items() if key not in OF_OTHERS}
-        values["datasets"] = {DATASET: values["datasets"][DATASET]}
-    update_config(values, own)
+def _overlay_text(values: Mapping[str, Any]) -> str:
     body = yaml.safe_dump(
-        values, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+        dict(values), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
     )
     return (
         "# An overlay over adclick's config/config.yaml, whose README explains every key.\n"

@@ -8,6 +8,7 @@ know.
 import hashlib
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,8 +33,9 @@ class Backbone(nn.Module):
     evaluation mode, whatever `train()` is called on around it. Where `halved` is set, the network
     computes in float16 (its maps are float32 all the same).
 
-    Pictures are resized bilinearly to `input_px` x `input_px` where that is given, and otherwise,
-    for a network that cuts them into patches of `patch` pixels, up to the next multiple of that.
+    Pictures are enlarged bilinearly where `input_px` is given: what of them has `size_px` pixels
+    gets so many (without `size_px`, each side does). For a network that cuts them into patches of
+    `patch` pixels, sides are rounded up to the next multiple of that.
     """
 
     scale: Tensor
@@ -48,13 +50,14 @@ class Backbone(nn.Module):
         std: Sequence[float] = IMAGENET_STD,
         patch: int = 1,
         input_px: int | None = None,
+        size_px: int | None = None,
     ) -> None:
         """Freeze a network that answers a list of maps with these numbers of channels."""
         super().__init__()
         self.network = network.requires_grad_(False)
         self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.channels = tuple(channels)
-        self.patch, self.input_px = patch, input_px
+        self.patch, self.input_px, self.size_px = patch, input_px, size_px
         self.halved = False
         deviation = torch.tensor(std)
         self.register_buffer("scale", 1 / (255 * deviation), persistent=False)
@@ -70,15 +73,23 @@ class Backbone(nn.Module):
     ) -> list[Float[Tensor, "image _ _ _"]]:
         """Feature maps [image channel row column] of every layer."""
         pictures = (images * self.scale - self.shift).permute(0, 3, 1, 2)
-        size = [
-            self.input_px or math.ceil(length / self.patch) * self.patch
-            for length in pictures.shape[2:]
-        ]
+        size = [self._input_length(length) for length in pictures.shape[2:]]
         if list(pictures.shape[2:]) != size:
             pictures = F.interpolate(pictures, size=size, mode="bilinear", antialias=True)
         with torch.autocast(pictures.device.type, torch.float16, enabled=self.halved):
             maps = self.network(pictures)
         return [plane.float() for plane in maps]
+
+    def _input_length(self, length: int) -> int:
+        """What a side of a picture is resized to."""
+        if self.input_px is not None:
+            length = round(self.input_px * length / (self.size_px or length))
+        return math.ceil(length / self.patch) * self.patch
+
+    @property
+    def enlargement(self) -> Fraction:
+        """By how much pictures are enlarged for the network, where it is the same for all."""
+        return Fraction(self.input_px or 1, self.size_px or 1) if self.input_px else Fraction(1)
 
 
 class LayerMaps(nn.Module):
@@ -114,6 +125,7 @@ def load_backbone(
     sha256: str | None = None,
     seed: int = 0,
     input_px: int | None = None,
+    size_px: int | None = None,
     first_only: bool = False,
 ) -> Backbone:
     """A frozen timm network that answers with the maps of `layers`, given in ascending order.
@@ -130,8 +142,8 @@ def load_backbone(
     and classifier, if it has any, are left out. `seeded` draws untrained weights from `seed` alone,
     for demonstrations without a download. None stands in for another.
 
-    A vision transformer takes pictures of any size (`input_px`, else their own rounded up to whole
-    patches): its position embedding, of whatever size it is stored, is resampled as timm does.
+    A vision transformer takes pictures of any size (see `Backbone` for `input_px` and `size_px`):
+    its position embedding, of whatever size it is stored, is resampled as timm does.
     Batch norms are folded into their convolutions, which changes maps by rounding alone.
 
     Raises InputError for an unknown network or layer, a size that the network cannot take, weights
@@ -159,6 +171,7 @@ def load_backbone(
         std=form["std"],
         patch=patch,
         input_px=input_px,
+        size_px=size_px,
     )
 
 

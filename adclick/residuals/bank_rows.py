@@ -19,11 +19,12 @@ class BankRows:
     """
 
     def __init__(self, array: Any, device: torch.device, *, most_bytes: int | None = None) -> None:
-        """Rows of an open HDF5 dataset; `most_bytes` are kept (None: on a GPU half of what is free,
-        on a processor none).
+        """Rows of an open HDF5 dataset, `array`; `most_bytes` are kept (None: on a GPU half of what
+        is free, on a processor none).
         """
         self._rows = StoredRows(array)
-        self.shape, self._device = self._rows.shape, device
+        self.array, self._device = array, device
+        self.shape, self.dtype = self._rows.shape, self._rows.dtype
         self._most_bytes = _free_bytes(device) if most_bytes is None else most_bytes
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
 

@@ -27,8 +27,8 @@ class Calibration:
 
 
 def fit_calibration(
-    maps: Sequence[Float[np.ndarray, "height width"]],
-    masks: Sequence[Bool[np.ndarray, "height width"]],
+    maps: Sequence[Float[np.ndarray, "_ _"]],
+    masks: Sequence[Bool[np.ndarray, "_ _"]],
     *,
     middle: float | None = None,
 ) -> Calibration:

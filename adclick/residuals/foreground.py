@@ -47,24 +47,31 @@ def fit_foreground(
     seed: int = 66,
     sample_pixels: int = 50_000,
     samples_per_class: int = 15_000,
+    contents: Sequence[tuple[int, int]] | None = None,
 ) -> Foreground:
     """The foreground classifier of a category, from layer-1 features of its normal images.
 
     Clusters are found on `sample_pixels` pixels; at most `samples_per_class` background and as many
-    object pixels train the classifier. `EVERYWHERE` when they do not separate: the same cluster
+    object pixels train the classifier. `contents` says how many rows and columns of every image
+    count (None: all). `EVERYWHERE` when they do not separate: the same cluster
     fills the border and the centre, or all features are equal. `layer1` may be an HDF5 dataset; it
     is read one image at a time, four times.
     """
     random = np.random.default_rng(seed)
-    background, centre = _class_positions(layer1, _clusters(layer1, sample_pixels, seed))
+    known = contents or [layer1.shape[1:3]] * len(layer1)
+    centres = _clusters(layer1, sample_pixels, seed, known)
+    background, centre = _class_positions(layer1, centres, known)
     count = min(samples_per_class, len(background), len(centre))
     if count < LEAST_SAMPLES:
         return EVERYWHERE
     classes = [np.sort(random.choice(part, count, replace=False)) for part in (background, centre)]
-    weight, bias = _discriminant(*(pixels_at(layer1, part) for part in classes))
-    values = np.empty(layer1.shape[:3], np.float32)
-    for index in range(len(layer1)):
-        values[index] = _decision(layer1[index], weight, bias)
+    weight, bias = _discriminant(*(pixels_at(layer1, part, known) for part in classes))
+    values = np.concatenate(
+        [
+            _decision(layer1[index][:rows, :columns], weight, bias).ravel()
+            for index, (rows, columns) in enumerate(known)
+        ]
+    )
     minimum, maximum = np.quantile(
         values, [CLIPPED_SHARE, 1 - CLIPPED_SHARE], method="nearest", overwrite_input=True
     )
@@ -87,8 +94,8 @@ def joined_map(
     layer1: Float[np.ndarray, "height width channel"],
     foreground: Foreground,
     neighbours: Sequence[Float[np.ndarray, "height width"]],
-    grid: int,
-) -> Float[np.ndarray, "grid grid"]:
+    grid: tuple[int, int],
+) -> Float[np.ndarray, "row column"]:
     """The largest of an image's own foreground and its neighbours' maps, on a grid; float32.
 
     So a defect that does not look like the object still lies on it. A map that is finer than the
@@ -96,26 +103,32 @@ def joined_map(
     """
     maps = [foreground_map(layer1[None], foreground)[0], *neighbours]
     largest = np.max(np.stack(maps).astype(np.float32), axis=0)
-    method = cv2.INTER_AREA if min(largest.shape) >= grid else cv2.INTER_LINEAR
-    return cv2.resize(largest, (grid, grid), interpolation=method)
+    is_finer = largest.shape[0] >= grid[0] and largest.shape[1] >= grid[1]
+    method = cv2.INTER_AREA if is_finer else cv2.INTER_LINEAR
+    return cv2.resize(largest, grid[::-1], interpolation=method)
 
 
-def _clusters(layer1: Any, count: int, seed: int) -> Float[np.ndarray, "2 channel"]:
-    return fit_codebook(sample_pixels(layer1, count, seed), words=2, seed=seed)
+def _clusters(
+    layer1: Any, count: int, seed: int, contents: Sequence[tuple[int, int]]
+) -> Float[np.ndarray, "2 channel"]:
+    return fit_codebook(sample_pixels(layer1, count, seed, contents), words=2, seed=seed)
 
 
 def _class_positions(
-    layer1: Any, centres: Float[np.ndarray, "2 channel"]
+    layer1: Any, centres: Float[np.ndarray, "2 channel"], contents: Sequence[tuple[int, int]]
 ) -> tuple[Int[np.ndarray, " background"], Int[np.ndarray, " centre"]]:
     """Flat positions of the border's commoner cluster there, and of the other in the centre."""
-    band, box = _regions(*layer1.shape[1:3])
+    regions = [_regions(*content) for content in contents]
+    band, box = (
+        np.concatenate([one.ravel() for one in kind]) for kind in zip(*regions, strict=True)
+    )
     clusters = np.concatenate(
         [
-            assign_words(layer1[index : index + 1], centres).astype(bool)
-            for index in range(len(layer1))
+            assign_words(layer1[index][None, :rows, :columns], centres).astype(bool).ravel()
+            for index, (rows, columns) in enumerate(contents)
         ]
     )
-    background = bool(clusters[:, band].mean() > 0.5)
+    background = bool(clusters[band].mean() > 0.5)
     alike = clusters == background
     return np.flatnonzero(alike & band), np.flatnonzero(~alike & box)
 

@@ -29,8 +29,8 @@ class Trial:
 
     source: str
     kind: str
-    mask: Bool[np.ndarray, "size size"]
-    maps: Mapping[str, Float[np.ndarray, "size size"]]
+    mask: Bool[np.ndarray, "height width"]
+    maps: Mapping[str, Float[np.ndarray, "height width"]]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _pooled_ap(trials: Sequence[Trial], name: str, kind: str, normal: np.ndarray
 
 
 def _average_precision(
-    found: Float[np.ndarray, "size size"], mask: Bool[np.ndarray, "size size"]
+    found: Float[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
 ) -> float | None:
     """The pixel AP of one picture; None without a defect."""
     return _precision_over(found[mask], np.sort(found[~mask])) if mask.any() else None

@@ -22,14 +22,14 @@ def extract(
     backbone: Backbone,
     images: UInt8[Array, "image height width 3"],
     *,
-    grid: int,
+    grid: tuple[int, int],
     layer_dimensions: Sequence[int],
     dimension: int,
     patch: int = 3,
 ) -> tuple[
     Float[Array, "image row column dimension"], Float[Array, "image layer_row layer_column channel"]
 ]:
-    """Patch features on a grid x grid lattice, and the first layer's map, channels last.
+    """Patch features on a grid of (rows, columns), and the first layer's map, channels last.
 
     Every layer's vectors of a `patch` x `patch` neighbourhood (zeros beyond the border) are
     averaged down to its `layer_dimensions`, resized bilinearly (no antialiasing) to the grid,
@@ -99,12 +99,12 @@ def _check_dimensions(
 
 
 def _to_grid(
-    plane: Float[Tensor, "image channel height width"], size: int, patch: int, grid: int
+    plane: Float[Tensor, "image channel height width"], size: int, patch: int, grid: tuple[int, int]
 ) -> Float[Tensor, "image row column size"]:
     """Neighbourhoods pooled to `size` values, resized to the grid, channels last."""
     pooled = _pool_neighbourhoods(plane, size, patch)
-    if pooled.shape[2:] != (grid, grid):
-        pooled = F.interpolate(pooled, size=(grid, grid), mode="bilinear", align_corners=False)
+    if pooled.shape[2:] != grid:
+        pooled = F.interpolate(pooled, size=grid, mode="bilinear", align_corners=False)
     return pooled.permute(0, 2, 3, 1)
 
 

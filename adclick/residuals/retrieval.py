@@ -25,29 +25,43 @@ TILE = 32  # queries compared at once: their block divergences stay in the cache
 
 
 def sample_pixels(
-    layer1: Float[Any, "image height width channel"], count: int, seed: int
+    layer1: Float[Any, "image height width channel"],
+    count: int,
+    seed: int,
+    contents: Sequence[tuple[int, int]] | None = None,
 ) -> Float[np.ndarray, "sample channel"]:
     """Features of `count` different pixels drawn evenly from all images (all, if those are fewer).
+
+    `contents` says how many rows and columns of every image count; None: all.
 
     `layer1` may be anything that is indexed by image, such as an HDF5 dataset: one image is read at
     a time. The sample is in the order of images, then pixels.
     """
     images, height, width = layer1.shape[:3]
-    total = images * height * width
+    known = contents or [(height, width)] * images
+    total = sum(rows * columns for rows, columns in known)
     drawn = np.random.default_rng(seed).choice(total, size=min(count, total), replace=False)
-    return pixels_at(layer1, np.sort(drawn))
+    return pixels_at(layer1, np.sort(drawn), known)
 
 
 def pixels_at(
-    layer1: Float[Any, "image height width channel"], positions: Int[np.ndarray, " sample"]
+    layer1: Float[Any, "image height width channel"],
+    positions: Int[np.ndarray, " sample"],
+    contents: Sequence[tuple[int, int]] | None = None,
 ) -> Float[np.ndarray, "sample channel"]:
-    """Features (float32) at flat positions in C order, read one image at a time."""
-    _, height, width, channels = layer1.shape
-    owners, pixels = np.divmod(positions, height * width)
+    """Features (float32) at flat positions in C order, read one image at a time; positions count
+    what is within the `contents` alone.
+    """
+    images, height, width, channels = layer1.shape
+    known = contents or [(height, width)] * images
+    ends = np.cumsum([rows * columns for rows, columns in known])
+    owners = np.searchsorted(ends, positions, side="right")
     features = np.empty((len(positions), channels), np.float32)
     for image in np.unique(owners):
-        chosen = owners == image
-        features[chosen] = np.asarray(layer1[int(image)]).reshape(-1, channels)[pixels[chosen]]
+        chosen, (rows, columns) = owners == image, known[image]
+        pixels = positions[chosen] - (ends[image] - rows * columns)
+        own = np.asarray(layer1[int(image)])[:rows, :columns]
+        features[chosen] = own.reshape(-1, channels)[pixels]
     return features
 
 
@@ -121,7 +135,9 @@ def histogram(
     codebook: Float[np.ndarray, "word channel"],
     blocks: int,
 ) -> Float32[np.ndarray, "block word"]:
-    """The words of a picture's blocks: what it is retrieved by."""
+    """The words of a picture's blocks: what it is retrieved by. Blocks are of `layer1` as it is
+    given, so give its content alone.
+    """
     words = assign_words(np.asarray(layer1)[None], codebook)
     return block_histograms(words, words=len(codebook), blocks=blocks)[0]
 

@@ -6,22 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from adclick.residuals.backbone import Backbone, load_backbone
 from adclick.residuals.patches import extract, first_map
+from adclick.residuals.strips import in_strips, is_cut
 from adclick.run.device import Precision, compute_device, device_name, is_reduced
 from adclick.run.errors import InputError
 from adclick.run.settings.residuals import Features
 
 LARGEST_HALF = 65504.0
+BATCH_PIXELS = 32 * 512 * 512  # what pictures of the paper's size take, 32 at once
 
 
 @contextmanager
 def open_backbone(
-    settings: Features, precision: Precision, *, first_only: bool = False
+    settings: Features, precision: Precision, *, size_px: int, first_only: bool = False
 ) -> Iterator[Backbone]:
     """The backbone of the settings on this job's device, given back when the block ends; with
-    `first_only` cut after its first layer. It computes in float16 where precision is reduced.
+    `first_only` cut after its first layer. `size_px` is the side that `input_px` is given for. It
+    computes in float16 where precision is reduced.
     """
     weights = settings.weights
     with compute_device() as device:
@@ -33,6 +37,7 @@ def open_backbone(
             sha256=weights.sha256,
             seed=weights.seed,
             input_px=settings.input_px,
+            size_px=size_px,
             first_only=first_only,
         )
         backbone.halved = is_reduced(device, precision)
@@ -51,10 +56,10 @@ def stream_features(
     time.
     """
     for batch in _batches(images, rows, settings.batch_size):
-        patches, layer1 = extract(
+        patches, layer1 = features_of(
             backbone,
             batch,
-            grid=batch.shape[1] // settings.stride,
+            stride=settings.stride,
             layer_dimensions=tuple(settings.layer_dimensions),
             dimension=settings.dimension,
         )
@@ -63,17 +68,59 @@ def stream_features(
             yield {"patches": patch, "layer1": layer}
 
 
+def features_of(
+    backbone: Backbone,
+    batch: UInt8[np.ndarray, "image height width 3"],
+    *,
+    stride: int,
+    layer_dimensions: Sequence[int],
+    dimension: int,
+) -> tuple[Float32[np.ndarray, "image row column _"], Float32[np.ndarray, "image _ _ _"]]:
+    """`extract` on patches of `stride` pixels, in strips where pictures are large."""
+
+    def compute(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return extract(
+            backbone,
+            pixels,
+            grid=(pixels.shape[1] // stride, pixels.shape[2] // stride),
+            layer_dimensions=layer_dimensions,
+            dimension=dimension,
+        )
+
+    if not is_cut(backbone, batch.shape[1:]):
+        return compute(batch)
+    patches, layer1 = zip(*(in_strips(backbone, one, compute) for one in batch), strict=True)
+    return np.stack(patches), np.stack(layer1)
+
+
+def first_map_of(
+    backbone: Backbone, batch: UInt8[np.ndarray, "image height width 3"]
+) -> Float32[np.ndarray, "image _ _ _"]:
+    """`first_map`, in strips where pictures are large."""
+    if not is_cut(backbone, batch.shape[1:]):
+        return first_map(backbone, batch)
+    return np.stack(
+        [
+            in_strips(backbone, one, lambda pixels: (first_map(backbone, pixels),))[0]
+            for one in batch
+        ]
+    )
+
+
 def stream_first_maps(
     backbone: Backbone, images: Any, rows: Sequence[int], settings: Features
 ) -> Iterator[np.ndarray]:
     """`layer1` of `stream_features` alone, of a backbone that may be cut after its first layer."""
     for batch in _batches(images, rows, settings.batch_size):
-        layer1 = first_map(backbone, batch)
+        layer1 = first_map_of(backbone, batch)
         _check_half(settings.backbone, layer1)
         yield from layer1
 
 
 def _batches(images: Any, rows: Sequence[int], size: int) -> Iterator[np.ndarray]:
+    """Pictures `size` at a time, fewer where they are so large that they would fill the memory."""
+    first = images[rows[0]] if len(rows) else np.zeros(1)
+    size = max(1, min(size, BATCH_PIXELS // max(1, first.size // 3)))
     for start in range(0, len(rows), size):
         yield np.stack([images[row] for row in rows[start : start + size]])
 

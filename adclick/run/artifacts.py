@@ -1,6 +1,7 @@
 """Results on disk: written under a temporary name and renamed, stamped, and checked when opened."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 TRAINING = "training"
+LARGE_ENTRY, LARGE_CHUNK = 2**25, 2**23  # bytes: above the first, chunks are of the second
 POINTER = b"version https://git-lfs"
 # An h5py.File or Group whose entries are arrays, which its own types cannot say.
 ArrayFile = Any
@@ -88,14 +90,16 @@ def create_arrays(
 
 
 def create_array(group: ArrayFile, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-    """An array whose chunk is one entry of the first axis, checksummed; empty arrays are stored
-    whole.
+    """An array whose chunk is one entry of the first axis, or so many rows of a large one,
+    checksummed; empty arrays are stored whole.
     """
     if 0 in shape:
         return group.create_dataset(name, shape=shape, dtype=dtype)
-    return group.create_dataset(
-        name, shape=shape, dtype=dtype, chunks=(1, *shape[1:]), fletcher32=True
-    )
+    chunk = (1, *shape[1:])
+    if len(shape) > 2 and math.prod(chunk) * np.dtype(dtype).itemsize > LARGE_ENTRY:
+        row = math.prod(shape[2:]) * np.dtype(dtype).itemsize
+        chunk = (1, min(shape[1], max(1, LARGE_CHUNK // row)), *shape[2:])
+    return group.create_dataset(name, shape=shape, dtype=dtype, chunks=chunk, fletcher32=True)
 
 
 def write_names(file: ArrayFile, types: Sequence[str], sources: Sequence[str]) -> None:

@@ -74,7 +74,8 @@ class Config(Section):
         " scale is listed there of itself."
     )
     size_px: Positive = Field(
-        description="Side of the square that every picture is resized to, in pixels."
+        description="Side of the square that pictures are resized to, in pixels, and of the windows"
+        " through which networks see larger ones; see `datasets.<name>.size`."
     )
     resize: Resize = Field(
         description="How pictures and masks shrink to it: `published` takes samples between pixels,"

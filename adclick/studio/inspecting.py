@@ -61,7 +61,7 @@ class Inspector:
 
         self.model = open_model(folder)
 
-    def look_at(self, path: Path) -> tuple[Float32[np.ndarray, "size size"], float]:
+    def look_at(self, path: Path) -> tuple[Float32[np.ndarray, "height width"], float]:
         """The map of a picture's file at the network's size, and the picture's score: the highest
         value of its map at the picture's own size, as the threshold's scores are.
         """
@@ -147,7 +147,7 @@ class Inspection:
             "labelled": self._peaks(one) if one.group == "defective" else None,
         }
 
-    def map_file(self, key: str) -> UInt16[np.ndarray, "size size"] | None:
+    def map_file(self, key: str) -> UInt16[np.ndarray, "height width"] | None:
         """The map of a picture in steps of 1 / 65535; None while it is not made. KeyError for an
         unknown picture.
         """
@@ -292,7 +292,7 @@ class Inspection:
 
 
 def defect_peaks(
-    scores: Float32[np.ndarray, "size size"], mask: Bool[np.ndarray, "height width"]
+    scores: Float32[np.ndarray, "_ _"], mask: Bool[np.ndarray, "height width"]
 ) -> list[float]:
     """The highest score in each defect (8-connected) of a mask of any size."""
     count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
@@ -303,11 +303,14 @@ def defect_peaks(
     return [float(stretched[parts == number].max()) for number in range(1, count)]
 
 
-def small_map(steps: UInt16[np.ndarray, "size size"]) -> UInt16[np.ndarray, "small small"]:
+def small_map(
+    steps: UInt16[np.ndarray, "height width"],
+) -> UInt16[np.ndarray, "small_height small_width"]:
     """A map for the gallery: the highest value of each of its blocks, so that nothing is lost."""
-    side = len(steps)
-    edges = np.linspace(0, side, min(SMALL_PX, side) + 1).astype(int)[:-1]
-    return np.maximum.reduceat(np.maximum.reduceat(steps, edges, axis=0), edges, axis=1)
+    for axis, side in enumerate(steps.shape):
+        edges = np.linspace(0, side, min(SMALL_PX, side) + 1).astype(int)[:-1]
+        steps = np.maximum.reduceat(steps, edges, axis=axis)
+    return steps
 
 
 def detector_of(project: Project) -> Path:

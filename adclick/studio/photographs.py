@@ -11,6 +11,7 @@ import cv2
 
 from adclick.data.images import IMAGE_SUFFIXES, read_image
 from adclick.data.reading import GOOD, VALIDATION
+from adclick.project.sheet import left_out_before, photographs_of
 from adclick.project.standing import standing_of
 from adclick.project.survey import (
     LEAST_DEFECTS,
@@ -121,7 +122,7 @@ class Photographs:
         }
 
     def _left_out(self, survey: Survey) -> list[Path]:
-        known = {one.path for one in survey.normals}
+        known = {one.path for one in (*survey.normals, *survey.defects)}
         return [Path(path) for path in self._chosen.get("left_out", []) if Path(path) in known]
 
     def thumbnail(self, path: Path) -> bytes:
@@ -279,7 +280,9 @@ class Photographs:
         sheet = _sheet_digest(project)
         if project is None or self._chosen.get("sheet") == sheet:
             return False
-        left_out = self._chosen.get("left_out", [])
+        listed = {str(path) for path in photographs_of(project.sheet)}
+        before = [path for path in self._chosen.get("left_out", []) if path not in listed]
+        left_out = [*map(str, left_out_before(project.sheet)), *before]
         self._chosen = {**folders_of(project), "left_out": left_out, "sheet": sheet}
         return True
 

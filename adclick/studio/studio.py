@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from adclick.annotate.store import JOURNAL
-from adclick.project.writing import MASKED, OVERLAY, VALIDATION, Project
-from adclick.run.artifacts import image_ids, open_arrays, read_csv
+from adclick.data.reading import VALIDATION
+from adclick.project.sheet import counts
+from adclick.project.writing import MASKED, OVERLAY, Project
+from adclick.run.artifacts import image_ids, open_arrays
 from adclick.run.errors import InputError
 from adclick.run.folders import shown
 from adclick.studio.inspecting import Inspection, detector_of, detector_state, has_detector
@@ -292,11 +294,9 @@ def _sheet_counts(project: Project) -> dict[str, int]:
 
 @lru_cache(maxsize=16)
 def _counted(sheet: Path, _: int) -> tuple[tuple[str, int], ...]:
-    table = read_csv(sheet)
-    normal = table["label"] == "normal"
-    held = normal & (table["split"] == VALIDATION)
-    counts = {"normal": normal, "defective": ~normal, "held_out": held}
-    return tuple((name, int(which.sum())) for name, which in counts.items())
+    found = counts(sheet)
+    held, defective = found[VALIDATION], found["defective"]
+    return ("normal", found["train"] + held), ("defective", defective), ("held_out", held)
 
 
 def detector_is_stale(project: Project) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adclick.data.geometry import cropped
 from adclick.networks.checkpoints import seeded
 from adclick.networks.detector_inputs import DetectorForm, added_logits
 from adclick.networks.feature_detector import FeatureDetector, FoldedDetector
@@ -36,7 +37,8 @@ class CrossPlan:
 
     `counts` says how many pictures of each kind (`normal`, `simulated`, `real`) a batch holds;
     without labels `real` is 0, and simulated defects on held-out normal pictures are what amounts
-    are scored on. At most `held_normals` normal pictures (and simulated defects) a fold are scored.
+    are scored on. At most `held_normals` normal
+    pictures (and simulated defects) a fold are scored.
     """
 
     training: DetectorPlan
@@ -177,7 +179,14 @@ def _held_out(
             fold,
             base_logits(pool.maps[row], form.calibration),
             added_logits(
-                model, pool.features[row], pool.residuals[row], pool.images[row], form, device
+                model,
+                pool.features[row],
+                pool.residuals[row],
+                pool.images[row],
+                form,
+                device,
+                content=pool.content(row),
+                window=pool.window,
             ),
             _mask(pool, row),
         )
@@ -195,5 +204,5 @@ def _scored_rows(pool: DetectorPool) -> list[int]:
 
 def _mask(pool: DetectorPool, row: int) -> np.ndarray:
     if pool.labels is None:
-        return np.zeros(np.shape(pool.maps[row]), bool)
-    return np.asarray(pool.labels[row]) > 0.5
+        return np.zeros(pool.content(row), bool)
+    return cropped(np.asarray(pool.labels[row]) > 0.5, pool.content(row))

@@ -11,6 +11,7 @@ import numpy as np
 from adclick.networks.detector_inputs import DetectorForm
 from adclick.networks.feature_detector import build_feature_detector
 from adclick.networks.inputs import ResidualForm
+from adclick.networks.parts import window_of
 from adclick.networks.trained_detector import TrainedDetector, save_detector
 from adclick.run.artifacts import write_json
 from adclick.run.device import compute_device
@@ -79,7 +80,7 @@ def _files(job: Job[TrainAdclickSeg]) -> DetectorFiles:
         raise InputError("settings: a detector on features learns one category; give its files")
     given = [lists[name][0] for name in single]
     expanded = [next(iter(lists[name]), None) for name in ("expanded_images", "expanded_residuals")]
-    return DetectorFiles(*given, *expanded)
+    return DetectorFiles(*given, *expanded, window=window_of(job.settings.model_dump()))
 
 
 def _require_enough(files: DetectorFiles, pools: Mapping[str, DetectorPool]) -> None:
@@ -119,6 +120,7 @@ def _save(
         trained.detector.cpu(),
         replace(form, calibration=trained.calibration),
         trained.chosen.amount,
+        window_of(job.settings.model_dump()),
     )
     extra = {
         "settings": job.settings.model_dump(mode="json"),

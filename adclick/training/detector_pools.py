@@ -1,12 +1,13 @@
 """One category's artifacts as the pools that a detector on features is trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
+from adclick.data.geometry import Shape, cells_in, contents_of
 from adclick.data.rows import train_normal_rows
 from adclick.networks.detector_inputs import DetectorForm, fit_feature_scale
 from adclick.networks.inputs import ResidualForm
@@ -23,7 +24,8 @@ EXPANDED = "expanded/"
 @dataclass(frozen=True)
 class DetectorFiles:
     """Where one category's artifacts lie. Residuals hold `patches` too, the pictures' own features;
-    the expanded pair is there where defects are labelled.
+    the expanded pair is there where defects are labelled. `window` is the side in patches of what a
+    sample shows of a larger picture.
     """
 
     manifest: Path
@@ -33,6 +35,7 @@ class DetectorFiles:
     simulated_residuals: Path
     expanded_images: Path | None = None
     expanded_residuals: Path | None = None
+    window: int | None = None
 
 
 class FinishedMaps:
@@ -41,19 +44,26 @@ class FinishedMaps:
     """
 
     def __init__(
-        self, residuals: ArrayFile, *, size_px: int, smoothing_px: float, foreground_exponent: float
+        self,
+        residuals: ArrayFile,
+        contents: Sequence[Shape],
+        *,
+        stride: int,
+        smoothing_px: float,
+        foreground_exponent: float,
     ) -> None:
-        """Maps of `size_px`, finished with the two settings of detection."""
+        """Maps of pictures of these sizes, finished with the two settings of detection."""
         self._residuals = residuals
-        self._size_px = size_px
+        self._contents, self._stride = contents, stride
         self._finish = {"smoothing_px": smoothing_px, "foreground_exponent": foreground_exponent}
 
-    def __getitem__(self, row: int) -> Float32[np.ndarray, "size size"]:
+    def __getitem__(self, row: int) -> Float32[np.ndarray, "height width"]:
         """The finished map of a row."""
         return training_free_map(
             self._residuals["lengths"][row],
             self._residuals["foreground"][row].astype(np.float32),
-            size_px=self._size_px,
+            content=self._contents[row],
+            stride=self._stride,
             **self._finish,
         )
 
@@ -71,7 +81,9 @@ def open_detector_pools(
     manifest = read_csv(files.manifest)
     normals = train_normal_rows(files.manifest)
     ids = [str(manifest["image_id"][row]) for row in normals]
-    pools = {"normal": _pool(files.images, files.residuals, None, normals, ids, finish)}
+    pools = {
+        "normal": _pool(files.images, files.residuals, None, normals, ids, finish, files.window)
+    }
     drawn = open_arrays(files.simulated_images)
     sources = [value.decode() for value in drawn["source_ids"][:]]
     pools["simulated"] = _pool(
@@ -81,6 +93,7 @@ def open_detector_pools(
         list(range(len(sources))),
         sources,
         finish,
+        files.window,
     )
     if files.expanded_images is not None and files.expanded_residuals is not None:
         expanded = open_arrays(files.expanded_images)
@@ -92,6 +105,7 @@ def open_detector_pools(
             list(range(len(sources))),
             sources,
             finish,
+            files.window,
         )
     return pools
 
@@ -121,13 +135,15 @@ def fit_detector_form(
     """The form of a detector's inputs, from at most `pictures` of the normal pictures; of its
     calibration only the middle is fitted here.
     """
+    stride = normal.images.shape[1] // normal.features.shape[1]
     rows = list(normal.rows[:: max(1, len(normal.rows) // pictures)][:pictures])
-    maps = np.stack([normal.maps[row][::MIDDLE_STEP, ::MIDDLE_STEP] for row in rows])
+    maps = np.concatenate([normal.maps[row][::MIDDLE_STEP, ::MIDDLE_STEP].ravel() for row in rows])
     middle = max(float(np.median(maps)), float(np.finfo(np.float32).tiny))
+    cells = [cells_in(normal.content(row), stride) for row in rows]
     with open_arrays(files.residuals) as stored:
         scale = np.asarray(stored["normal_mean_square"][:], np.float32)
     return DetectorForm(
-        features=fit_feature_scale(normal.features, rows),
+        features=fit_feature_scale(normal.features, rows, cells),
         residual_scale=scale,
         residual=residual,
         matched=matched,
@@ -142,16 +158,25 @@ def _pool(
     rows: list[int],
     sources: list[str],
     finish: Mapping[str, float],
+    window: int | None,
 ) -> DetectorPool:
-    compared, pictures = open_arrays(residuals), open_arrays(images)["images"]
+    compared, drawn = open_arrays(residuals), open_arrays(images)
+    pictures, contents = drawn["images"], contents_of(drawn, "images")
     if "patches" not in compared:
         raise InputError(f"{residuals}: no features of the pictures; run compute_residuals again")
     return DetectorPool(
         compared["patches"],
         compared["residuals"],
         pictures,
-        FinishedMaps(compared, size_px=pictures.shape[1], **finish),
+        FinishedMaps(
+            compared,
+            contents,
+            stride=pictures.shape[1] // compared["residuals"].shape[1],
+            **finish,
+        ),
         labels,
         rows,
         sources,
+        contents,
+        window,
     )

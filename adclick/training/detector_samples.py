@@ -10,21 +10,24 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from adclick.clicks.labels import abandon
+from adclick.data.geometry import Shape
 from adclick.networks.detector_inputs import DetectorForm, detector_inputs
 from adclick.residuals.calibration import base_logits
 from adclick.training.region_losses import component_weights
 from adclick.training.samples import LARGEST_DELTA, draw_turn, step_generator, turned
+from adclick.training.windows import draw_view
 
 
 @dataclass(frozen=True)
 class DetectorPool:
     """Pictures of one kind (normal, simulated, real), as arrays that are read one row at a time.
 
-    `features` and signed `residuals` (normal minus picture) are [image grid grid channel], `images`
-    uint8 [image size size 3], `maps` finished training-free maps [image size size], `labels` [image
-    size size] in [0, 1], None for normal pictures. `rows` says which rows are in the pool, and
-    `sources` for each of these which picture it goes back to (the labelled defect, or the normal
-    picture that a defect was simulated on): folds hold these together.
+    `features` and signed `residuals` (normal minus picture) are [image row column channel],
+    `images` uint8 [image height width 3], `contents` how much of each is picture, `maps` finished
+    training-free maps of that size, `labels` [image height width] in [0, 1], None for normal
+    pictures. `rows` says which rows are in the pool, and `sources` for each of these which picture
+    it goes back to (the labelled defect, or the normal picture that a defect was simulated on):
+    folds hold these together.
     """
 
     features: Any
@@ -34,6 +37,12 @@ class DetectorPool:
     labels: Any | None
     rows: Sequence[int]
     sources: Sequence[str]
+    contents: Sequence[Shape] | None = None
+    window: int | None = None
+
+    def content(self, row: int) -> Shape:
+        """How much of a row's picture counts."""
+        return np.shape(self.maps[row]) if self.contents is None else self.contents[row]
 
     def restricted(self, sources: set[str]) -> "DetectorPool":
         """The pool of those rows alone that go back to one of `sources`."""
@@ -46,6 +55,8 @@ class DetectorPool:
             self.labels,
             [self.rows[index] for index in kept],
             [self.sources[index] for index in kept],
+            self.contents,
+            self.window,
         )
 
 
@@ -74,8 +85,8 @@ def draw_detector_batch(
     step: int,
     device: torch.device,
 ) -> DetectorBatch:
-    """The batch of a step: `counts[kind]` pictures of every kind, turned and mirrored at random; a
-    function of seed and step alone.
+    """The batch of a step: `counts[kind]` pictures of every kind, turned and mirrored at random; of
+    larger ones than `window` patches a side, a window. A function of seed and step alone.
 
     `abandoned` leaves uncertain pixels of soft labels out of the loss (Eq. 9); `size_exponent` is
     that of `component_weights`.
@@ -100,16 +111,22 @@ def _draw(
     size_exponent: float,
 ) -> tuple[np.ndarray, ...]:
     row = pool.rows[int(generator.integers(len(pool.rows)))]
-    image = pool.images[row]
+    features, residual, image = pool.features[row], pool.residuals[row], pool.images[row]
+    base = base_logits(pool.maps[row], form.calibration)
     label = _label(pool, row, image.shape[:2], abandoned, generator)
-    arrays = (
-        pool.features[row],
-        pool.residuals[row],
-        image,
-        base_logits(pool.maps[row], form.calibration),
+    view = draw_view(
         label,
-        component_weights(label, exponent=size_exponent),
+        pool.content(row),
+        side=pool.window,
+        stride=image.shape[0] // len(residual),
+        generator=generator,
     )
+    if view is not None:
+        features = view.patches(features, zeros=False)
+        residual = view.patches(residual, zeros=True)
+        image, base, label = view.pixels(image), view.pixels(base), view.labels(label)
+    weights = component_weights(label, exponent=size_exponent)
+    arrays = (features, residual, image, base, label, weights)
     turn = draw_turn(generator, image.shape[:2])
     return tuple(turned(array[None], [turn])[0] for array in arrays)
 
@@ -120,7 +137,7 @@ def _label(
     shape: tuple[int, ...],
     abandoned: bool,
     generator: np.random.Generator,
-) -> Float32[np.ndarray, "size size"]:
+) -> Float32[np.ndarray, "height width"]:
     if pool.labels is None:
         return np.zeros(shape, np.float32)
     probability = np.asarray(pool.labels[row], np.float32)

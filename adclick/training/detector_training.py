@@ -71,7 +71,7 @@ def _take_step(
     for group in optimiser.param_groups:
         group["lr"] = cycle_rate(step, plan)
     added = model(batch.features, batch.residual, batch.picture)
-    logits = batch.base + to_size(added, batch.base.shape[-1])
+    logits = batch.base + to_size(added, batch.base.shape[-2:])
     loss = region_loss(
         logits,
         batch.labels,

@@ -11,6 +11,7 @@ from torch import nn
 
 from adclick.networks.checkpoints import load_weights_into, save_model, seeded
 from adclick.networks.inputs import ResidualForm
+from adclick.networks.parts import window_of
 from adclick.networks.vision_language import language_parts
 from adclick.run.artifacts import write_json
 from adclick.run.device import compute_device
@@ -163,4 +164,5 @@ def _category_files(job: TrainJob) -> list[CategoryFiles]:
 
     kinds = (*LISTS, *EXPANDED)
     rows = zip(names, *(column(name) for name in kinds), strict=True)
-    return [CategoryFiles(*row) for row in rows]
+    window = window_of(job.settings.model_dump())
+    return [CategoryFiles(*row, window=window) for row in rows]

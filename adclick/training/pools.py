@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adclick.data.geometry import contents_of
 from adclick.data.rows import NORMAL_TYPE, train_normal_rows
 from adclick.language.words import Texts, read_texts, text_of
 from adclick.run.artifacts import ArrayFile, image_ids, open_arrays, read_csv
@@ -17,7 +18,7 @@ from adclick.training.samples import Pool
 @dataclass(frozen=True)
 class CategoryFiles:
     """Where one category's artifacts lie; `masks` and the expanded pair only where training may see
-    them.
+    them. `window` is the side in patches of what a sample shows of a larger picture.
     """
 
     category: str
@@ -30,6 +31,7 @@ class CategoryFiles:
     masks: Path | None = None
     expanded_images: Path | None = None
     expanded_residuals: Path | None = None
+    window: int | None = None
 
 
 def open_pools(files: CategoryFiles, kinds: Sequence[str]) -> dict[str, Pool]:
@@ -74,6 +76,8 @@ def _normal_pool(files: CategoryFiles, texts: Texts) -> Pool:
         [NORMAL_TYPE] * len(rows),
         texts,
         _scale(residuals),
+        contents_of(images, "images"),
+        files.window,
     )
 
 
@@ -106,6 +110,8 @@ def _drawn_pool(
         types,
         texts,
         scale,
+        contents_of(images, "images"),
+        files.window,
     )
 
 
@@ -135,4 +141,6 @@ def _defect_pool(files: CategoryFiles, texts: Texts) -> Pool:
         types,
         texts,
         _scale(residuals),
+        contents_of(images, "images"),
+        files.window,
     )

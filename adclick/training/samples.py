@@ -15,7 +15,9 @@ from jaxtyping import Float, Float32, Int8, UInt8
 from torch import Tensor
 
 from adclick.clicks.labels import abandon
+from adclick.data.geometry import Shape
 from adclick.language.words import Texts, draw_text, text_of
+from adclick.training.windows import draw_view
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
@@ -29,7 +31,8 @@ class Pool:
     `residuals` [image height width channel] signed and `images` uint8 [image height width 3] are
     indexed by `residual_rows` and `image_rows`; `labels` [image height width] in [0, 1] by
     `label_rows`, None for normal images. `scale` [channel] is the mean square residual of the
-    category's normal images.
+    category's normal images. `contents` (by image row) has the sizes of pictures, and `window` the
+    side in patches of what a sample shows of one; None: all pictures whole.
     """
 
     residuals: Any
@@ -41,6 +44,8 @@ class Pool:
     types: Sequence[str]
     texts: Texts
     scale: Float[np.ndarray, " channel"]
+    contents: Sequence[Shape] | None = None
+    window: int | None = None
 
 
 class Turn(NamedTuple):
@@ -114,6 +119,16 @@ def _draw(
     residual = pool.residuals[pool.residual_rows[index]]
     image = pool.images[pool.image_rows[index]]
     label = _label(pool, index, image.shape[:2], augmentation, generator)
+    view = draw_view(
+        label,
+        image.shape[:2] if pool.contents is None else pool.contents[pool.image_rows[index]],
+        side=pool.window,
+        stride=image.shape[0] // len(residual),
+        generator=generator,
+    )
+    if view is not None:
+        residual = view.patches(residual, zeros=True)
+        image, label = view.pixels(image), view.labels(label)
     turn = Turn(0, False)
     if augmentation.turn:
         turn = draw_turn(generator, image.shape[:2])

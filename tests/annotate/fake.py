@@ -35,7 +35,7 @@ class FakeEncodings:
             self.scores[key] = teaching_value(self.get(key).residual_map)
 
     def get(self, key: str) -> Any:
-        picture = resize_image(read_image(self.path_of(key)), SIZE, "published")
+        picture = resize_image(read_image(self.path_of(key)), (SIZE, SIZE), "published")
         anomaly = picture.mean(axis=2).astype(np.float32) / 255
         return SimpleNamespace(residual_map=anomaly, neighbour=picture, probability=anomaly)
 

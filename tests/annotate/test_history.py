@@ -16,7 +16,7 @@ from adclick.run.errors import InputError
 from tests.annotate.fake import SIZE, FakeModel
 
 SHAPE = (64, 96)
-EMPTY = State(SHAPE, SIZE, 0.49)
+EMPTY = State(SHAPE, (SIZE, SIZE), 0.49)
 
 
 def after(*edits, state=EMPTY, start=None, seen=None):

@@ -40,6 +40,7 @@ def save(
     shape: tuple[int, int] = (16, 32),
     box: tuple[slice, slice] = (slice(4, 12), slice(8, 16)),
     clicks: Sequence[Sequence[tuple[int, int, bool]]] = ([(6, 10, True)],),
+    path: str = "",
 ) -> None:
     mask = np.zeros(shape, bool)
     mask[box] = True
@@ -47,7 +48,7 @@ def save(
         {"clicks": [{"row": r, "column": c, "positive": positive} for r, c, positive in own]}
         for own in clicks
     ]
-    facts: Mapping[str, Any] = {"state": state, "objects": objects}
+    facts: Mapping[str, Any] = {"state": state, "objects": objects, "path": path}
     save_label(folder, key, facts, mask if state in ("done", "normal") else None)
 
 
@@ -55,7 +56,7 @@ def collected(
     folder: Path, manifest: Path, resize: str = "published"
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     output = manifest.parent / "labels.h5"
-    settings = f'{{"size_px": {SIZE}, "resize": "{resize}"}}'
+    settings = f'{{"size": null, "size_px": {SIZE}, "stride": 8, "resize": "{resize}"}}'
     collect_labels.main(
         ["--settings", settings, "--folder", str(folder), "--manifest", str(manifest)]
         + ["--labels", str(output)]
@@ -149,7 +150,6 @@ def test_everything_wrong_is_named_in_one_error(tmp_path: Path, manifest: Path) 
     labels = tmp_path / "labels"
     save(labels, "test/rust/001")
     save(labels, "rust/001")
-    save(labels, "dent/007")
     save(labels, "crack/000")
     save(labels, "train/good/000")
     save(labels, "test/crack/001", shape=(16, 31))
@@ -159,7 +159,6 @@ def test_everything_wrong_is_named_in_one_error(tmp_path: Path, manifest: Path) 
         collected(labels, manifest)
     for part in (
         "test/rust/001 and rust/001 label one image",
-        "dent/007 is no image of the manifest",
         "crack/000 fits train/crack/000, test/crack/000: label from a folder above",
         "train/good/000 is a normal image (train/good/000), and has a defect",
         "test/crack/001.png has 31 x 16 pixels, its image 32 x 16",
@@ -167,6 +166,24 @@ def test_everything_wrong_is_named_in_one_error(tmp_path: Path, manifest: Path) 
     ):
         assert part in str(caught.value)
     assert not (tmp_path / "labels.h5").exists()
+
+
+def test_a_label_without_an_image_stops_no_other(
+    tmp_path: Path, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "labels", "train/dent/007")
+    with pytest.raises(InputError, match="labels of no image of the manifest: train/dent/007"):
+        collected(tmp_path / "labels", manifest)
+    save(tmp_path / "labels", "test/rust/001")
+    assert list(collected(tmp_path / "labels", manifest)) == ["test/rust/001"]
+    assert "not used, no image of the manifest: train/dent/007" in capsys.readouterr().err
+
+
+def test_a_label_whose_image_has_another_id_now_is_found_by_its_path(
+    tmp_path: Path, manifest: Path
+) -> None:
+    save(tmp_path / "labels", "train/rust/an-earlier-id", path="bolt/test/rust/001.bmp")
+    assert list(collected(tmp_path / "labels", manifest)) == ["test/rust/001"]
 
 
 def test_a_folder_without_labels(

@@ -244,7 +244,7 @@ def test_the_same_seed_gives_the_same_defect_and_another_does_not(cloth: np.ndar
 
 
 def test_pictures_need_not_be_square_or_a_multiple_of_anything() -> None:
-    normal = resize_image(draw_normal("cloth", 64, seeded(1)), 101, "published")[:67]
+    normal = resize_image(draw_normal("cloth", 64, seeded(1)), (101, 101), "published")[:67]
     for kind in SHAPE_SHARES:
         image, mask = simulate_defect(normal, seeded(18), shares={kind: 1.0})
         assert image.shape == (67, 101, 3)
@@ -406,7 +406,7 @@ def test_defects_are_found_for_real_pictures(name: str) -> None:
     path = SHARED / "data" / name
     if path.is_dir():
         path = path / "MT_Free" / "Imgs" / "exp1_num_10181.jpg"
-    normal = resize_image(read_image(path), 128, "published")
+    normal = resize_image(read_image(path), (128, 128), "published")
     areas = []
     for seed in range(12):
         image, mask = simulate_defect(normal, seeded(29, seed))

@@ -278,13 +278,13 @@ def slow_bilinear(image: np.ndarray, size_px: int) -> np.ndarray:
 @pytest.mark.parametrize(("shape", "size_px"), [((5, 9), 12), ((40, 30), 7), ((6, 6), 6)])
 def test_pictures_are_resized_bilinearly(shape: tuple[int, int], size_px: int) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    resized = resize_image(image, size_px, "published")
+    resized = resize_image(image, (size_px, size_px), "published")
     assert np.abs(resized - slow_bilinear(image.astype(float), size_px)).max() <= 1
 
 
 def test_resizing_to_the_same_size_gives_a_copy() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
-    resize_image(image, 4, "published")[:] = 9
+    resize_image(image, (4, 4), "published")[:] = 9
     assert image.max() == 0
 
 
@@ -298,7 +298,7 @@ def test_masks_take_the_pixel_under_each_centre(shape: tuple[int, int], size_px:
         ]
         for row in range(size_px)
     ]
-    assert np.array_equal(resize_mask(mask, size_px, "published"), np.array(expected))
+    assert np.array_equal(resize_mask(mask, (size_px, size_px), "published"), np.array(expected))
 
 
 @pytest.mark.parametrize("resize", ["published", "area"])
@@ -306,19 +306,21 @@ def test_a_defect_never_vanishes_by_resizing(resize: Resize) -> None:
     for row, column in [(0, 0), (30, 51), (99, 79)]:
         mask = np.zeros((100, 80), bool)
         mask[row, column] = True
-        resized = resize_mask(mask, 8, resize)
+        resized = resize_mask(mask, (8, 8), resize)
         assert np.argwhere(resized).tolist() == [[row * 8 // 100, column * 8 // 80]]
-    assert not resize_mask(np.zeros((100, 80), bool), 8, resize).any()
+    assert not resize_mask(np.zeros((100, 80), bool), (8, 8), resize).any()
 
 
 def test_area_reads_every_row_of_a_picture_that_shrinks() -> None:
     image = np.zeros((1260, 40, 3), np.uint8)
     image[::5] = 255  # every fifth row; a pixel of 256 covers 4.9 of them
-    shrunk = resize_image(image, 256, "area")
+    shrunk = resize_image(image, (256, 256), "area")
     assert shrunk.min() > 40
-    assert resize_image(image, 256, "published").min() == 0
+    assert resize_image(image, (256, 256), "published").min() == 0
     rows = image[:1024:4].copy()
-    assert np.array_equal(resize_image(np.repeat(rows, 4, axis=0), 256, "area")[:, 0], rows[:, 0])
+    assert np.array_equal(
+        resize_image(np.repeat(rows, 4, axis=0), (256, 256), "area")[:, 0], rows[:, 0]
+    )
 
 
 @pytest.mark.parametrize("shape", [(60, 50), (30, 200), (7, 9)])
@@ -328,10 +330,12 @@ def test_area_is_the_same_where_nothing_shrinks(shape: tuple[int, int]) -> None:
     mask = generator.random(shape) < 0.3
     size_px = 200
     assert np.array_equal(
-        resize_image(image, size_px, "area"), resize_image(image, size_px, "published")
+        resize_image(image, (size_px, size_px), "area"),
+        resize_image(image, (size_px, size_px), "published"),
     )
     assert np.array_equal(
-        resize_mask(mask, size_px, "area"), resize_mask(mask, size_px, "published")
+        resize_mask(mask, (size_px, size_px), "area"),
+        resize_mask(mask, (size_px, size_px), "published"),
     )
 
 
@@ -348,15 +352,15 @@ def test_thin_defects_stay_in_one_piece_with_area() -> None:
         cv2.polylines(drawn, [ends.astype(np.int32)], isClosed=False, color=1)
         cv2.circle(drawn, tuple(map(int, ends[0])), 20, 1, -1)
         mask = drawn > 0
-        assert components(resize_mask(mask, 64, "area")) == 1
-        published += components(resize_mask(mask, 64, "published"))
+        assert components(resize_mask(mask, (64, 64), "area")) == 1
+        published += components(resize_mask(mask, (64, 64), "published"))
     assert published > 120
 
 
 def test_solid_defects_keep_their_area() -> None:
     mask = np.zeros((512, 512), bool)
     mask[100:301, 51:402] = True
-    assert resize_mask(mask, 64, "area").mean() == pytest.approx(mask.mean(), rel=0.05)
+    assert resize_mask(mask, (64, 64), "area").mean() == pytest.approx(mask.mean(), rel=0.05)
 
 
 def test_a_written_png_reads_back(tmp_path: Path) -> None:

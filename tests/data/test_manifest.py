@@ -27,7 +27,7 @@ from adclick.data.manifest import (
 )
 from adclick.data.reading import Row
 from adclick.run.errors import InputError
-from adclick.run.settings.data import EmptyMasks, MaskValues, PictureUse, Resize
+from adclick.run.settings.data import EmptyMasks, Geometry, MaskValues, PictureUse, Resize
 
 PROJECT = Path(__file__).parents[2]
 SHARED = PROJECT.parent / "shared"
@@ -72,7 +72,12 @@ def load(
 ) -> Iterator[LoadedRow]:
     use = PictureUse(bits=bits, resize=resize)
     return load_rows(
-        rows, size_px, root=root, use=use, empty_masks=empty_masks, mask_values=mask_values
+        rows,
+        Geometry(stretch=size_px),
+        root=root,
+        use=use,
+        empty_masks=empty_masks,
+        mask_values=mask_values,
     )
 
 
@@ -127,10 +132,10 @@ def test_bits_are_those_of_the_categorys_largest_value(
     tmp_path: Path, largest: int, bits: int
 ) -> None:
     rows = draw_rows(tmp_path, "train/good/0", "train/good/1", "train/good/2")
-    assert camera_bits(rows, tmp_path) is None
+    assert camera_bits(tmp_path / row.path for row in rows) is None
     for row, value in zip(rows, (largest, 7), strict=False):
         Image.fromarray(np.full((6, 8), value, np.uint16)).save(tmp_path / row.path)
-    assert camera_bits(rows, tmp_path) == bits
+    assert camera_bits(tmp_path / row.path for row in rows) == bits
 
 
 def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,9 +230,9 @@ def test_the_tool_starts_from_a_detector_at_its_own_threshold(folders: dict[str,
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
 def test_a_threshold_is_exceeded_by_the_share_of_pixels(scale: float) -> None:
     maps = (np.random.default_rng(0).permutation(4000) * scale).astype(np.float32)
-    threshold = exceeded_by(0.01, iter(maps.reshape(4, 25, 40)), count=4)
+    threshold = exceeded_by(0.01, iter(maps.reshape(4, 25, 40)), pixels=4000)
     assert (maps > threshold).sum() == 40
-    assert exceeded_by(1.0, iter(maps.reshape(4, 25, 40)), count=4) == maps.min()
+    assert exceeded_by(1.0, iter(maps.reshape(4, 25, 40)), pixels=4000) == maps.min()
 
 
 @pytest.mark.parametrize("variant", ["weak", "weak_sliding"])
@@ -354,12 +354,14 @@ def test_a_folder_shrinks_pictures_as_its_run_did(run, folders, tmp_path: Path) 
     picture[::4] = 0
     server = Server(tmp_path / "model")
     assert server.facts().bits == 12
-    assert np.array_equal(encode(server.model, picture).image, resize_image(picture, 64, "area"))
+    assert np.array_equal(
+        encode(server.model, picture).image, resize_image(picture, (64, 64), "area")
+    )
     deep = (picture[:, :, 0].astype(np.int32) * 4095 + 127) // 255
     Image.fromarray(deep.astype(np.uint16)).save(tmp_path / "deep.png")
     grey = np.repeat(picture[:, :, :1], 3, axis=2)
     assert np.array_equal(
-        server.encode(tmp_path / "deep.png").image, resize_image(grey, 64, "area")
+        server.encode(tmp_path / "deep.png").image, resize_image(grey, (64, 64), "area")
     )
 
 

@@ -1,6 +1,7 @@
 """A folder for ONNX Runtime gives the maps that torch gives, without torch."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from adclick.data.images import resize_image, write_png
+from adclick.data.images import read_image, resize_image, write_png
 from adclick.models import onnx_folder
 from adclick.models.export import export_model
 from adclick.models.folder import OpenedModel, detect, open_model
-from adclick.models.onnx_folder import export_onnx, open_onnx
+from adclick.models.inspecting import open_inspector
+from adclick.models.onnx_folder import export_onnx, open_onnx, read_onnx_description
 from adclick.models.whole import Averaged, Sampled, bilinear, whole_detector
 from adclick.residuals.maps import resize_map
 from adclick.run.artifacts import open_arrays
@@ -100,9 +103,11 @@ def test_other_radii_foregrounds_and_ways_to_shrink_are_the_same_too(
 def test_pictures_shrink_and_grow_as_the_workflows_do(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
     given = torch.from_numpy(picture)
-    assert np.array_equal(Sampled((64, 64))(given).numpy(), resize_image(picture, 64, "published"))
+    assert np.array_equal(
+        Sampled((64, 64))(given).numpy(), resize_image(picture, (64, 64), "published")
+    )
     averaged = Averaged((64, 64))(given).numpy().astype(int)
-    assert np.abs(averaged - resize_image(picture, 64, "area").astype(int)).max() <= 1
+    assert np.abs(averaged - resize_image(picture, (64, 64), "area").astype(int)).max() <= 1
 
 
 def test_maps_are_stretched_as_opencv_does() -> None:
@@ -136,17 +141,72 @@ def test_its_script_runs_where_there_is_neither_torch_nor_adclick(
 ) -> None:
     moved = shutil.copytree(exported, tmp_path / "elsewhere/model")
     write_png(tmp_path / "new.png", pictures[0])
-    lines = (moved / "inspect_picture.py").read_text().splitlines()
-    assert len([line for line in lines if line]) <= 15
-    blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'adclick', 'cv2']));"
-    run = f"{blocked} sys.argv[1:] = [{str(tmp_path / 'new.png')!r}]; import runpy;"
-    run += f" runpy.run_path({str(moved / 'inspect_picture.py')!r}, run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, cwd="/")
-    assert done.returncode == 0, done.stderr
+    said = script_says(moved, tmp_path / "new.png")
     score = of_torch(open_model(models["weak_features"], device="cpu"), pictures[0]).max()
     threshold = json.loads((moved / "model.json").read_text())["threshold"]
     verdict = "defective" if score > threshold else "normal"
-    assert done.stdout == f"score {score:.3f}: {verdict}\n"
+    assert said == f"score {score:.3f}: {verdict}\n"
+
+
+def script_says(folder: Path, picture: Path) -> str:
+    """What the folder's script prints where there is neither torch nor adclick."""
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'adclick', 'cv2']));"
+    run = f"{blocked} sys.argv[1:] = [{str(picture)!r}]; import runpy;"
+    run += f" runpy.run_path({str(folder / 'inspect_picture.py')!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, cwd="/")
+    return done.stdout if done.returncode == 0 else done.stderr
+
+
+@pytest.mark.parametrize("bits", [None, 12])
+def test_its_script_reads_deep_pictures_as_the_workflow_does(
+    exported: Path, pictures: list[np.ndarray], tmp_path: Path, bits: int | None
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "model")
+    facts = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**facts, "bits": bits}))
+    deep = pictures[0][:, :, 0].astype(np.uint16) * (16 if bits else 257)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    cv2.imwrite(str(tmp_path / "colours.png"), np.repeat(deep[:, :, None], 3, axis=2))
+    seen = read_image(tmp_path / "deep.png", bits=bits, clipped=True)
+    assert seen.std() > 5
+    with open_onnx(folder) as map_of:
+        assert script_says(folder, tmp_path / "deep.png").startswith(
+            f"score {map_of(seen).max():.3f}: "
+        )
+    assert "save the picture with 8 bits" in script_says(folder, tmp_path / "colours.png")
+
+
+def test_its_script_decides_nothing_where_nothing_was_held_out(
+    exported: Path, pictures: list[np.ndarray], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "model")
+    facts = json.loads((folder / "model.json").read_text())
+    facts |= {"threshold": 0.0, "decides": False}
+    (folder / "model.json").write_text(json.dumps(facts))
+    write_png(tmp_path / "new.png", pictures[0])
+    assert re.fullmatch(r"score \d\.\d{3}\n", script_says(folder, tmp_path / "new.png"))
+
+
+def test_the_page_shows_the_script() -> None:
+    page = (Path(__file__).parents[2] / "docs/onnx.md").read_text("utf-8")
+    assert f"```python\n{onnx_folder.SCRIPT}```" in page
+
+
+def test_predict_takes_the_rate_that_was_exported(
+    models: dict[str, Path], pictures: list[np.ndarray], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(models["weak_features"], tmp_path / "model")
+    facts = json.loads((folder / "model.json").read_text())
+    scores = [0.1 * number for number in range(1, 10)]
+    facts["detection"]["held_out"] = {"pictures": "validation", "scores": scores}
+    (folder / "model.json").write_text(json.dumps(facts))
+    export_onnx(folder, tmp_path / "onnx", false_alarms=0.3)
+    with open_inspector(tmp_path / "onnx") as inspector:
+        assert inspector.level().value == pytest.approx(0.7)
+        assert inspector.level().value == read_onnx_description(tmp_path / "onnx").threshold
+        assert "30 % of normal pictures" in inspector.level().line
+        assert inspector.level(false_alarms=0.1).value == pytest.approx(0.9)
+        assert inspector.level(threshold=0.5).value == 0.5
 
 
 def test_predict_reads_it_like_a_model_folder(

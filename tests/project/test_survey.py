@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adclick.data.images import read_image, write_png
+from adclick.data.manifest import camera_bits
+from adclick.project.likeness import describe, view_of
 from adclick.project.survey import Survey, survey_lines, survey_photographs, without
 from adclick.run.errors import InputError
 from tests.project.photographs import scratched, write_photographs
@@ -146,3 +149,64 @@ def test_too_few_are_said_to_be_so(tmp_path: Path) -> None:
     said = lines(survey_photographs(good, defects))
     assert "too few normal photographs" in said
     assert "too few defective ones" in said
+
+
+def deep_picture(path: Path, seed: int, largest: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    Image.fromarray(random.integers(largest // 3, largest + 1, (64, 64)).astype(np.uint16)).save(
+        path
+    )
+
+
+@pytest.mark.parametrize("largest", [119, 1023, 4095])
+def test_pictures_of_more_bits_are_seen_as_the_workflow_sees_them(
+    tmp_path: Path, largest: int
+) -> None:
+    for number in range(12):
+        deep_picture(tmp_path / f"good/{number}.png", number, largest)
+    found = survey_photographs(tmp_path / "good")
+    assert len(found.normals) == 12
+    assert not found.duplicates
+    bits = camera_bits(one.path for one in found.normals)
+    seen = np.stack([describe(read_image(one.path, bits=bits)) for one in found.normals])
+    assert found.view == view_of(seen)
+    assert seen[..., 0].mean() > 5  # not almost black
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_black_picture_has_a_view(tmp_path: Path) -> None:
+    write_png(tmp_path / "good/black.png", np.zeros((64, 64, 3), np.uint8))
+    assert survey_photographs(tmp_path / "good").view.same_place == 0
+
+
+def test_what_cannot_be_used_for_tests_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    shutil.copy(folders[0] / "003.png", more / "known.png")
+    (more / "broken.png").write_bytes(b"\x89PNG broken")
+    said = lines(survey_photographs(*folders, normal_test_dir=more))
+    assert "among the other photographs, too: known.png" in said
+    assert "broken, or cannot be read: broken.png" in said
+
+
+def test_what_is_left_out_may_be_spelled_in_any_way(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, defects = folders
+    shutil.copy(good / "003.png", good / "twin.png")
+    shutil.copy(defects / "rust/001.png", good / "strange.png")
+    monkeypatch.chdir(good.parent)
+    found = survey_photographs(Path("good"), Path("defects"))
+    left = without(found, [good / "twin.png", Path("good/../good/strange.png")])
+    assert len(left.normals) == 11  # both twins have what one of them has
+    assert left.kinds == KINDS
+    assert not left.contradictory
+    assert {one.path.name for one in left.left_out} == {"003.png", "twin.png", "strange.png"}
+
+
+def test_a_project_among_the_photographs_is_none(folders: tuple[Path, Path]) -> None:
+    good, defects = folders
+    write_png(good / "ring/results/map.png", np.full((64, 64, 3), 3, np.uint8))
+    assert len(survey_photographs(good, defects, apart_from=good / "ring").normals) == 12
+    assert len(survey_photographs(good, defects, apart_from=good.parent).normals) == 13

@@ -114,7 +114,12 @@ def test_patches_follow_the_recipe(
     patch: int,
 ) -> None:
     patches, layer1 = extract(
-        backbone, images, grid=grid, layer_dimensions=sizes, dimension=dimension, patch=patch
+        backbone,
+        images,
+        grid=(grid, grid),
+        layer_dimensions=sizes,
+        dimension=dimension,
+        patch=patch,
     )
     maps = backbone(torch.from_numpy(images))
     assert patches.dtype == layer1.dtype == np.float32
@@ -134,13 +139,13 @@ def test_images_are_standardised_as_imagenet(backbone: Backbone, images: np.ndar
 def test_one_image_has_the_same_features_in_any_batch(
     backbone: Backbone, images: np.ndarray
 ) -> None:
-    both, _ = extract(backbone, images, grid=8, layer_dimensions=(64, 128), dimension=100)
-    alone, _ = extract(backbone, images[1:], grid=8, layer_dimensions=(64, 128), dimension=100)
+    both, _ = extract(backbone, images, grid=(8, 8), layer_dimensions=(64, 128), dimension=100)
+    alone, _ = extract(backbone, images[1:], grid=(8, 8), layer_dimensions=(64, 128), dimension=100)
     np.testing.assert_allclose(both[1:], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_tensors_are_answered_by_tensors(backbone: Backbone, images: np.ndarray) -> None:
-    settings = {"grid": 8, "layer_dimensions": (64, 128), "dimension": 10}
+    settings = {"grid": (8, 8), "layer_dimensions": (64, 128), "dimension": 10}
     as_arrays = extract(backbone, images, **settings)
     as_tensors = extract(backbone, torch.from_numpy(images), **settings)
     for array, tensor in zip(as_arrays, as_tensors, strict=True):
@@ -150,13 +155,13 @@ def test_tensors_are_answered_by_tensors(backbone: Backbone, images: np.ndarray)
 
 def test_features_are_never_pooled_up(backbone: Backbone, images: np.ndarray) -> None:
     with pytest.raises(ValueError, match="577 exceeds the 576"):
-        extract(backbone, images, grid=8, layer_dimensions=(577, 128), dimension=10)
+        extract(backbone, images, grid=(8, 8), layer_dimensions=(577, 128), dimension=10)
     with pytest.raises(ValueError, match="193 exceeds the 192"):
-        extract(backbone, images, grid=8, layer_dimensions=(64, 128), dimension=193)
+        extract(backbone, images, grid=(8, 8), layer_dimensions=(64, 128), dimension=193)
     with pytest.raises(ValueError, match="1 layer dimensions for 2"):
-        extract(backbone, images, grid=8, layer_dimensions=(64,), dimension=10)
+        extract(backbone, images, grid=(8, 8), layer_dimensions=(64,), dimension=10)
     with pytest.raises(ValueError, match="odd"):
-        extract(backbone, images, grid=8, layer_dimensions=(64, 128), dimension=10, patch=2)
+        extract(backbone, images, grid=(8, 8), layer_dimensions=(64, 128), dimension=10, patch=2)
 
 
 def test_the_backbone_is_frozen(backbone: Backbone) -> None:
@@ -302,7 +307,7 @@ def test_a_transformers_maps_are_its_blocks_patch_tokens_normalised(images: np.n
     assert_maps_agree(
         found(torch.from_numpy(images)), slow_transformer_maps(weights, images, blocks, 64)
     )
-    patches, first = extract(found, images, grid=8, layer_dimensions=(192, 100), dimension=60)
+    patches, first = extract(found, images, grid=(8, 8), layer_dimensions=(192, 100), dimension=60)
     assert (patches.shape, first.shape) == ((2, 8, 8, 60), (2, 4, 4, 192))
 
 

@@ -142,10 +142,10 @@ def test_neighbours_join_by_the_largest_value() -> None:
     own = Foreground(np.array([0.25], np.float32), bias=0.0, minimum=0.0, maximum=1.0)
     other = np.array([[0.5, 0], [0, 0]], np.float16)
     expected = np.array([[0.5, 0.25], [0.5, 1]], np.float32)
-    np.testing.assert_allclose(joined_map(layer1, own, [other], 2), expected)
-    np.testing.assert_allclose(joined_map(layer1, own, [], 2)[0], [0, 0.25])
-    np.testing.assert_allclose(joined_map(layer1, own, [other], 1), [[0.5625]])
-    wider = joined_map(layer1, own, [other], 4)
+    np.testing.assert_allclose(joined_map(layer1, own, [other], (2, 2)), expected)
+    np.testing.assert_allclose(joined_map(layer1, own, [], (2, 2))[0], [0, 0.25])
+    np.testing.assert_allclose(joined_map(layer1, own, [other], (1, 1)), [[0.5625]])
+    wider = joined_map(layer1, own, [other], (4, 4))
     np.testing.assert_allclose(wider[3], [0.5, 0.625, 0.875, 1])
 
 

@@ -138,7 +138,8 @@ def test_place_means_something_only_where_products_lie_alike(turned: bool) -> No
                 name: training_free_map(
                     np.sqrt(match_in_bank(patches, bank, others, radius).squared_distance),
                     np.ones((GRID, GRID), np.float32),
-                    size_px=SIZE,
+                    content=(SIZE, SIZE),
+                    stride=SIZE // GRID,
                     smoothing_px=0.0,
                     foreground_exponent=1.0,
                 )

@@ -219,8 +219,8 @@ def test_what_labels_buy_is_every_pair_of_images_and_clicks() -> None:
 
 def test_the_overlay_for_a_transformer_is_valid_over_every_run() -> None:
     text = (ROOT / "config/README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    overlay = yaml.safe_load(block)
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (overlay,) = [found for found in map(yaml.safe_load, blocks) if "features" in found]
     for names in OVERLAYS.values():
         features = load_config(merged(read(*names), overlay)).features
         assert features.model_dump(include=overlay["features"].keys()) == overlay["features"]

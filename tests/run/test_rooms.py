@@ -129,6 +129,7 @@ STALE = {
     "metrics.pixels": {"evaluate_clicks", "evaluate_maps", "make_map_figures", "train_adclick_seg"},
     "metrics.ranks": {"evaluate_clicks", "evaluate_maps", "make_map_figures", "train_adclick_seg"},
     "metrics.scoring": set(),
+    "metrics.sizes": {"evaluate_maps"},
     "metrics.streaming": set(),
     "reporting.click_costs": COSTS,
     "reporting.map_costs": {"make_map_cost_table"},

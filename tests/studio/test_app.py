@@ -10,7 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from adclick.data.images import read_image, write_png
-from adclick.project.survey import survey_photographs
+from adclick.project.sheet import left_out_before
+from adclick.project.survey import survey_photographs, without
 from adclick.project.writing import write_project
 from adclick.studio.app import create_app
 from adclick.studio.photographs import folders_of
@@ -324,6 +325,20 @@ def test_a_change_of_photographs_keeps_what_the_project_has(
     before = (made.sheet.read_text(), made.overlay.read_text())
     assert client.post(f"{API}/project", json={}).status_code == 200
     assert (made.sheet.read_text(), made.overlay.read_text()) == before
+
+
+def test_what_the_shell_left_out_the_page_leaves_out(
+    tmp_path: Path, photographs: tuple[Path, Path]
+) -> None:
+    survey = survey_photographs(*photographs)
+    gone = [survey.normals[2].path, survey.defects[0].path]
+    made = write_project(tmp_path / "shell", without(survey, gone))
+    client = opened(made.folder)
+    assert found(client)["found"]["normals"] == 11
+    before = made.sheet.read_text()
+    assert client.post(f"{API}/project", json={}).status_code == 200
+    assert made.sheet.read_text() == before
+    assert set(left_out_before(made.sheet)) == set(gone)
 
 
 def test_a_choice_is_of_the_photographs_that_the_project_had_then(

@@ -88,7 +88,11 @@ def test_maps_are_the_finished_training_free_ones(files):
     pool = open_detector_pools(files, **FINISH)["normal"]
     stored = _write_residuals(files.manifest.parent / "again.h5", ["a", "b", "c"])
     expected = training_free_map(
-        stored["lengths"][2], stored["foreground"][2].astype(np.float32), size_px=16, **FINISH
+        stored["lengths"][2],
+        stored["foreground"][2].astype(np.float32),
+        content=(16, 16),
+        stride=4,
+        **FINISH,
     )
     assert np.allclose(pool.maps[2], expected)
 

@@ -119,4 +119,4 @@ def test_rate_rises_then_falls_to_nothing():
 
 
 def test_answers_are_brought_to_the_pictures_size():
-    assert to_size(torch.ones(1, 1, 4, 4), 10).shape == (1, 1, 10, 10)
+    assert to_size(torch.ones(1, 1, 4, 4), (10, 12)).shape == (1, 1, 10, 12)

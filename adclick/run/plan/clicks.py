@@ -44,7 +44,7 @@ from adclick.run.settings.clicks import (
     Robot,
     Zoom,
 )
-from adclick.run.settings.data import Resize
+from adclick.run.settings.data import Geometry, Resize
 from adclick.run.settings.networks import Network, ResidualInput, VisionLanguage
 from adclick.run.settings.residuals import Detection
 from adclick.run.settings.training import AdclickVariant, Batch, SegVariant, Training
@@ -183,8 +183,15 @@ class RecordClicks(Stage):
 class CollectLabels(Stage):
     """Settings of `collect_labels`."""
 
+    size: Geometry | None
     size_px: int
+    stride: int
     resize: Resize
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
+        size = config.datasets[wildcards["dataset"]].size
+        return cls.pick(config, size=size, stride=config.features.stride)
 
 
 def adclick_weights(config: Config, place: str, name: str, seed: int | str) -> str:

@@ -16,6 +16,7 @@ from adclick.run.settings.data import (
     LAYOUTS,
     Bits,
     EmptyMasks,
+    Geometry,
     MaskValues,
     Resize,
     Simulation,
@@ -37,7 +38,9 @@ class MakeManifest(Stage):
     layout_code: str
     root: str
     category: str
+    size: Geometry | None
     size_px: int
+    stride: int
     split: Literal["drawn", "sorted", "file"]
     training_defects: int
     empty_masks: EmptyMasks
@@ -59,6 +62,8 @@ class MakeManifest(Stage):
             empty_masks=dataset.empty_masks,
             mask_values=dataset.mask_values,
             bits=dataset.bits,
+            size=dataset.size,
+            stride=config.features.stride,
         )
 
 

@@ -181,6 +181,7 @@ class FitMapPeer(Stage):
     """
 
     peer: str
+    size_px: int
     precision: Precision
     wants: list[str]
     peer_settings: dict[str, bool | int | float | str]

@@ -53,6 +53,7 @@ class FitForeground(Stage):
 class FindNeighbours(Stage):
     """Settings of `find_neighbours`."""
 
+    size_px: int
     precision: Precision
     features: Features
     retrieval: Retrieval

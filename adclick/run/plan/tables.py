@@ -344,7 +344,7 @@ def scale_facts(config: Config) -> dict[str, str]:
     steps = {count for loop in loops for count in (loop.pretrain_steps, loop.steps)}
     seeded = language.weights.source == "seeded"
     return {
-        "image size": f"{config.size_px} x {config.size_px} px",
+        "image size": _image_size(config),
         "feature extractor": f"{features.backbone} of timm"
         + untrained[features.weights.source == "seeded"],
         "residual tensor": f"{config.grid} x {config.grid} x {features.dimension}",
@@ -361,6 +361,13 @@ def scale_facts(config: Config) -> dict[str, str]:
         "prompts per defect type (U)": str(config.prompts.phrases),
         "training steps": " to ".join(str(count) for count in sorted({min(steps), max(steps)})),
     }
+
+
+def _image_size(config: Config) -> str:
+    """The run's square, and what data sets have instead."""
+    others = {name: config.datasets[name].size for name in config.run_datasets}
+    own = [f"; {name}: {size.words}" for name, size in others.items() if size is not None]
+    return f"{config.size_px} x {config.size_px} px{''.join(own)}"
 
 
 def _radius(config: Config, name: str) -> str:

@@ -1,8 +1,9 @@
 """Settings of the data sets, and of simulated and expanded defects."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_serializer, model_validator
 
 from adclick.run.kinds import kinds_of
 from adclick.run.settings.section import Count, Name, NonNegative, Positive, Section, Share
@@ -19,6 +20,54 @@ def _known_layout(name: str) -> str:
     if name not in known:
         raise ValueError(f"no such layout; known: {known}")
     return name
+
+
+class Geometry(Section):
+    """How large a picture is for the networks: one of four ways."""
+
+    stretch: Positive | None = Field(
+        None, description="Every picture becomes a square of that side, whatever its shape."
+    )
+    longest: Positive | None = Field(
+        None, description="The longer side of every picture; its shape is kept."
+    )
+    scale: Annotated[float, Field(gt=0, le=4)] | None = Field(
+        None,
+        description="Network pixels a photograph's pixel: 1 keeps every pixel. For pictures of"
+        " different sizes, taken from one distance.",
+    )
+    height: Positive | None = Field(None, description="With `width`, the size of every picture.")
+    width: Positive | None = Field(None, description="See `height`.")
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> "Geometry":
+        if (self.height is None) != (self.width is None):
+            raise ValueError("give height and width together")
+        ways = [self.stretch, self.longest, self.scale, self.height]
+        if sum(way is not None for way in ways) != 1:
+            raise ValueError("give one of stretch, longest, scale, or height and width")
+        return self
+
+    @property
+    def words(self) -> str:
+        """It in words, for tables and messages."""
+        if self.stretch is not None:
+            return f"{self.stretch} x {self.stretch} px"
+        if self.longest is not None:
+            return f"longer side {self.longest} px"
+        if self.scale is not None:
+            return f"{self.scale:g} of the photographs' pixels"
+        return f"{self.height} x {self.width} px"
+
+
+def square(side_px: int) -> Geometry:
+    """Every picture a square of that side."""
+    return Geometry.model_validate({"stretch": side_px})
+
+
+def _as_geometry(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return {"stretch": value} if is_number else value
 
 
 class Dataset(Section):
@@ -62,6 +111,13 @@ class Dataset(Section):
         " Without it: the fewest of 8, 12 and 16 that hold the category's largest value, which the"
         " log of `make_manifest` says; 10 and 14 must be set.",
     )
+    size: Annotated[Geometry, BeforeValidator(_as_geometry)] | None = Field(
+        None,
+        description="How large pictures are for the networks: `{stretch: 512}` (or 512) for"
+        " squares, `{longest: 1024}` or `{scale: 0.5}` for their own shape, or `{height: 232,"
+        " width: 568}`. Larger ones than `size_px` are seen in windows of that side. Without it:"
+        " stretched to `size_px`. See above.",
+    )
     labels: str | None = Field(
         None,
         description="Folder of a person's labels, for supervision `human`: those of a category are"
@@ -72,11 +128,20 @@ class Dataset(Section):
 
 class PictureUse(Section):
     """How pictures of a category became those that its networks saw: `bits` of 16-bit files (None:
-    there were none), and how they shrank.
+    there were none), how they shrank, and to what size (None: to the square of the run).
     """
 
     bits: Bits | None
     resize: Resize
+    size: Geometry | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without a size it is written as it was before there were others than one square."""
+        values = dump(self)
+        if values["size"] is None:
+            del values["size"]
+        return values
 
 
 # Of what was made before artifacts and models said it.

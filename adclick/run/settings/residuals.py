@@ -25,8 +25,9 @@ class Features(Section):
     weights: Weights = Field(description="Where the backbone's weights come from.")
     input_px: Positive | None = Field(
         None,
-        description="Side that pictures are resized to for the backbone alone; without it"
-        " `size_px`, for a transformer rounded up to whole patches. See above.",
+        description="What a picture of `size_px` is resized to for the backbone alone, others in"
+        " the same proportion; without it as they are, for a transformer rounded up to whole"
+        " patches. See above.",
     )
     layers: list[Count] = Field(
         min_length=1,
@@ -40,8 +41,8 @@ class Features(Section):
     )
     dimension: Positive = Field(description="Dimensions of the joined feature (d_f).")
     stride: Literal[8] = Field(
-        description="Pixels a patch: the grid is `size_px / stride` wide. The networks are built"
-        " for 8."
+        description="Pixels a patch: a picture of `size_px` has `size_px / stride` of them a side."
+        " The networks are built for 8."
     )
     batch_size: Positive = Field(description="Pictures at once in the backbone, at most 32.")
 
