@@ -85,6 +85,7 @@ class Photographs:
             "normals": len(used.normals),
             "defects": len(used.defects),
             "tests": len(used.tests),
+            "left_out": [shown(one.path.name) for one in used.left_out],
             "least": {NORMAL: LEAST_NORMALS, DEFECTIVE: LEAST_DEFECTS},
             "kinds": used.kinds,
             "sizes": [[width, height, count] for (height, width), count in survey.sizes.items()],
@@ -247,6 +248,7 @@ class Photographs:
                 more_normal=normal[1:],
                 more_defective=defective[1:],
                 normal_test_dir=Path(tests) if tests else None,
+                apart_from=self.folder,
                 progress=lambda done, of: self._tell(turn, done, of),
             )
             error = None

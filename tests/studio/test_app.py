@@ -369,3 +369,29 @@ def test_a_project_with_masks_is_left_to_the_shell(
     assert refused.status_code == 400 and "learns from masks" in refused.json()["error"]
     assert made.sheet.read_text() == before
     assert targets(made) == ["detectors"]
+
+
+def test_what_the_shell_left_out_stays_so(tmp_path: Path, photographs: tuple[Path, Path]) -> None:
+    path = photographs[0] / "003.png"
+    survey = without(survey_photographs(*photographs), [path])
+    made = write_project(tmp_path / "shell", survey)
+    client = opened(made.folder)
+    seen = found(client)["found"]
+    assert (seen["normals"], seen["left_out"]) == (11, ["003.png"])
+    before = made.sheet.read_text()
+    client.post(f"{API}/project", json={})
+    assert made.sheet.read_text() == before
+    client.post(f"{API}/photographs/leave-out", json={"path": str(path), "left_out": False})
+    client.post(f"{API}/project", json={})
+    assert found(client)["found"]["normals"] == 12
+    assert client.get(f"{API}/project").json()["photographs"]["normal"] == 12
+
+
+def test_a_project_among_the_photographs_is_none_of_them(
+    tmp_path: Path, photographs: tuple[Path, Path]
+) -> None:
+    (photographs[0] / "project/results").mkdir(parents=True)
+    picture = normal_picture("washer", 50, 96)
+    write_png(photographs[0] / "project/results/map.png", picture)
+    client = opened(photographs[0] / "project")
+    assert choose(client, photographs)["normals"] == 12

@@ -69,6 +69,10 @@ function findings(found, has) {
     ["Place", found.aligned ? "always the same" : "the product lies now here, now there", ""],
   ];
   if (found.tests) facts.push(["For tests", counted(found.tests, "normal photograph"), "never trained on, nor used for the threshold"]);
+  if (found.left_out.length) {
+    const more = found.left_out.length > 5 ? ` and ${found.left_out.length - 5} more` : "";
+    facts.push(["Left out", `${found.left_out.length}: ${found.left_out.slice(0, 5).join(", ")}${more}`, ""]);
+  }
   for (const one of found.passed_over) {
     const more = one.count > one.names.length ? ` and ${one.count - one.names.length} more` : "";
     facts.push(["Passed over", `${one.count}: ${one.names.join(", ")}${more}`, one.what]);
