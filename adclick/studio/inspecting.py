@@ -62,8 +62,8 @@ class Inspector:
         self.model = open_model(folder)
 
     def look_at(self, path: Path) -> tuple[Float32[np.ndarray, "height width"], float]:
-        """The map of a picture's file at the network's size, and the picture's score: the highest
-        value of its map at the picture's own size, as the threshold's scores are.
+        """The map of a picture's file at the network's size, as a square, and the picture's score:
+        the highest value of its map at the picture's own size, as the threshold's scores are.
         """
         from adclick.data.images import read_image
         from adclick.models.folder import detect
@@ -72,7 +72,10 @@ class Inspector:
         bits = self.model.description.pictures.bits
         picture = read_image(path, bits=bits, clipped=True)
         made = detect(self.model, picture)
-        return made, float(f"{resize_map(made, picture.shape[:2]).max():.6g}")
+        side = max(made.shape)  # maps are kept and sent as squares, also those of other shapes
+        return resize_map(made, (side, side)), float(
+            f"{resize_map(made, picture.shape[:2]).max():.6g}"
+        )
 
 
 class Inspection:
