@@ -138,7 +138,7 @@ class _Shaped:
 
     def __init__(self, pictures: Pictures) -> None:
         self._pictures = pictures
-        self.shape = pictures[0].features.shape
+        self.shape = (len(pictures), *pictures[0].features.shape)
 
     def __getitem__(self, row: int) -> np.ndarray:
         assert self._pictures.features is not None

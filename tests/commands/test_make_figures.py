@@ -54,6 +54,8 @@ def folder(tmp_path: Path) -> Path:
             "split": ["test"] * (len(IDS) - 1) + ["train"],
             "defect_type": "scratch",
             "role": ROLES,
+            "height": SIDE,
+            "width": SIDE,
         }
     )
     write_csv(tmp_path / "manifest.csv", table, stamp=STAMP)

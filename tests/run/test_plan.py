@@ -256,9 +256,9 @@ def test_a_chosen_matching_waits_for_its_choice_alone() -> None:
 
 
 def test_other_matchings_are_rows_of_result_tables_and_nothing_else() -> None:
-    made = config(**OTHER, run_adclick=["finetuned_lang", "clicked_without_place"])
-    peers = list(made.run_map_peers)
-    assert len(peers) == 3
+    peers = ["training_free", "training_free_patch_to_patch", "training_free_image_to_image"]
+    chosen = ["finetuned_lang", "clicked_without_place"]
+    made = config(**OTHER, run_adclick=chosen, run_map_peers=peers)
     rivals = ["threshold", "random_walker", "watershed", "grabcut"]
     assert made.run_click_peers == [*rivals, *UNLOADED]
     own = ["finetuned_lang", "clicked_without_place"]
