@@ -218,9 +218,12 @@ def export_onnx(
     *,
     output: Annotated[Path, typer.Option(metavar="FOLDER", help="the folder to write")],
     false_alarms: Annotated[
-        float,
-        typer.Option(metavar="SHARE", help="of normal pictures that may be called defective"),
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="of normal pictures that may be called defective; default: 0.01",
+        ),
+    ] = None,
 ) -> None:
     """Write a detector for ONNX Runtime: a picture in, its map and score out, without torch.
 

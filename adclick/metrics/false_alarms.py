@@ -82,4 +82,4 @@ def false_alarms(scores: Scores, level: float) -> tuple[int, float]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{float(f'{100 * share:.2g}'):g} %"

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from pydantic import ValidationError
 
-from adclick.metrics.false_alarms import RATE
 from adclick.models.decisions import level_of
 from adclick.models.description import DESCRIPTION, MapUse, read_description
 from adclick.run.artifacts import new_folder, read_json, write_text
@@ -75,14 +74,14 @@ class OnnxDescription(Section):
     largest_difference: float
 
 
-def export_onnx(model_folder: Path, output: Path, *, false_alarms: float = RATE) -> None:
+def export_onnx(model_folder: Path, output: Path, *, false_alarms: float | None = None) -> None:
     """Write the folder of a detector's model folder, whole or not at all.
 
     It has the graph `detector.onnx` (with its weights and the normal pictures' features beside it),
     `model.json`, which has the threshold, and a script that shows how to use them. Before it is
     there, the graph's maps of some normal pictures are compared with torch's: InputError when they
-    differ by more than `PARITY`, when the model needs clicks, when `output` exists, or when the
-    packages for it are missing.
+    differ by more than `PARITY`, when the model needs clicks, when `output` exists, when the
+    packages for it are missing, or a share of false alarms is asked for and nothing was held out.
     """
     _require_packages("onnx", "onnxscript", "onnxruntime")
     if output.exists():
@@ -95,9 +94,7 @@ def export_onnx(model_folder: Path, output: Path, *, false_alarms: float = RATE)
             f"{described.title}: sees pictures at {described.pictures.size.words}; one graph is for"
             " squares of the run's size alone: leave datasets.<name>.size out, and train again"
         )
-    level = level_of(
-        described.detection, false_alarms=false_alarms if described.detection.held_out else None
-    )
+    level = level_of(described.detection, false_alarms=false_alarms)
     from adclick.models.folder import open_model
     from adclick.models.whole import whole_detector
 

@@ -12,8 +12,7 @@ class Region(NamedTuple):
     connected), in pixels of the picture.
 
     `row` and `column` are of the highest score in it; the box holds rows from `top` to `bottom` - 1
-    and columns from `left` to `right` - 1. `defect_type` is None where the model tells no types
-    apart.
+    and columns from `left` to `right` - 1.
     """
 
     score: float
@@ -25,22 +24,17 @@ class Region(NamedTuple):
     left: int
     bottom: int
     right: int
-    defect_type: str | None = None
 
 
-def find_regions(
-    scores: Float[np.ndarray, "height width"], level: float, *, defect_type: str | None = None
-) -> list[Region]:
+def find_regions(scores: Float[np.ndarray, "height width"], level: float) -> list[Region]:
     """The regions of a map above a level, the highest score first."""
     above = (scores > level).astype(np.uint8)
     count, marks, boxes, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
-    found = [_region(scores, marks, boxes[mark], mark, defect_type) for mark in range(1, count)]
+    found = [_region(scores, marks, boxes[mark], mark) for mark in range(1, count)]
     return sorted(found, key=lambda one: (-one.score, one.row, one.column))
 
 
-def _region(
-    scores: np.ndarray, marks: np.ndarray, box: np.ndarray, mark: int, defect_type: str | None
-) -> Region:
+def _region(scores: np.ndarray, marks: np.ndarray, box: np.ndarray, mark: int) -> Region:
     left, top, width, height, area = (int(value) for value in box)
     inside = np.s_[top : top + height, left : left + width]
     own = np.where(marks[inside] == mark, scores[inside], -np.inf)
@@ -55,5 +49,4 @@ def _region(
         left=left,
         bottom=top + height,
         right=left + width,
-        defect_type=defect_type,
     )

@@ -54,3 +54,9 @@ def test_what_a_level_marks_is_counted() -> None:
 def test_what_is_no_rate_or_no_score_is_refused(scores: list[float], rate: float) -> None:
     with pytest.raises(ValueError, match="score|rate"):
         threshold_at(scores, rate)
+
+
+@pytest.mark.parametrize(("rate", "said"), [(1.0, "100 %"), (0.995, "100 %"), (0.01, "1 %")])
+def test_shares_are_said_in_percent(rate: float, said: str) -> None:
+    scores = np.arange(9999.0)
+    assert f"about {said} of normal pictures" in threshold_at(scores, rate).line

@@ -124,7 +124,18 @@ def test_the_graph_gives_the_maps_of_torch(
     with open_onnx(exported) as map_of:
         for picture in pictures:
             np.testing.assert_allclose(map_of(picture), of_torch(model, picture), atol=1e-3)
-    assert json.loads((exported / "model.json").read_text())["largest_difference"] <= 1e-3
+
+
+def test_a_rate_is_refused_where_nothing_was_held_out(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(models["weak_features"], tmp_path / "model")
+    said = json.loads((folder / "model.json").read_text())
+    said["detection"]["held_out"] = None
+    (folder / "model.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match="without held-out normal pictures"):
+        export_onnx(folder, tmp_path / "onnx", false_alarms=0.05)
+    assert not (tmp_path / "onnx").exists()
 
 
 def test_the_papers_detector_is_exported_as_well(

@@ -14,7 +14,7 @@ def test_each_part_has_its_area_place_and_peak() -> None:
     small, large = find_regions(scores, 0.5)
     assert small[:5] == (pytest.approx(0.9), 1, 1 / 200, 8, 19)
     assert large[:5] == (pytest.approx(0.7), 15, 15 / 200, 2, 5)
-    assert large[5:] == (1, 2, 4, 7, None)
+    assert large[5:] == (1, 2, 4, 7)
 
 
 def test_parts_that_touch_by_a_corner_are_one() -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -112,9 +113,10 @@ def label_everything(category: Path) -> None:
 
 def test_it_leads_from_photographs_to_a_detector_without_torch(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    write_photographs(tmp_path / "photos", "washer", normals=15, kinds={"rust": 2, "scratch": 2})
+    kinds = {"rust": 2, "scratch": 2}  # of another size than the network's
+    write_photographs(tmp_path / "photos", "washer", normals=15, kinds=kinds, size_px=96)
     for number in range(2):
-        picture = normal_picture("washer", 90 + number, 64)
+        picture = normal_picture("washer", 90 + number, 96)
         write_png(tmp_path / f"photos/new/{number}.png", picture)
     (tmp_path / "photos/new/1.png").rename(tmp_path / "photos/new/1.jpg")  # whatever it is called
     shell, said = Shell(tmp_path), {}
@@ -135,6 +137,21 @@ def test_it_leads_from_photographs_to_a_detector_without_torch(tmp_path: Path) -
     assert "3 held-out normal pictures" in words["adclick predict"]
     assert words["python model-onnx/inspect_picture.py ../photos/new/1.jpg"].startswith("score ")
     check_results(tmp_path / "tiles")
+    check_held_out(shell)
+
+
+def check_held_out(shell: Shell) -> None:
+    """The threshold is set with what `predict` says of the held-out pictures."""
+    (shell.folder / "held").mkdir()
+    with (shell.folder / "photographs/tiles.csv").open(encoding="utf-8") as file:
+        held = [row["image_path"] for row in csv.DictReader(file) if row["split"] == "validation"]
+    for path in held:
+        shutil.copy(shell.folder / "photographs" / path, shell.folder / "held")
+    shell.type("adclick predict --model model --images held --output checked --no-overlays")
+    with (shell.folder / "checked/scores.csv").open(encoding="utf-8") as file:
+        found = sorted(float(row["score"]) for row in csv.DictReader(file))
+    detection = json.loads((shell.folder / "model/model.json").read_text())["detection"]
+    assert found == pytest.approx(detection["held_out"]["scores"], rel=1e-4)
 
 
 def check_results(folder: Path) -> None:
