@@ -199,7 +199,7 @@ def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> En
 
 def detect(
     model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]
-) -> Float32[np.ndarray, "height width"]:
+) -> Float32[np.ndarray, "map_height map_width"]:
     """A detector's finished map of a picture of any size, at the network's size, without clicks.
 
     The maximum over all defect types (Eq. 7), weighted by the foreground and smoothed. InputError
