@@ -380,12 +380,14 @@ def test_with_nothing_added_pixels_rank_as_on_the_training_free_map(
     step = steps(config)["predict_maps weak_features"]
     weights = folder / str(step.inputs["weights"])
     none = replace(load_detector(weights, device=torch.device("cpu")), amount=0.0)
+    written = read_metadata(weights)
     sizes = {
         name: size
-        for name, size in read_metadata(weights).sizes.items()
+        for name, size in written.sizes.items()
         if name not in ("folds", "patch_channels")
     }
-    save_detector(tmp_path / "none.safetensors", none, sizes=sizes, extra={})
+    extra = {"settings": written.extra["settings"]}
+    save_detector(tmp_path / "none.safetensors", none, sizes=sizes, extra=extra)
     step.run(config, folder, {"weights": tmp_path / "none.safetensors"}, tmp_path)
     free = first_output(steps(config)["predict_maps training_free"], folder, None)
     with open_arrays(first_output(step, folder, tmp_path)) as ours, open_arrays(free) as base:

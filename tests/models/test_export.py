@@ -161,9 +161,12 @@ def test_also_where_it_adds_much(run: Path, adding: Path, tmp_path: Path) -> Non
         torch.nn.init.normal_(detector.logit.weight, std=8.0, generator=drawn)
         torch.nn.init.constant_(detector.logit.bias, 3.0)
     awake = replace(model.network, amount=1.0)
-    sizes = read_metadata(adding / "weights.safetensors").sizes
-    built = {key: size for key, size in sizes.items() if key not in ("folds", "patch_channels")}
-    save_detector(tmp_path / "awake.safetensors", awake, sizes=built, extra={})
+    written = read_metadata(adding / "weights.safetensors")
+    built = {
+        key: size for key, size in written.sizes.items() if key not in ("folds", "patch_channels")
+    }
+    extra = {"settings": written.extra["settings"]}
+    save_detector(tmp_path / "awake.safetensors", awake, sizes=built, extra=extra)
     category, names = run / CATEGORY, list(pictures(run))
     plain = arrays(category / "predict_maps/weak_features/seed0/maps.h5", "maps")
     with open_feature_detector(

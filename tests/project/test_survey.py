@@ -121,8 +121,9 @@ def test_some_can_be_left_out_and_others_cannot(folders: tuple[Path, Path]) -> N
     found = without(survey_photographs(good, defects), [good / "001.png", defects / "rust/000.png"])
     assert len(found.normals) == 11
     assert found.kinds == {"rust": 1, "scratch": 1}
+    assert without(found, [good / "001.png"]) == found
     with pytest.raises(InputError, match="none of the photographs"):
-        without(found, [good / "001.png"])
+        without(found, [good / "nowhere.png"])
 
 
 def test_folders_that_are_none_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
