@@ -45,29 +45,30 @@ SIZES = {
 
 def tasks(scale: str) -> Iterator[Task]:
     """One task: the largest picture, and what smaller ones take a megapixel."""
-    folder = TemporaryDirectory()
     backbone = load_backbone("resnet18", layers=LAYERS, source="seeded")
     sizes = SIZES[scale]
     named = {"ours": sizes[0]} | {_name(size): size for size in sizes[1:]}
-    seen = {name: _Seen(size, backbone, Path(folder.name)) for name, size in named.items()}
+    with TemporaryDirectory() as folder:
+        seen = {name: _Seen(size, backbone, Path(folder)) for name, size in named.items()}
 
-    def agreement(results: Results) -> list[Check]:
-        _ = folder  # it lasts as long as the task
-        return [
-            Check(f"{name}: pixels from the defect to the map's highest", result, most=DEFECT_PX)
-            for name, result in results.items()
-        ]
+        def agreement(results: Results) -> list[Check]:
+            return [
+                Check(
+                    f"{name}: pixels from the defect to the map's highest", result, most=DEFECT_PX
+                )
+                for name, result in results.items()
+            ]
 
-    yield Task(
-        name=f"a megapixel of {_name(sizes[0])}, {NEIGHBOURS} normal pictures, ResNet-18",
-        variants=[
-            Variant(name, partial(_find, own), times=1 / own.size.megapixels)
-            for name, own in seen.items()
-        ],
-        agreement=agreement,
-        goals={name: 1 / LONGER for name in list(named)[1:]},
-        memory=list(named),
-    )
+        yield Task(
+            name=f"a megapixel of {_name(sizes[0])}, {NEIGHBOURS} normal pictures, ResNet-18",
+            variants=[
+                Variant(name, partial(_find, own), times=1 / own.size.megapixels)
+                for name, own in seen.items()
+            ],
+            agreement=agreement,
+            goals={name: 1 / LONGER for name in list(named)[1:]},
+            memory=list(named),
+        )
 
 
 def _name(size: Size) -> str:
