@@ -164,13 +164,14 @@ def _answer(
     opened: Opened, item: Item, text: Text, right: list[Answer] | None, threshold: float
 ) -> tuple[list[Answer], list[np.ndarray]]:
     """The robot user's answers, and the probabilities at the clicks of `right`."""
-    session = replace(opened, texts={item.kind: text}).session(item.row, [item.kind])
-    answers = simulate_clicks(session.predict, item.truth, count=max(COUNTS), threshold=threshold)
+    told = replace(opened, texts={item.kind: text})
+    predict = told.answers(item.row, [item.kind], zoom=None, edges=None, threshold=threshold)
+    answers = simulate_clicks(predict, item.truth, count=max(COUNTS), threshold=threshold)
     if right is None:
         return answers, [answers[count - 1].probability for count in COUNTS]
     before = [right[count - 2].probability if count > 1 else None for count in COUNTS]
     given = [right[count - 1].clicks for count in COUNTS]
-    return answers, [session.predict(*pair) for pair in zip(given, before, strict=True)]
+    return answers, [predict(*pair) for pair in zip(given, before, strict=True)]
 
 
 def _score(

@@ -30,6 +30,7 @@ AFTER_SEG = {
     "predict_maps",
     "evaluate_maps",
     "make_table",
+    "make_map_cost_table",
     "make_map_figures",
     "make_training_figure",
     "everything",
@@ -80,7 +81,7 @@ def test_a_newer_date_alone_reruns_nothing(project: Project) -> None:
 def test_every_table_and_figure_is_there(project: Project) -> None:
     tables = project.results("micro/tables/*.csv")
     partly = {f"results/micro/tables/table{number}.csv" for number in (7, 8)}
-    assert len(tables) == 8 + 2  # honest clicks, click costs
+    assert len(tables) == 8 + 3  # honest clicks, costs of clicks and of maps
     assert {name for name, text in tables.items() if b"not run" in text} == partly
     assert len(project.results("micro/figures/toy/*/*.png")) == 2 * 5
 
@@ -158,7 +159,7 @@ def test_a_changed_learning_rate_reruns_its_training_and_what_follows(project: P
 
 def test_a_changed_matching_reruns_what_reads_its_residuals(project: Project) -> None:
     found = project.planned(overlay={"matchings": {"image_to_image": {"radius": 1}}})
-    shared = {"make_table", "make_training_figure", "everything"}
+    shared = {"make_table", "make_map_cost_table", "make_training_figure", "everything"}
     own = [job for job in found if job.rule not in shared]
     drawn = {"make_map_figures", "make_training_figure"}
     assert rules(found) == AFTER_SEG - drawn | {"compute_residuals"}
@@ -183,7 +184,7 @@ def test_labels_of_another_matching_are_made_by_an_adclick_with_it(project: Proj
     assert planned["compute_residuals"] == 6
     one_each = ("pretrain_adclick", "train_adclick", "label_defects", "expand_defects")
     assert [planned[rule] for rule in one_each] == [2] * 4
-    shared = {"make_table", "make_training_figure", "everything"}
+    shared = {"make_table", "make_map_cost_table", "make_training_figure", "everything"}
     made = [job.outputs for job in found if job.rule not in shared]
     assert all(
         any(name in path for name in ("patch_to_patch", "/clicked/", "/detector/")) for path in made
