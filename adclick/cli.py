@@ -20,6 +20,14 @@ MaskValuesOption = Annotated[
         " of white; without it, masks must be clear by themselves"
     ),
 ]
+HostOption = Annotated[str, typer.Option(help="other than this machine needs a token")]
+PortOption = Annotated[
+    int | None, typer.Option(help="default: the first free one from 8765", min=1, max=65535)
+]
+TokenOption = Annotated[
+    str | None, typer.Option(help="what a browser must show; made up for other hosts")
+]
+OpenOption = Annotated[bool, typer.Option("--open/--no-open", help="open the page in a browser")]
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -314,16 +322,10 @@ def annotate(
         str | None, typer.Option(metavar="NAME", help="of a run: which trained network")
     ] = None,
     seed: Annotated[int, typer.Option(help="of a run: which of its seeds")] = 0,
-    host: Annotated[str, typer.Option(help="other than this machine needs a token")] = "127.0.0.1",
-    port: Annotated[
-        int | None, typer.Option(help="default: the first free one from 8765", min=1, max=65535)
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="what a browser must show; made up for other hosts")
-    ] = None,
-    open_page: Annotated[
-        bool, typer.Option("--open/--no-open", help="open the page in a browser")
-    ] = True,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = None,
+    token: TokenOption = None,
+    open_page: OpenOption = True,
 ) -> None:
     """Label defects in the browser, with a few clicks each.
 
@@ -361,16 +363,10 @@ def studio(
         Path, typer.Argument(metavar="[FOLDER]", help="the project's folder, or a new one")
     ] = Path(),
     *,
-    host: Annotated[str, typer.Option(help="other than this machine needs a token")] = "127.0.0.1",
-    port: Annotated[
-        int | None, typer.Option(help="default: the first free one from 8765", min=1, max=65535)
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="what a browser must show; made up for other hosts")
-    ] = None,
-    open_page: Annotated[
-        bool, typer.Option("--open/--no-open", help="open the page in a browser")
-    ] = True,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = None,
+    token: TokenOption = None,
+    open_page: OpenOption = True,
 ) -> None:
     """From photographs to a detector, in the browser.
 

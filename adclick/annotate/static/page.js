@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { Clock } from "./clock.js";
 import * as keys from "./keys.js";
 import * as masks from "./masks.js";
+import { memory } from "./memory.js";
 import { Pictures } from "./pictures.js";
 import { counted, Queue, STATES } from "./queue.js";
 import { Session } from "./session.js";
@@ -28,26 +29,6 @@ const byId = (id) => /** @type {T} */ (document.getElementById(id));
 const input = (id) => /** @type {HTMLInputElement} */ (byId(id));
 /** @param {string | null} type */
 const typeName = (type) => (type ?? "unknown").replaceAll("_", " ");
-
-/** What this browser remembers between visits; nothing when it must not. */
-const memory = {
-  /** @param {string} name */
-  get(name) {
-    try {
-      return localStorage.getItem(`adclick.${name}`);
-    } catch {
-      return null;
-    }
-  },
-  /** @param {string} name @param {string} value */
-  set(name, value) {
-    try {
-      localStorage.setItem(`adclick.${name}`, value);
-    } catch {
-      // kept for this visit only
-    }
-  },
-};
 
 const clock = new Clock();
 const pictures = new Pictures();

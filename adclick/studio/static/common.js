@@ -1,5 +1,7 @@
 /** What all steps need: talking to the server, telling the user, making elements, and the theme. */
 
+import { memory } from "/label/memory.js";
+
 const API = "/api/v1/";
 const TOLD_MS = 8_000;
 
@@ -137,26 +139,6 @@ export function repeatedly(ask, everyMs) {
   setInterval(() => document.hidden || now(), everyMs);
   return now;
 }
-
-/** What this browser remembers between visits; nothing when it must not. */
-export const memory = {
-  /** @param {string} name */
-  get(name) {
-    try {
-      return localStorage.getItem(`adclick.${name}`);
-    } catch {
-      return null;
-    }
-  },
-  /** @param {string} name @param {string} value */
-  set(name, value) {
-    try {
-      localStorage.setItem(`adclick.${name}`, value);
-    } catch {
-      // kept for this visit only
-    }
-  },
-};
 
 function isDark() {
   const chosen = document.documentElement.dataset.theme;

@@ -1,6 +1,7 @@
 /** The fourth step: what the detector finds, and what a threshold would make of it. */
 
-import { byId, counted, element, fetched, get, memory, repeatedly, report, tell, upload } from "./common.js";
+import { byId, counted, element, fetched, get, repeatedly, report, tell, upload } from "./common.js";
+import { memory } from "/label/memory.js";
 
 const REFRESH_MS = 2_000;
 const LEVELS = 65_535;
