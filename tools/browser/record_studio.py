@@ -1,176 +1,196 @@
-"""The README's recording of the studio: `python -m tools.browser.record_studio --output docs`.
+"""The whole way through the studio, filmed and timed: from photographs to a detector that a script
+runs without adclick, by mouse and keyboard; the server is killed in the middle of learning and of
+labelling.
 
-Drives the five steps with photographs of drawn washers, at the demo's sizes, and takes a frame at a
-time; while it learns, only when something has changed, so that minutes pass in seconds. Needs
-ffmpeg.
+`python -m tools.browser.record_studio --output docs` films drawn washers at the demo's sizes, for
+the README. With `--tiles FOLDER` (the Magnetic Tile Defects as published) and `--backbone FILE`
+(ResNet-18's weights, where there is no network) it goes the same way with these photographs at what
+the page proposes. A frame is taken at a time; while it learns, only when something has changed, so
+that minutes pass in seconds. Where to click is read from the true masks, what the mask is from the
+page's answers. The seconds of each step are printed. Needs ffmpeg.
 """
 
 import argparse
+import base64
 import json
-import shutil
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Response, sync_playwright
 
-from adclick.data.images import write_png
-from adclick.data.toy import draw_defect, draw_normal
+from adclick.clicks.deepest import next_click
+from adclick.project.writing import open_project
 from tools.browser.browsing import launch
+from tools.browser.products import Product, draw_washers, take_tiles
 from tools.browser.record import HEIGHT, POINTER, WIDTH, Film, encode
 from tools.browser.serving import free_port
-from tools.browser.small_project import DEMO, shrink
+from tools.browser.small_project import shrink
 from tools.browser.studio import LEARN_S, StudioServed, Visitor
 
-CATEGORY, SIZE_PX, NORMALS = "washer", 256, 40
-KINDS = {"chipped": 3, "rust": 3, "scratch": 2}
+CLICKS, ENOUGH_IOU = 5, 0.85  # a person stops clicking when the mask is good
 NEW_SHARE = 0.025  # of the bar, between two frames
+KILLED_AT = 0.3  # of the bar
+LONG_MS = 1_800_000
+SETTLED = "#stage[aria-busy=false][data-waiting='0'][data-key='{key}']"
 
 
-class StudioFilm(Film):
-    """Frames of the studio's pages."""
+class Way:
+    """A visitor on the way, its film, and what took how long."""
+
+    def __init__(self, one: Visitor, served: StudioServed, product: Product, folder: Path) -> None:
+        """Frames and stills go to `folder`."""
+        self.one, self.served, self.product = one, served, product
+        self.stills = folder / "stills"
+        for path in (self.stills, folder / "frames"):
+            path.mkdir(parents=True, exist_ok=True)
+        self.film = Film(one, folder / "frames")  # type: ignore[arg-type]
+        self.took: dict[str, float] = {}
+        self.clicks_ms: list[float] = []
+        self._masks: dict[str, np.ndarray] = {}
+        one.page.on("response", self._heard)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Count what is done as a step's."""
+        begun = time.monotonic()
+        yield
+        self.took[step] = self.took.get(step, 0.0) + time.monotonic() - begun
+
+    def still(self, name: str) -> None:
+        """The whole page as a picture, without pointer and caption."""
+        page = self.one.page
+        page.evaluate("() => document.body.classList.add('still')")
+        hidden = ".still #pointer, .still #caption { visibility: hidden }"
+        page.screenshot(path=self.stills / f"{name}.png", full_page=True, style=hidden)
+        page.evaluate("() => document.body.classList.remove('still')")
 
     def entered(self) -> None:
         """A page was loaded: the pointer is drawn anew."""
         self.one.page.evaluate(POINTER)
-        self.one.page.mouse.move(*self.at)
-        self.say("")
+        self.one.page.mouse.move(*self.film.at)
+        self.film.say("")
 
     def press_on(self, selector: str, seconds: float = 0.7) -> None:
         """Move to something and click it."""
-        box = self.one.page.locator(selector).bounding_box()
+        where = self.one.page.locator(selector).first
+        where.scroll_into_view_if_needed()
+        box = where.bounding_box()
         assert box is not None, selector
-        self.move((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2))
-        self.one.page.mouse.click(*self.at)
-        self.wait(seconds)
+        self.film.move((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2))
+        self.one.page.mouse.click(*self.film.at)
+        self.film.wait(seconds)
 
     def go(self, step: str) -> None:
         """Go to a step by its link."""
         self.press_on(f"#steps [data-step={step}]", seconds=0)
+        self.one.page.wait_for_selector(f"#steps [data-step={step}][aria-current=page]")
         self.one.ready()
         self.entered()
 
-    def learn(self) -> None:
-        """Learn; a frame whenever the bar has moved."""
+    def learn(self, *, kill: bool = False) -> None:
+        """Learn; a frame whenever the bar has moved. The server is killed on the way, or not."""
         page = self.one.page
         self.press_on("#start", seconds=0.5)
-        shown, end = -1.0, time.monotonic() + LEARN_S
         page.wait_for_selector("#run[data-state=running]")
+        shown, end = -1.0, time.monotonic() + LEARN_S
         while page.get_attribute("#run", "data-state") == "running":
             assert time.monotonic() < end
             share = float(page.evaluate("() => document.getElementById('share').value || 0"))
             if share >= shown + NEW_SHARE:
-                self.wait(0.25)
+                self.film.wait(0.25)
                 shown = share
+            if kill and share >= KILLED_AT:
+                self.still("learning")
+                kill = False
+                self._kill("The server is killed: learning goes on by itself")
             page.wait_for_timeout(300)
         page.wait_for_selector("#run[data-state=done]")
-        self.wait(0.8)
+        assert not kill, "it was learnt before the server could be killed"
+        self.film.wait(0.8)
 
+    def _kill(self, said: str) -> None:
+        """End the server as a power cut would, and start it again."""
+        self.served.kill()
+        self.film.say(said)
+        self.one.page.wait_for_timeout(1_500)
+        self.film.wait(1.2)
+        self.still("server-away")
+        self.served.start()
+        self.one.page.wait_for_timeout(3_000)
+        self.film.wait(0.8)
+        self.film.say("")
 
-def truth(kind: str, number: int) -> np.ndarray:
-    return draw_defect(CATEGORY, kind, SIZE_PX, np.random.default_rng([8, number]))[1]
+    def _heard(self, response: Response) -> None:
+        """Keep the mask of what is open, as it is told to the page."""
+        if "/label/api/v1/images/" in response.url and response.url.endswith(("/open", "/actions")):
+            with_mask: dict[str, Any] = response.json() if response.ok else {}
+            if with_mask.get("mask"):
+                self._masks[with_mask["key"]] = decoded(with_mask["mask"])
 
+    def label(self, name: str, *, shown: bool, kill: bool = False) -> None:
+        """Click a defect `kind/stem` until its mask holds, name its kind, save; filmed or not."""
+        page, truth = self.one.page, self.product.masks[name]
+        key = self._open(name)
+        taken = np.zeros(truth.shape, bool)
+        for turn in range(CLICKS):
+            mask = self._masks[key]
+            if iou(mask, truth) >= ENOUGH_IOU:
+                break
+            click = next_click(truth, mask, taken)
+            taken[click.row, click.column] = True
+            self._click(click.row, click.column, positive=click.positive, shown=shown, key=key)
+            if kill and turn == 0:
+                self._kill("Killed again, between two clicks")
+                page.reload()
+                self.one.ready()
+                page.wait_for_selector(SETTLED.format(key=key))
+                self.entered()
+                assert page.get_attribute("#stage", "data-revision") == "1", "a click was lost"
+        kind = name.split("/")[0]
+        for _ in range(20):
+            if page.input_value("#type") == kind:
+                break
+            page.keyboard.press("y")
+            page.wait_for_timeout(100)
+            page.wait_for_selector(SETTLED.format(key=key))
+        assert page.input_value("#type") == kind
+        self.film.wait(0.5 if shown else 0)
+        if shown:
+            self.still(f"label-{kind}")
+        page.keyboard.press("Enter")
+        saved = "key => !document.querySelector(`#stage[data-key='${key}']`)"
+        page.wait_for_function(saved, arg=key) if self._left() else page.wait_for_timeout(1_000)
 
-def write_photographs(folder: Path) -> None:
-    for number in range(NORMALS):
-        picture = draw_normal(CATEGORY, SIZE_PX, np.random.default_rng([7, number]))
-        write_png(folder / f"normal/{number:03}.png", picture)
-    for kind, count in KINDS.items():
-        for number in range(count):
-            image, _ = draw_defect(CATEGORY, kind, SIZE_PX, np.random.default_rng([8, number]))
-            write_png(folder / f"defective/{kind}/{number:03}.png", image)
-    image, _ = draw_defect(CATEGORY, "rust", SIZE_PX, np.random.default_rng([9, 1]))
-    write_png(folder / "just-arrived.png", image)
+    def _left(self) -> int:
+        """How many pictures wait for a label after this one."""
+        return len(self.product.masks) - 1 - len([*self._saved()])
 
+    def _saved(self) -> Iterator[Path]:
+        return open_project(self.served.folder).labels.rglob("*.png")
 
-def play_to_labels(film: StudioFilm, given: Path, project: Path, took: dict[str, float]) -> None:
-    """The first three steps."""
-    page = film.one.page
-    film.say("Photographs: normal ones, and some of each kind of defect")
-    film.wait(1.0)
-    for kind in ("normal", "defective"):
-        film.press_on(f".drop[data-kind={kind}] .choose", seconds=0.3)
-        page.fill("#path", str(given / kind))
-        page.press("#path", "Enter")
-        page.wait_for_timeout(500)
-        film.wait(0.6)
-        film.press_on("#folders button[value=take]", seconds=0.3)
-    page.wait_for_selector("#found:not([hidden])")
-    page.wait_for_timeout(2_000)
-    film.say("What was found: sizes, what to look at, how long it will take")
-    film.wait(1.6)
-    page.locator("#make").scroll_into_view_if_needed()
-    film.wait(0.6)
-    film.press_on("#make")
-    shrink(project, DEMO)
-    film.go("learn")
-    film.say("Learn: normal photographs and made-up defects teach the click model")
-    page.uncheck("#along")
-    begun = time.monotonic()
-    film.learn()
-    took["click model"] = time.monotonic() - begun
-    film.go("label")
-    page.wait_for_selector("#stage[aria-busy=false][data-revision]")  # the page of its own is gone
-    film.entered()
-    film.say("Label: a few clicks, no painting")
-    begun = time.monotonic()
-    for kind, count in KINDS.items():
-        for number in range(count):
-            label(film, kind, number, shown=number == 0)
-    took["labels"] = time.monotonic() - begun
+    def _open(self, name: str) -> str:
+        page = self.one.page
+        key = page.evaluate(
+            "name => [...document.querySelectorAll('#images [data-key]')]"
+            ".map((one) => one.dataset.key).find((key) => key.endsWith(name))",
+            name,
+        )
+        assert key is not None, name
+        if page.get_attribute("#stage", "data-key") != key:
+            page.click(f"#images [data-key='{key}']")
+        page.wait_for_selector(SETTLED.format(key=key))
+        return key
 
-
-def play_to_files(film: StudioFilm, given: Path, took: dict[str, float]) -> None:
-    """The detector, and the last two steps."""
-    one, page = film.one, film.one.page
-    film.go("learn")
-    film.say("Learn again: the detector, from these labels")
-    begun = time.monotonic()
-    film.learn()
-    took["detector"] = time.monotonic() - begun
-    film.go("inspect")
-    page.wait_for_selector("#gallery li", timeout=600_000)
-    page.wait_for_function("() => !document.getElementById('waiting').textContent", timeout=600_000)
-    page.wait_for_timeout(2_500)
-    film.say("Inspect: what the threshold means, on photographs it was not trained on")
-    film.wait(1.2)
-    end = float(page.get_attribute("#threshold", "max") or 1)
-    middle = float(page.input_value("#threshold"))
-    for value in [*np.linspace(middle, 0.35 * end, 8), *np.linspace(0.35 * end, middle, 8)]:
-        page.locator("#threshold").fill(f"{value:.5f}")
-        film.frame()
-    film.press_on("#reset", seconds=0.3)
-    film.say("A new photograph")
-    page.set_input_files("#file", given / "just-arrived.png")
-    page.wait_for_function(
-        "() => /\\d/.test(document.getElementById('view-verdict').textContent)", timeout=600_000
-    )
-    page.wait_for_timeout(2_500)
-    film.wait(2.0)
-    film.go("take")
-    film.say("Take away: detector, labels, report")
-    page.wait_for_selector("#make-report:not([disabled])")
-    film.press_on("#make-model", seconds=0.3)
-    page.wait_for_selector("#fetch-model", timeout=600_000)
-    page.wait_for_selector("#make-report:not([disabled])", timeout=600_000)
-    film.wait(1.6)
-    one.page.mouse.move(5, 5)
-
-
-def label(film: StudioFilm, kind: str, number: int, *, shown: bool) -> None:
-    """Click a defect until its mask holds, name its kind, save; filmed or not."""
-    page = film.one.page
-    key = page.evaluate(
-        "name => [...document.querySelectorAll('#images [data-key]')]"
-        ".map((one) => one.dataset.key).find((key) => key.endsWith(name))",
-        f"{kind}/{number:03}",
-    )
-    page.click(f"#images [data-key='{key}']")
-    page.wait_for_selector(f"#stage[aria-busy=false][data-key='{key}'][data-waiting='0']")
-    rows, columns = np.nonzero(truth(kind, number))
-    for turn, share in enumerate((0.5, 0.2, 0.8)):
-        place = int(share * (len(rows) - 1))
+    def _click(self, row: int, column: int, *, positive: bool, shown: bool, key: str) -> None:
+        page = self.one.page
         spot = page.evaluate(
             """([row, column]) => {
               const {scale, x, y} = document.getElementById('stage').dataset;
@@ -179,62 +199,253 @@ def label(film: StudioFilm, kind: str, number: int, *, shown: bool) -> None:
               return [left + Number(x) + (column + 0.5) * scale,
                 top + Number(y) + (row + 0.5) * scale];
             }""",
-            [int(rows[place]), int(columns[place])],
+            [row, column],
         )
         if shown:
-            film.move((spot[0], spot[1]), seconds=0.4)
-        page.mouse.click(*spot)
+            self.film.move((spot[0], spot[1]), seconds=0.4)
+        before = int(page.get_attribute("#stage", "data-revision") or 0)
+        begun = time.monotonic()
+        page.mouse.click(*spot, button="left" if positive else "right")
         page.wait_for_function(
-            "n => Number(document.getElementById('stage').dataset.revision) >= n"
+            "n => Number(document.getElementById('stage').dataset.revision) > n"
             " && document.getElementById('stage').dataset.waiting === '0'",
-            arg=turn + 1,
+            arg=before,
         )
+        self.clicks_ms.append(1000 * (time.monotonic() - begun))
         if shown:
+            self.film.wait(0.6)
+
+
+def decoded(png: str) -> np.ndarray:
+    """A mask out of the page's answer: PNG in base64."""
+    content = np.frombuffer(base64.b64decode(png.split(",")[-1]), np.uint8)
+    return np.asarray(cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)) > 127
+
+
+def iou(mask: np.ndarray, truth: np.ndarray) -> float:
+    return float((mask & truth).sum() / max(1, (mask | truth).sum()))
+
+
+def play_photographs(way: Way, backbone: Path | None) -> None:
+    """The first step: two folders are chosen, and the project is made."""
+    film, page = way.film, way.one.page
+    film.say("Photographs: normal ones, and some of each kind of defect")
+    film.wait(1.0)
+    with way.timed("photographs looked at"):
+        for kind, folder in (("normal", way.product.normal), ("defective", way.product.defective)):
+            way.press_on(f".drop[data-kind={kind}] .choose", seconds=0.3)
+            page.click("#path", click_count=3)
+            page.keyboard.type(str(folder))
+            page.keyboard.press("Enter")
+            page.wait_for_timeout(500)
             film.wait(0.6)
-    page.select_option("#type", kind)
-    page.wait_for_timeout(800)
-    film.wait(0.5 if shown else 0)
-    page.keyboard.press("Enter")
-    page.wait_for_timeout(1_200)
+            way.press_on("#folders button[value=take]", seconds=0.3)
+        page.wait_for_selector("#found:not([hidden])")
+        page.wait_for_selector("#looking[hidden]", state="attached")
+    page.wait_for_timeout(1_500)
+    film.say("What was found: sizes, what to look at, how long it will take")
+    film.wait(1.6)
+    if backbone is not None:
+        page.locator("#found summary").click()
+        page.locator("#backbone").click()
+        page.keyboard.type(str(backbone))
+    way.still("photographs")
+    page.locator("#make").scroll_into_view_if_needed()
+    film.wait(0.6)
+    with way.timed("project made"):
+        way.press_on("#make", seconds=0)
+        page.wait_for_selector("#onward:not([hidden])")
+    film.wait(0.7)
+    if way.product.shrunk:
+        shrink(way.served.folder, way.product.shrunk)
+
+
+def play_clicks(way: Way) -> None:
+    """The click model learns, and defects are marked."""
+    film, page = way.film, way.one.page
+    way.go("learn")
+    film.say("Learn: normal photographs and made-up defects teach the click model")
+    way.still("learn-before")
+    page.locator("#along").click()  # the film learns when it wants to
+    with way.timed("click model"):
+        way.learn(kill=True)
+    way.still("learn-clicks-done")
+    with way.timed("labelling opened"):
+        way.go("label")
+        page.wait_for_selector("#stage[aria-busy=false][data-revision]")
+    way.entered()  # the page of its own is gone
+    film.say("Label: a few clicks, no painting")
+    with way.timed("labels"):
+        kinds: set[str] = set()
+        for number, name in enumerate(way.product.masks):
+            kind = name.split("/")[0]
+            way.label(name, shown=kind not in kinds, kill=number == 1)
+            kinds.add(kind)
+    assert len([*way._saved()]) == len(way.product.masks), "a label was lost"
+    way.still("label-all")
+
+
+def play_inspect(way: Way) -> None:
+    """The detector learns, and is looked at."""
+    film, page = way.film, way.one.page
+    way.go("learn")
+    film.say("Learn again: the detector, from these labels")
+    with way.timed("detector"):
+        way.learn()
+    way.still("learn-detector-done")
+    with way.timed("inspection"):
+        way.go("inspect")
+        page.wait_for_selector("#gallery li", timeout=LONG_MS)
+        looked = "() => !document.getElementById('waiting').textContent"
+        page.wait_for_function(looked, timeout=LONG_MS)
+    page.wait_for_timeout(2_500)
+    way.still("inspect")
+    film.say("Inspect: what the threshold means, on photographs it was not trained on")
+    film.wait(1.2)
+    drag_threshold(way)
+    way.press_on("#reset", seconds=0.3)
+    film.say("A new photograph")
+    with way.timed("new photograph"):
+        drop(way, way.product.new[:1])
+    page.wait_for_timeout(2_500)
+    film.wait(2.0)
+    way.still("inspect-new")
+
+
+def drag_threshold(way: Way) -> None:
+    """Pull the threshold down and up again."""
+    film, page = way.film, way.one.page
+    box = page.locator("#threshold").bounding_box()
+    assert box is not None
+    at = float(page.input_value("#threshold")) / float(page.get_attribute("#threshold", "max") or 1)
+    middle, row = box["x"] + at * box["width"], box["y"] + box["height"] / 2
+    low = box["x"] + 0.35 * at * box["width"]
+    film.move((middle, row))
+    page.mouse.down()
+    film.move((low, row), 1.2)
+    film.move((middle, row), 1.2)
+    page.mouse.up()
+
+
+def drop(way: Way, pictures: Sequence[Path]) -> None:
+    """Choose new photographs, and wait for the map of the last."""
+    page = way.one.page
+    with page.expect_file_chooser() as chooser:
+        way.press_on("#drop", seconds=0)
+    chooser.value.set_files([str(path) for path in pictures])
+    page.wait_for_function(
+        "name => document.getElementById('view-name').textContent === name"
+        " && /\\d/.test(document.getElementById('view-verdict').textContent)"
+        " && !document.getElementById('waiting').textContent",
+        arg=pictures[-1].name,
+        timeout=LONG_MS,
+    )
+
+
+def play_take(way: Way) -> None:
+    """Everything is taken away."""
+    film, page = way.film, way.one.page
+    way.go("take")
+    film.say("Take away: detector, labels, report")
+    page.wait_for_selector("#make-report:not([disabled])")
+    for what in ("onnx", "report", "labels-coco"):
+        with way.timed(what):
+            way.press_on(f"#make-{what}", seconds=0.3)
+            page.wait_for_selector(f"#fetch-{what}", timeout=LONG_MS)
+            page.wait_for_selector("#make-model:not([disabled])", timeout=LONG_MS)
+    film.wait(1.6)
+    page.mouse.move(5, 5)
+    way.still("take")
+    report = way.one.tab()
+    report.goto((way.served.folder / "report.html").as_uri())
+    report.screenshot(path=way.stills / "report.png", full_page=True)
+    report.close()
+
+
+def without_adclick(way: Way) -> dict[str, str]:
+    """What the script in the ONNX folder says of every new photograph."""
+    script = next(way.served.folder.glob("models/*-onnx/inspect_picture.py"))
+    said = {}
+    for picture in way.product.new:
+        command = [sys.executable, str(script), str(picture)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        said[picture.name] = done.stdout.strip()
+    return said
+
+
+def in_the_shell(folder: Path) -> bool:
+    """Whether Snakemake, typed in the project's folder, has nothing to do."""
+    words = ["click_models", "detectors", "--configfile", "adclick.yaml", "--dry-run"]
+    command = [sys.executable, "-m", "snakemake", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return "Nothing to be done" in done.stdout + done.stderr
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="where studio.gif goes")
-    parser.add_argument("--keep", type=Path, help="a folder for the project and the frames")
-    parser.add_argument(
-        "--from-labels", action="store_true", help="go on with what is kept: all is labelled"
-    )
+    parser.add_argument("--keep", type=Path, help="a folder for the project, frames and stills")
+    parser.add_argument("--tiles", type=Path, help="the Magnetic Tile Defects' folder")
+    parser.add_argument("--backbone", type=Path, help="ResNet-18's weights (safetensors)")
+    parser.add_argument("--scheme", default="dark", choices=["dark", "light"])
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = asked.keep or Path(name)
-        frames, given, project = folder / "frames", folder / "photographs", folder / "washers"
-        if not asked.from_labels:
-            shutil.rmtree(frames, ignore_errors=True)
-            write_photographs(given)
-        frames.mkdir(parents=True, exist_ok=True)
-        served = StudioServed(project, free_port())
+        folder = (asked.keep or Path(name)).absolute()
+        given = folder / "photographs"
+        product = take_tiles(asked.tiles, given) if asked.tiles else draw_washers(given)
+        served = StudioServed(folder / product.name, free_port())
         served.start()
-        took: dict[str, float] = {}
         try:
             with sync_playwright() as playwright:
                 size = {"width": WIDTH, "height": HEIGHT}
-                one = Visitor(
-                    launch(playwright), served.address, viewport=size, color_scheme="dark"
-                )
-                one.visit("learn" if asked.from_labels else "photographs")
-                film = StudioFilm(one, frames)  # type: ignore[arg-type]
-                film.count = len([*frames.glob("*.png")])
-                film.entered()
-                if not asked.from_labels:
-                    play_to_labels(film, given, project, took)
-                play_to_files(film, given, took)
+                browser = launch(playwright)
+                one = Visitor(browser, served.address, viewport=size, color_scheme=asked.scheme)
+                one.visit("photographs")
+                way = Way(one, served, product, folder)
+                way.entered()
+                play_photographs(way, asked.backbone)
+                play_clicks(way)
+                play_inspect(way)
+                play_take(way)
+                drop_the_rest(way)
         finally:
             served.kill()
-        encode(frames, asked.output / "studio.gif")
-    seconds = {step: round(value) for step, value in took.items()}
-    bytes_ = (asked.output / "studio.gif").stat().st_size
-    print(json.dumps({"frames": film.count, "bytes": bytes_, "seconds": seconds}))
+        encode(folder / "frames", asked.output / "studio.gif")
+        print(json.dumps(told(way, asked.output / "studio.gif"), indent=2))
+
+
+def drop_the_rest(way: Way) -> None:
+    """The other new photographs, all at once."""
+    if len(way.product.new) > 1:
+        way.go("inspect")
+        with way.timed("other new photographs"):
+            drop(way, way.product.new[1:])
+        way.still("inspect-all-new")
+
+
+def told(way: Way, gif: Path) -> dict[str, Any]:
+    """What is to be known of the way."""
+    clicks = np.array(way.clicks_ms)
+    lost = ("Failed to load resource",)  # while the server was killed
+    return {
+        "frames": way.film.count,
+        "bytes": gif.stat().st_size,
+        "seconds": {step: round(value, 1) for step, value in way.took.items()},
+        "clicks": len(clicks),
+        "click_ms": {"median": round(np.median(clicks)), "p95": round(np.quantile(clicks, 0.95))},
+        "label_iou": {
+            name: round(iou(mask, _saved_mask(way, name)), 3)
+            for name, mask in way.product.masks.items()
+        },
+        "faults": [one for one in way.one.faults if not any(word in one for word in lost)],
+        "current_in_the_shell": in_the_shell(way.served.folder),
+        "without_adclick": without_adclick(way),
+    }
+
+
+def _saved_mask(way: Way, name: str) -> np.ndarray:
+    path = next(one for one in way._saved() if str(one.with_suffix("")).endswith(name))
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) > 127
 
 
 if __name__ == "__main__":
