@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from adclick.run.artifacts import read_json
+from adclick.run.device import Precision
 from adclick.run.errors import InputError
 from adclick.run.provenance import digest
 from adclick.run.settings.clicks import Edges, Zoom
@@ -20,7 +21,9 @@ WORDS, BACKBONE = "words.h5", "backbone.safetensors"
 
 
 class BackboneUse(Section):
-    """The frozen network, and how its maps become patch features; `seed` without a file."""
+    """The frozen network, and how its maps become patch features; `seed` without a file.
+    `precision` is the run's: on a GPU the normal pictures' features were computed in it.
+    """
 
     name: str
     layers: tuple[int, ...]
@@ -31,6 +34,7 @@ class BackboneUse(Section):
     origin: Literal["hub", "file", "seeded"]
     seed: int
     sha256: str | None
+    precision: Precision = "float32"
 
 
 class Comparison(Section):

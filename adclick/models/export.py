@@ -26,6 +26,7 @@ from adclick.models.description import (
     read_description,
 )
 from adclick.models.run_sources import NETWORKS, Source, find, stamp_of
+from adclick.models.session import trained_precision
 from adclick.networks.checkpoints import read_metadata, save_tensors
 from adclick.networks.trained_detector import KIND
 from adclick.residuals.backbone import LayerMaps
@@ -183,6 +184,7 @@ def _write_backbone(path: Path, source: Source) -> BackboneUse:
         origin=weights["source"],
         seed=weights["seed"],
         sha256=file_sha256(path) if path.is_file() else None,
+        precision=trained_precision(source.settings),
     )
 
 

@@ -37,7 +37,13 @@ from adclick.models.description import (
     read_description,
 )
 from adclick.models.refining import RefinedSession, refined
-from adclick.models.session import Session, open_image, start_session, trained_form
+from adclick.models.session import (
+    Session,
+    open_image,
+    start_session,
+    trained_form,
+    trained_precision,
+)
 from adclick.models.sliding import zero_click_map
 from adclick.models.windows import answer_in_parts
 from adclick.models.zoom import Window, crop_inputs
@@ -52,6 +58,7 @@ from adclick.residuals.maps import finish_map, training_free_map
 from adclick.residuals.retrieval import histogram
 from adclick.residuals.streaming import features_of
 from adclick.run.artifacts import image_ids, open_arrays
+from adclick.run.device import Precision, is_reduced
 from adclick.run.errors import InputError
 from adclick.run.provenance import file_sha256
 
@@ -81,6 +88,7 @@ class OpenedModel:
     device: str
     network: ClickNetwork | TrainedDetector
     form: ResidualForm
+    precision: Precision
     backbone: Backbone
     bank: Any
     bank_ids: tuple[str, ...]
@@ -122,7 +130,7 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
     for name in described.files:
         if name != BANK and file_sha256(part(folder, name)) != described.files[name]:
             raise InputError(f"{folder / name}: not as it was exported; export the model again")
-    network, form = _load_network(folder / WEIGHTS, described.kind, chosen)
+    network, form, precision = _load_network(folder / WEIGHTS, described.kind, chosen)
     bank = open_arrays(part(folder, BANK))
     if json.loads(str(bank.attrs["stamp"])) != described.stamp:
         raise InputError(f"{folder / BANK}: of another export; export the model again")
@@ -136,6 +144,7 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
         input_px=use.input_px,
         size_px=described.size_px,
     )
+    backbone.halved = is_reduced(chosen, use.precision)
     return OpenedModel(
         description=described,
         size_px=described.size_px,
@@ -145,6 +154,7 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
         device=str(chosen),
         network=network,
         form=form,
+        precision=precision,
         backbone=backbone.to(chosen),
         bank=bank,
         bank_ids=tuple(image_ids(bank)),
@@ -154,12 +164,13 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
 
 def _load_network(
     path: Path, kind: str, device: torch.device
-) -> tuple[ClickNetwork | TrainedDetector, ResidualForm]:
+) -> tuple[ClickNetwork | TrainedDetector, ResidualForm, Precision]:
     if kind == FEATURE_DETECTOR:
         trained = load_detector(path, device=device)
-        return trained, trained.form.residual
+        return trained, trained.form.residual, "float32"
     network, metadata = load_model(path, kind=kind)
-    return network.to(device).eval(), trained_form(metadata.extra["settings"])
+    settings = metadata.extra["settings"]
+    return network.to(device).eval(), trained_form(settings), trained_precision(settings)
 
 
 def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> Encoding:
@@ -192,8 +203,8 @@ def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> En
         neighbour_id=model.bank_ids[seen.neighbours[0]],
         probability=detected,
         score=float(shown.max() if detected is None else detected.max()),
-        tokens=None if opened is None else opened.tokens.cpu().numpy(),
-        maps=() if opened is None else tuple(level.cpu().numpy() for level in opened.maps),
+        tokens=None if opened is None else opened.tokens.float().cpu().numpy(),
+        maps=() if opened is None else tuple(one.float().cpu().numpy() for one in opened.maps),
     )
 
 
@@ -278,6 +289,7 @@ def _open_whole(
         [torch.from_numpy(level).to(device) for level in encoding.maps],
         image=encoding.image,
         radius_px=model.description.clicks.radius_px,
+        precision=model.precision,
     )
 
 
@@ -377,6 +389,7 @@ def _open(
         form=model.form,
         radius_px=model.description.clicks.radius_px,
         device=torch.device(model.device),
+        precision=model.precision,
     )
 
 

@@ -338,6 +338,30 @@ def test_a_folder_of_an_earlier_version_answers_as_its_network_does(
     assert np.abs(session.predict(CLICKS) - whole.predict(CLICKS)).max() > 1e-3
 
 
+@pytest.mark.parametrize("defect_type", [None, "hole"])
+def test_a_folder_computes_in_the_precision_of_its_run(
+    defect_type: str | None, run: Path, folders, monkeypatch
+) -> None:
+    picture = pictures(run)["test/hole/000"]
+
+    def answer() -> np.ndarray:
+        model = open_model(folders["adclick"], device="cpu")
+        assert model.description.backbone.precision == model.precision == "bfloat16"
+        return open_session(model, encode(model, picture), defect_type).predict(CLICKS)
+
+    whole = answer()
+    for module in ("run.device", "models.folder"):  # as on a GPU
+        monkeypatch.setattr(f"adclick.{module}.is_reduced", lambda _, asked: asked != "float32")
+    opened = open_model(folders["adclick"], device="cpu")
+    assert opened.backbone.halved
+    half = answer()
+    assert 0 < np.abs(half - whole).max() < 0.2
+    without = replace(opened, precision="float32")
+    encoding = encode(without, picture)
+    again = open_session(without, encoding, defect_type).predict(CLICKS)
+    assert not np.array_equal(again, half)
+
+
 def test_a_picture_of_any_size_is_resized_as_the_manifest_does(run, folders) -> None:
     model = open_model(folders["adclick"])
     picture = pictures(run)["test/stain/000"]
