@@ -3,7 +3,6 @@
 import importlib.metadata
 import re
 import secrets
-import shutil
 import socket
 import sys
 import webbrowser
@@ -87,7 +86,7 @@ def _from_run(
     with `images` as the files below that folder.
     """
     from adclick.annotate.run_pictures import find_run_pictures, write_run_images
-    from adclick.models.export import export_model, is_current
+    from adclick.models.export import exported
     from adclick.models.run_sources import trained_variants
 
     trained = trained_variants(run)
@@ -96,16 +95,14 @@ def _from_run(
         known = ", ".join(trained) or "none"
         raise InputError(f"{run}: no trained model {chosen or ''} (trained: {known})")
     folder = run / "annotate"
-    exported = folder / "model" / f"{chosen}-seed{seed}"
-    if not (exported.is_dir() and is_current(exported, run, chosen, seed=seed)):
-        if exported.exists():
-            shutil.rmtree(exported)
-        export_model(run, chosen, seed=seed, output=exported)
+    model = folder / "model" / f"{chosen}-seed{seed}"
     if images is None:
         pictures = find_pictures(write_run_images(run, folder / "images"))
     else:
         pictures = find_run_pictures(run, images)
-    return Work(exported, pictures, labels or folder / "labels")
+    return Work(
+        exported(run, chosen, seed=seed, output=model), pictures, labels or folder / "labels"
+    )
 
 
 def _serve(

@@ -16,6 +16,7 @@ from adclick.project.scales import Scale, propose
 from adclick.run.errors import InputError
 from adclick.run.folders import fault_of_type, named, shown, walk, writable
 
+SIZES_NAMED = 3  # of more only the span is told
 UNNAMED = "defect"  # the kind of defects that lie in no folder of their own
 LEAST_NORMALS, LEAST_DEFECTS = 10, 2
 Progress = Callable[[int, int], None]
@@ -316,7 +317,7 @@ def survey_lines(survey: Survey) -> Iterator[str]:
     )
     if survey.tests:
         yield f"{len(survey.tests)} normal photographs for tests"
-    yield f"sizes (width x height): {_sizes(survey.sizes)}"
+    yield f"sizes (width x height): {size_line(survey.sizes)}"
     if survey.left_out:
         yield f"left out: {_names(survey.left_out)}"
     for folder in (survey.normal_dir, survey.defect_dir, survey.normal_test_dir):
@@ -339,9 +340,22 @@ def survey_lines(survey: Survey) -> Iterator[str]:
     yield survey.scale.line
 
 
-def _sizes(sizes: Mapping[tuple[int, int], int]) -> str:
-    first = [f"{width} x {height}" for height, width in list(sizes)[:3]]
-    return ", ".join(first) + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
+def size_line(sizes: Mapping[tuple[int, int], int]) -> str:
+    """Sizes (height, width), most frequent first, with their counts: width x height in words."""
+    if len(sizes) <= SIZES_NAMED:
+        counted = {f"{width} x {height}": count for (height, width), count in sizes.items()}
+        several = len(sizes) > 1
+        return ", ".join(f"{size} ({n})" if several else size for size, n in counted.items())
+    heights, widths = zip(*sizes, strict=True)
+    span = f"{_span(widths)} x {_span(heights)}, {len(sizes)} different ones"
+    height, width = next(iter(sizes))
+    often = sizes[height, width] > sum(sizes.values()) / 2
+    return f"{span}; most are {width} x {height}" if often else span
+
+
+def _span(values: Iterable[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low}-{high}"
 
 
 def _names(group: Sequence[Photograph]) -> str:

@@ -17,6 +17,7 @@ from adclick.project.survey import (
     LEAST_DEFECTS,
     LEAST_NORMALS,
     Survey,
+    size_line,
     survey_photographs,
     without,
 )
@@ -88,7 +89,7 @@ class Photographs:
             "left_out": [shown(one.path.name) for one in used.left_out],
             "least": {NORMAL: LEAST_NORMALS, DEFECTIVE: LEAST_DEFECTS},
             "kinds": used.kinds,
-            "sizes": [[width, height, count] for (height, width), count in survey.sizes.items()],
+            "sizes": size_line(survey.sizes),
             "passed_over": [
                 {
                     "what": what,

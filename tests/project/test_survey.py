@@ -10,7 +10,13 @@ from PIL import Image
 from adclick.data.images import read_image, write_png
 from adclick.data.manifest import camera_bits
 from adclick.project.likeness import describe, view_of
-from adclick.project.survey import Survey, survey_lines, survey_photographs, without
+from adclick.project.survey import (
+    Survey,
+    size_line,
+    survey_lines,
+    survey_photographs,
+    without,
+)
 from adclick.run.errors import InputError
 from tests.project.photographs import scratched, write_photographs
 
@@ -34,7 +40,14 @@ def test_photographs_are_counted_by_kind_and_size(folders: tuple[Path, Path]) ->
     assert found.kinds == {"defect": 1, **KINDS}
     assert found.sizes == {(64, 64): 15, (40, 60): 1}
     assert "12 normal photographs, 4 defective ones (1 defect, 2 rust, 1 scratch)" in lines(found)
-    assert "64 x 64, 60 x 40" in lines(found)
+    assert "64 x 64 (15), 60 x 40 (1)" in lines(found)
+
+
+def test_of_many_sizes_the_span_is_told() -> None:
+    many = {(200, 300): 5, (100, 300): 1, (150, 320): 1, (151, 290): 1}
+    assert size_line(many) == "290-320 x 100-200, 4 different ones; most are 300 x 200"
+    alike = dict.fromkeys([(64, 10), (64, 11), (64, 12), (64, 13)], 1)
+    assert size_line(alike) == "10-13 x 64, 4 different ones"
 
 
 def test_progress_is_told_file_by_file(folders: tuple[Path, Path]) -> None:

@@ -82,7 +82,7 @@ def test_from_two_folders_to_a_project(
     seen = choose(client, photographs)
     assert (seen["normals"], seen["defects"]) == (12, 3)
     assert seen["kinds"] == {"chipped": 1, "rust": 2}
-    assert seen["sizes"] == [[96, 96, 15]]
+    assert seen["sizes"] == "96 x 96"
     client.post(f"{API}/project", json={"size_px": 128, "texture": False})
     state = client.get(f"{API}/project").json()
     assert state["exists"] and state["name"] == "brack-et"

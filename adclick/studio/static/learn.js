@@ -125,7 +125,7 @@ function texts(state) {
     : state.click_model
     ? "Learnt. It turns a few clicks on a defect into a mask: label with it."
     : "Turns a few clicks on a defect into a mask. It needs no labels: it learns from made-up defects in your normal photographs.";
-  const labels = `${counted(state.labels, "photograph")} of ${state.to_label} ${state.labels === 1 ? "is" : "are"} labelled`;
+  const labels = `${state.labels} of ${counted(state.to_label, "photograph")} labelled`;
   byId("fault").hidden = !state.fault;
   byId("fault").textContent = state.fault ? `Learning by itself is held up: ${state.fault}` : "";
   byId("detector-text").textContent = state.masks
@@ -161,6 +161,7 @@ byId("along").addEventListener("change", () => act("along", { along: /** @type {
 byId("cancel").addEventListener("click", () => act("cancel"));
 document.addEventListener("project", (event) => {
   byId("folder").textContent = /** @type {CustomEvent} */ (event).detail.folder;
+  byId("shell").hidden = false;
 });
 const now = repeatedly(async () => show(await get("learning")), REFRESH_MS);
 await now();

@@ -60,12 +60,10 @@ function picture(path) {
 /** @param {any} found @param {any} has */
 function findings(found, has) {
   const kinds = Object.entries(found.kinds).map(([name, count]) => `${count} ${name}`);
-  const sizes = found.sizes.slice(0, 3).map((/** @type {number[]} */ [width, height, count]) => `${width} × ${height} (${count})`);
-  if (found.sizes.length > 3) sizes.push(`and ${found.sizes.length - 3} more`);
   const facts = [
     ["Normal", counted(found.normals, "photograph"), found.normals < found.least.normal ? `too few: ${found.least.normal} are the least, 50 and more are good` : ""],
     ["Defective", counted(found.defects, "photograph") + (kinds.length ? `: ${kinds.join(", ")}` : ""), found.defects < found.least.defective ? `too few to train a detector: ${found.least.defective} are the least, 10 are good` : ""],
-    ["Size", sizes.join(", "), ""],
+    ["Size", found.sizes.replaceAll(" x ", " × "), ""],
     ["Place", found.aligned ? "always the same" : "the product lies now here, now there", ""],
   ];
   if (found.tests) facts.push(["For tests", counted(found.tests, "normal photograph"), "never trained on, nor used for the threshold"]);
