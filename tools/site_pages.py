@@ -1,7 +1,8 @@
 """Pages of the documentation's site that are made from the code: a hook of MkDocs (mkdocs.yml).
 
-The README becomes the home page, config/README.md the reference of the configuration; the commands
-and the Python interface are read from the code. Links are turned accordingly.
+The README becomes the home page, config/README.md the reference of the configuration, the notebook
+a page with what its cells show; the commands and the Python interface are read from the code. Links
+are turned accordingly.
 """
 
 import ast
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import typer.main
 from mkdocs.structure.files import File, Files
 
@@ -19,7 +21,8 @@ from adclick.cli import app
 ROOT = Path(__file__).parents[1]
 # Where files of the repository are in the site; others in docs/ keep their places.
 PAGES = {"README.md": "index.md", "config/README.md": "reference/configuration.md"}
-LINK = re.compile(r"(?<=\]\()([^)\s#]+\.(?:md|png|gif))(?=[#)])")
+NOTEBOOK = "docs/notebook.ipynb"
+LINK = re.compile(r"(?<=\]\()([^)\s#]+\.(?:md|ipynb|png|gif))(?=[#)])")
 INTERFACE = {
     "Pictures and models": {
         "adclick/data/images.py": ["read_image", "read_mask"],
@@ -50,6 +53,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the made pages."""
     made = {target: (ROOT / source).read_text("utf-8") for source, target in PAGES.items()}
     made |= {"reference/commands.md": commands_page(), "reference/python.md": python_page()}
+    made["notebook.md"] = notebook_page(nbformat.read(ROOT / NOTEBOOK, as_version=4))
     for path, content in made.items():
         files.append(File.generated(config, path, content=content))
     return files
@@ -69,10 +73,28 @@ def turned(markdown: str, place: str) -> str:
         if "://" in link:
             return link
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
-        target = PAGES.get(path, path.removeprefix("docs/"))
+        target = PAGES.get(path, path.removeprefix("docs/")).replace(".ipynb", ".md")
         return posixpath.relpath(target, posixpath.dirname(place) or ".")
 
     return LINK.sub(turn, markdown)
+
+
+def notebook_page(notebook: Any) -> str:
+    """A notebook's cells as Markdown, with what they print and draw below them."""
+    parts = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            parts += [f"```python\n{cell.source}\n```", *map(_shown, cell.outputs)]
+        else:
+            parts.append(cell.source)
+    return "\n\n".join(parts) + "\n"
+
+
+def _shown(output: Any) -> str:
+    if output.output_type == "stream":
+        return f"```text\n{output.text.rstrip()}\n```"
+    picture = output.data["image/png"].replace("\n", "")
+    return f'<img alt="What the cell above draws" src="data:image/png;base64,{picture}">'
 
 
 def commands_page() -> str:

@@ -7,7 +7,9 @@ the README. With `--tiles FOLDER` (the Magnetic Tile Defects as published) and `
 (ResNet-18's weights, where there is no network) it goes the same way with these photographs at what
 the page proposes. A frame is taken at a time; while it learns, only when something has changed, so
 that minutes pass in seconds. Where to click is read from the true masks, what the mask is from the
-page's answers. The seconds of each step are printed. Needs ffmpeg.
+page's answers. The seconds of each step are printed, and of learning those that processors computed
+(other work beside it does not count in these). With `--go-on` a way that was broken off is taken up
+where the click model was learnt. Needs ffmpeg.
 """
 
 import argparse
@@ -21,9 +23,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
+import psutil
 from playwright.sync_api import Response, sync_playwright
 
 from adclick.clicks.deepest import next_click
@@ -52,7 +56,9 @@ class Way:
         for path in (self.stills, folder / "frames"):
             path.mkdir(parents=True, exist_ok=True)
         self.film = Film(one, folder / "frames")  # type: ignore[arg-type]
+        self.film.count = len([*(folder / "frames").glob("*.png")])
         self.took: dict[str, float] = {}
+        self.computed: dict[str, float] = {}
         self.clicks_ms: list[float] = []
         self._masks: dict[str, np.ndarray] = {}
         one.page.on("response", self._heard)
@@ -65,12 +71,15 @@ class Way:
         self.took[step] = self.took.get(step, 0.0) + time.monotonic() - begun
 
     def still(self, name: str) -> None:
-        """The whole page as a picture, without pointer and caption."""
-        page = self.one.page
-        page.evaluate("() => document.body.classList.add('still')")
-        hidden = ".still #pointer, .still #caption { visibility: hidden }"
-        page.screenshot(path=self.stills / f"{name}.png", full_page=True, style=hidden)
-        page.evaluate("() => document.body.classList.remove('still')")
+        """The page as a picture, without pointer and caption."""
+        for visibility in ("hidden", "visible"):
+            self.one.page.evaluate(
+                "how => document.querySelectorAll('#pointer, #caption')"
+                ".forEach((one) => { one.style.visibility = how; })",
+                visibility,
+            )
+            if visibility == "hidden":
+                self.one.page.screenshot(path=self.stills / f"{name}.png")
 
     def entered(self) -> None:
         """A page was loaded: the pointer is drawn anew."""
@@ -95,14 +104,16 @@ class Way:
         self.one.ready()
         self.entered()
 
-    def learn(self, *, kill: bool = False) -> None:
+    def learn(self, what: str, *, kill: bool = False) -> None:
         """Learn; a frame whenever the bar has moved. The server is killed on the way, or not."""
         page = self.one.page
         self.press_on("#start", seconds=0.5)
         page.wait_for_selector("#run[data-state=running]")
-        shown, end = -1.0, time.monotonic() + LEARN_S
+        shown, begun = -1.0, time.monotonic()
         while page.get_attribute("#run", "data-state") == "running":
-            assert time.monotonic() < end
+            assert time.monotonic() < begun + LEARN_S
+            computed = computing_s(self.served.folder)
+            self.computed[what] = max(self.computed.get(what, 0.0), computed)
             share = float(page.evaluate("() => document.getElementById('share').value || 0"))
             if share >= shown + NEW_SHARE:
                 self.film.wait(0.25)
@@ -114,6 +125,7 @@ class Way:
             page.wait_for_timeout(300)
         page.wait_for_selector("#run[data-state=done]")
         assert not kill, "it was learnt before the server could be killed"
+        self.took[what] = time.monotonic() - begun
         self.film.wait(0.8)
 
     def _kill(self, said: str) -> None:
@@ -130,7 +142,8 @@ class Way:
 
     def _heard(self, response: Response) -> None:
         """Keep the mask of what is open, as it is told to the page."""
-        if "/label/api/v1/images/" in response.url and response.url.endswith(("/open", "/actions")):
+        path = urlsplit(response.url).path
+        if path.startswith("/label/api/v1/images/") and path.endswith(("/open", "/actions")):
             with_mask: dict[str, Any] = response.json() if response.ok else {}
             if with_mask.get("mask"):
                 self._masks[with_mask["key"]] = decoded(with_mask["mask"])
@@ -216,6 +229,17 @@ class Way:
             self.film.wait(0.6)
 
 
+def computing_s(folder: Path) -> float:
+    """Seconds that processors have computed for the last run and its jobs that have ended."""
+    runs = sorted((folder / ".adclick/runs").iterdir(), key=lambda one: int(one.name))
+    try:
+        pid = json.loads((runs[-1] / "run.json").read_text())["pid"]
+        times = psutil.Process(pid).cpu_times()
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return 0.0
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def decoded(png: str) -> np.ndarray:
     """A mask out of the page's answer: PNG in base64."""
     content = np.frombuffer(base64.b64decode(png.split(",")[-1]), np.uint8)
@@ -261,15 +285,19 @@ def play_photographs(way: Way, backbone: Path | None) -> None:
 
 
 def play_clicks(way: Way) -> None:
-    """The click model learns, and defects are marked."""
-    film, page = way.film, way.one.page
+    """The click model learns."""
+    page = way.one.page
     way.go("learn")
-    film.say("Learn: normal photographs and made-up defects teach the click model")
+    way.film.say("Learn: normal photographs and made-up defects teach the click model")
     way.still("learn-before")
     page.locator("#along").click()  # the film learns when it wants to
-    with way.timed("click model"):
-        way.learn(kill=True)
+    way.learn("click model", kill=True)
     way.still("learn-clicks-done")
+
+
+def play_labels(way: Way) -> None:
+    """Every defect gets its mask."""
+    film, page = way.film, way.one.page
     with way.timed("labelling opened"):
         way.go("label")
         page.wait_for_selector("#stage[aria-busy=false][data-revision]")
@@ -290,8 +318,7 @@ def play_inspect(way: Way) -> None:
     film, page = way.film, way.one.page
     way.go("learn")
     film.say("Learn again: the detector, from these labels")
-    with way.timed("detector"):
-        way.learn()
+    way.learn("detector")
     way.still("learn-detector-done")
     with way.timed("inspection"):
         way.go("inspect")
@@ -387,6 +414,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder for the project, frames and stills")
     parser.add_argument("--tiles", type=Path, help="the Magnetic Tile Defects' folder")
     parser.add_argument("--backbone", type=Path, help="ResNet-18's weights (safetensors)")
+    parser.add_argument("--go-on", action="store_true", help="take up what is in --keep")
     parser.add_argument("--scheme", default="dark", choices=["dark", "light"])
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -403,8 +431,10 @@ def main() -> None:
                 one.visit("photographs")
                 way = Way(one, served, product, folder)
                 way.entered()
-                play_photographs(way, asked.backbone)
-                play_clicks(way)
+                if not asked.go_on:
+                    play_photographs(way, asked.backbone)
+                    play_clicks(way)
+                play_labels(way)
                 play_inspect(way)
                 play_take(way)
                 drop_the_rest(way)
@@ -431,6 +461,7 @@ def told(way: Way, gif: Path) -> dict[str, Any]:
         "frames": way.film.count,
         "bytes": gif.stat().st_size,
         "seconds": {step: round(value, 1) for step, value in way.took.items()},
+        "computed_s": {step: round(value, 1) for step, value in way.computed.items()},
         "clicks": len(clicks),
         "click_ms": {"median": round(np.median(clicks)), "p95": round(np.quantile(clicks, 0.95))},
         "label_iou": {

@@ -104,12 +104,16 @@ function buttons(state, run, running) {
   const again = run && ["failed", "cancelled", "interrupted"].includes(run.state);
   start.hidden = running;
   start.disabled = !state.exists;
-  start.textContent = again ? "Go on" : state.stale || (run && !state.masks && state.labels >= state.fewest) ? "Learn from the labels" : run ? "Learn again what has changed" : "Learn";
+  const fromLabels = state.stale || (run && !state.masks && !state.detector && state.labels >= state.fewest);
+  start.textContent = again ? "Go on" : fromLabels ? "Learn from the labels" : run ? "Learn again what has changed" : "Learn";
+  const toLearn = again || fromLabels || !run;
+  start.classList.toggle("primary", toLearn);
   byId("unlock").hidden = !run?.error?.locked;
   byId("cancel").hidden = !running || run.ending;
   byId("log").hidden = !run;
   const next = state.detector && !state.stale ? ["/inspect", "Inspect"] : ["/label/", "Label"];
   byId("onward").hidden = !(state.masks ? state.detector : state.click_model);
+  byId("onward").classList.toggle("primary", !toLearn && !running);
   byId("onward").setAttribute("href", next[0]);
   byId("onward").textContent = next[1];
 }
