@@ -406,6 +406,7 @@ class Desk:
             defect_type: str | None,
             previous: Float[np.ndarray, "seen_height seen_width"] | None,
         ) -> Float32[np.ndarray, "seen_height seen_width"]:
+            """The model's answer to clicks in the picture's pixels."""
             scaled = scale_clicks(clicks, shape=seen, original_shape=shape)
             return self.model.predict(key, defect_type, scaled, previous)
 

@@ -144,6 +144,7 @@ def _held_out(
     splits = {path: row.split for path, row in known.items()}
 
     def rank(one: Photograph) -> tuple[bool, bool, str]:
+        """Those that were held out before come first, those that were trained on last."""
         split = splits.get(_relative(one.path, root))
         return split != VALIDATION, split == "train", one.pixels
 

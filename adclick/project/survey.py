@@ -112,23 +112,7 @@ def survey_photographs(
     """
     defective = [*([] if defect_dir is None else [defect_dir]), *more_defective]
     files, lost = _files([normal_dir, *more_normal], defective, apart_from)
-    deep = {path: deep_maximum(path) or 0 for path in files if is_deep(path)}
-    bits = bits_of(deep.values())
-    photographs: list[Photograph] = []
-    described: list[np.ndarray] = []
-    for index, (path, (kind, place)) in enumerate(files.items()):
-        seen = _look_at(path, kind, place, lost, bits=bits, deep=path in deep)
-        if seen is not None:
-            photographs.append(seen[0])
-            described += [seen[1]] if kind == GOOD else []
-        if progress is not None:
-            progress(index + 1, len(files))
-    looks = {
-        one.path: look
-        for one, look in zip(
-            (one for one in photographs if one.kind == GOOD), described, strict=True
-        )
-    }
+    photographs, looks = _look_at_all(files, lost, progress)
     kept, duplicates, contradictory = _without_repetitions(photographs)
     normals = [one for one in kept if one.kind == GOOD]
     if not normals:
@@ -230,6 +214,27 @@ def _pictures(folder: Path, apart_from: Sequence[Path], lost: dict[str, list[Pat
 
 def _kind(path: Path) -> str:
     return path.parts[0] if len(path.parts) > 1 else UNNAMED
+
+
+def _look_at_all(
+    files: Mapping[Path, tuple[str, Path]],
+    lost: dict[str, list[Path]],
+    progress: Progress | None,
+) -> tuple[list[Photograph], dict[Path, np.ndarray]]:
+    """The photographs that can be read, and what normal ones look like by their paths."""
+    deep = {path: deep_maximum(path) or 0 for path in files if is_deep(path)}
+    bits = bits_of(deep.values())
+    photographs: list[Photograph] = []
+    looks: dict[Path, np.ndarray] = {}
+    for index, (path, (kind, place)) in enumerate(files.items()):
+        seen = _look_at(path, kind, place, lost, bits=bits, deep=path in deep)
+        if seen is not None:
+            photographs.append(seen[0])
+            if kind == GOOD:
+                looks[path] = seen[1]
+        if progress is not None:
+            progress(index + 1, len(files))
+    return photographs, looks
 
 
 def _look_at(

@@ -145,6 +145,7 @@ def _label_app(studio: Studio) -> Callable[[Scope, Receive, Send], Awaitable[Non
     """The annotation tool's application, opened when it is asked for; its page with the steps."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        """The page with the steps at /; its own files and interface below."""
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         if path in ("", "/", "/index.html"):
             index = await run_in_threadpool(_label_index, studio)

@@ -139,6 +139,7 @@ class _Opened:
             self._under_way += 1
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            """One request, after which the desk may be closed."""
             try:
                 await self.app(scope, receive, send)
             finally:
