@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -22,27 +23,39 @@ from pydantic import TypeAdapter, ValidationError
 from adclick.annotate.actions import Action, Edit, RedoAction, StartAction, TypeAction, UndoAction
 from adclick.annotate.history import (
     Defect,
+    Previous,
     State,
     apply,
-    defect_mask,
-    packed,
+    mask_plane,
     shown_probability,
     union,
-    unpacked,
+    union_plane,
+)
+from adclick.annotate.planes import (
+    WHOLE_PIXELS,
+    Box,
+    Plane,
+    count_of,
+    part_of,
+    plane_of,
+    whole_box,
 )
 from adclick.annotate.store import (
     Journal,
     Picture,
     SavedState,
     mask_of,
+    plane_run_lengths,
     read_label,
-    run_lengths,
     save_label,
     saved_mask,
 )
 from adclick.annotate.worker import Model
 from adclick.clicks.click import Click, scale_clicks
+from adclick.data.geometry import cells_in, resized
 from adclick.data.images import decode_mask, read_mask
+from adclick.models.windows import change_in_parts
+from adclick.networks.parts import Part
 from adclick.run.errors import InputError
 from adclick.run.folders import shown
 from adclick.run.settings.data import MaskValues
@@ -267,27 +280,35 @@ class Desk:
         """The session as the page sees it."""
         state, picture = opened.state, self._picture(key)
         defect = state.defect
-        others = union(state, leaving_out=defect.id)
-        mask = defect_mask(state, defect)
-        strokes = None if defect.strokes is None else unpacked(defect.strokes)
+        planes = {
+            "probability": shown_probability(state, defect),
+            "mask": mask_plane(state, defect),
+            "strokes": defect.strokes,
+            "others": union_plane(state, leaving_out=defect.id),
+        }
+        shown = {name: one for name, one in planes.items() if one is not None and one.tiles}
+        if not is_large(state.shape):
+            shown["mask"] = planes["mask"]
+        if not is_large(state.seen):
+            shown["probability"] = planes["probability"]
         return {
             "key": key,
             "width": picture.shape[1],
             "height": picture.shape[0],
+            "seen": list(state.seen),
+            "tiled": is_large(picture.shape),
             "revision": opened.revision,
             "can_undo": opened.cursor > 0,
             "can_redo": opened.cursor < len(opened.edits),
-            "objects": [_object(state, one, mask, defect.id) for one in state.defects.values()],
+            "objects": [_object(state, one) for one in state.defects.values()],
             "object": defect.id,
             "threshold": defect.threshold,
             "type": defect.type,
             "types": list(self.model.facts.types),
             "clicks": [[one.row, one.column, one.positive] for one in defect.clicks],
             "answered": defect.probability is not None and defect.base is None,
-            "probability": png64(_grey(shown_probability(state, defect))),
-            "mask": png64(mask.astype(np.uint8) * 255),
-            "strokes": None if strokes is None else png64((strokes + 1).view(np.uint8)),
-            "others": png64(others.astype(np.uint8) * 255) if others.any() else None,
+            **{name: _picture_of(shown[name]) if name in shown else None for name in planes},
+            "boxes": {name: list(one.extent) for name, one in shown.items()},
             "can_start": self._can_start(key),
             "latency_ms": round(latency_ms, 1),
             "state": self._state_of(key),
@@ -390,7 +411,7 @@ class Desk:
                 id=int(one["id"]),
                 type=one["type"] if one["type"] in facts.types else None,
                 threshold=float(one["threshold"]),
-                base=packed(mask_of(one["mask"])),
+                base=plane_of(mask_of(one["mask"])),
             )
             for one in entries[foreign[-1]]["masks"]
             if tuple(one["mask"]["size"]) == shape
@@ -400,17 +421,62 @@ class Desk:
     def _applied(self, key: str) -> Callable[[State, Edit], State]:
         shape = self._picture(key).shape
         seen = self.model.facts.seen(shape)
+        window = self.model.facts.window_in(shape)
 
         def predict(
-            clicks: Sequence[Click],
-            defect_type: str | None,
-            previous: Float[np.ndarray, "seen_height seen_width"] | None,
-        ) -> Float32[np.ndarray, "seen_height seen_width"]:
-            """The model's answer to clicks in the picture's pixels."""
+            clicks: Sequence[Click], defect_type: str | None, previous: Previous | None
+        ) -> list[tuple[Box, Float32[np.ndarray, "box_height box_width"]]]:
+            """What the model's answer to clicks in the picture's pixels changes."""
             scaled = scale_clicks(clicks, shape=seen, original_shape=shape)
-            return self.model.predict(key, defect_type, scaled, previous)
+            if window is not None:
+                return self._changed_in_windows(key, defect_type, scaled, previous, seen, window)
+            whole = whole_box(seen)
+            before = None if previous is None else previous(whole)
+            return [(whole, self.model.predict(key, defect_type, scaled, before))]
 
         return lambda state, edit: apply(state, edit, predict=predict, start_mask=_start_mask)
+
+    def _changed_in_windows(
+        self,
+        key: str,
+        defect_type: str | None,
+        clicks: Sequence[Click],
+        previous: Previous | None,
+        seen: tuple[int, int],
+        window: int,
+    ) -> list[tuple[Box, Float32[np.ndarray, "box_height box_width"]]]:
+        """What clicks change in a picture that is larger than a window of the network's."""
+        stride = self.model.facts.stride
+        changed: list[tuple[Box, np.ndarray]] = []
+
+        def read(part: Part) -> np.ndarray:
+            box = _box_of(part, stride).within(whole_box(seen))
+            known = np.zeros((part.height * stride, part.width * stride), np.float32)
+            if previous is not None:
+                known[: box.height, : box.width] = previous(box)
+            for earlier, values in changed:
+                shared = box.within(earlier)
+                if not shared.empty:
+                    known[shared.seen_from(box)] = values[shared.seen_from(earlier)]
+            return known
+
+        def write(part: Part, values: np.ndarray) -> None:
+            box = _box_of(part, stride).within(whole_box(seen))
+            changed.append((box, values[: box.height, : box.width]))
+
+        change_in_parts(
+            lambda part, inside, before: self.model.predict_part(
+                key, defect_type, part, inside, before
+            ),
+            clicks,
+            grid=cells_in(seen, stride),
+            window=window,
+            stride=stride,
+            from_nothing=previous is None,
+            read=read,
+            write=write,
+        )
+        return changed
 
     def _resolved(self, key: str, opened: _Open, action: Action) -> Action:
         """A start action with its mask in it, as 0 and 255, so that replaying needs nothing else.
@@ -431,8 +497,7 @@ class Desk:
             answer = self.model.encodings.get(key).probability
             if answer is None:
                 raise InputError(f"{self.model.facts.title}: a click model finds nothing by itself")
-            height, width = opened.state.shape
-            stretched = cv2.resize(answer, (width, height), interpolation=cv2.INTER_LINEAR)
+            stretched = resized(np.asarray(answer), opened.state.shape)
             mask = stretched > self.model.facts.start_threshold
         return StartAction(kind="start", source="png", png=png64(mask.astype(np.uint8) * 255))
 
@@ -502,7 +567,7 @@ class Desk:
                         {"row": click.row, "column": click.column, "positive": click.positive}
                         for click in one.clicks
                     ],
-                    "mask": run_lengths(defect_mask(opened.state, one)),
+                    "mask": _lengths(mask_plane(opened.state, one)),
                 }
                 for one in defects
             ],
@@ -564,7 +629,7 @@ def _masks(state: State) -> list[dict[str, Any]]:
             "id": one.id,
             "type": one.type,
             "threshold": one.threshold,
-            "mask": run_lengths(defect_mask(state, one)),
+            "mask": _lengths(mask_plane(state, one)),
         }
         for one in state.defects.values()
     ]
@@ -581,15 +646,49 @@ def _start_mask(
     return decode_mask(content, Path("start mask"), shape=shape, mask_values=mask_values)
 
 
-def _object(state: State, one: Any, shown: np.ndarray, current: int) -> Mapping[str, Any]:
-    mask = shown if one.id == current else defect_mask(state, one)
+def _object(state: State, one: Defect) -> Mapping[str, Any]:
     return {
         "id": one.id,
         "type": one.type,
         "clicks": len(one.clicks),
         "threshold": one.threshold,
-        "area": int(mask.sum()),
+        "area": _area(mask_plane(state, one)),
     }
+
+
+_LENGTHS: WeakKeyDictionary[Plane, dict[str, Any]] = WeakKeyDictionary()  # planes never change
+_AREAS: WeakKeyDictionary[Plane, int] = WeakKeyDictionary()
+
+
+def _lengths(mask: Plane) -> dict[str, Any]:
+    if mask not in _LENGTHS:
+        _LENGTHS[mask] = plane_run_lengths(mask)
+    return _LENGTHS[mask]
+
+
+def _area(mask: Plane) -> int:
+    if mask not in _AREAS:
+        _AREAS[mask] = count_of(mask)
+    return _AREAS[mask]
+
+
+def is_large(shape: tuple[int, int]) -> bool:
+    """Whether a picture is more than the page takes as a whole."""
+    return shape[0] * shape[1] > WHOLE_PIXELS
+
+
+def _box_of(part: Part, stride: int) -> Box:
+    return Box(*(stride * number for number in (part.top, part.left, part.height, part.width)))
+
+
+def _picture_of(plane: Plane) -> str:
+    """What is in a plane as grey values: probabilities and masks from 0 to 255; of strokes 0 where
+    nothing was, 1 erased, 2 painted.
+    """
+    values = part_of(plane, plane.extent)
+    if values.dtype == bool:
+        return png64(values.astype(np.uint8) * 255)
+    return png64((values + 1).view(np.uint8) if values.dtype == np.int8 else _grey(values))
 
 
 def _active(seconds: float) -> float:
@@ -597,7 +696,7 @@ def _active(seconds: float) -> float:
 
 
 def _grey(probability: Float[np.ndarray, "seen_height seen_width"]) -> np.ndarray:
-    return np.rint(255 * np.clip(probability, 0, 1)).astype(np.uint8)
+    return np.rint(255 * np.clip(probability.astype(np.float32), 0, 1)).astype(np.uint8)
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:

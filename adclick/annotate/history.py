@@ -1,16 +1,17 @@
 """An image's edits folded into its defects' masks: pure, so that undo and replay are exact.
 
 A state follows from the one before and one edit; nothing is changed in place. A click asks the
-model, whose answer is kept in the state; all else is arithmetic on masks.
+model, whose answer is kept in the state; all else is arithmetic on masks. These are planes, so an
+edit costs what it touches, however large the picture is.
 """
 
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Int8
+from jaxtyping import Bool, Float, Float32
 
 from adclick.annotate.actions import (
     ClearAction,
@@ -23,42 +24,35 @@ from adclick.annotate.actions import (
     ThresholdAction,
     TypeAction,
 )
+from adclick.annotate.planes import (
+    Box,
+    Plane,
+    Shape,
+    array_of,
+    blank_plane,
+    part_of,
+    plane_of,
+    tiles_of,
+    value_at,
+    whole_box,
+    written,
+)
+from adclick.annotate.stretching import area_shares, shrunk_box, stretched
 from adclick.clicks.click import Click
 from adclick.run.errors import InputError
 
 UNTOUCHED, ERASED, PAINTED = -1, 0, 1
 
 Mask = Bool[np.ndarray, "height width"]
-Strokes = Int8[np.ndarray, "height width"]
+Grey = Float[np.ndarray, "box_height box_width"]
 
-
-@dataclass(frozen=True, eq=False)
-class Packed:
-    """An array of the image's size, compressed: every state of the history keeps its own."""
-
-    content: bytes
-    shape: tuple[int, int]
-    kind: str
-
-
-def packed(array: Mask | Strokes) -> Packed:
-    """A mask or strokes, compressed."""
-    content = zlib.compress(np.ascontiguousarray(array).tobytes(), 1)
-    return Packed(content, (array.shape[0], array.shape[1]), array.dtype.str)
-
-
-def unpacked(kept: Packed) -> np.ndarray:
-    """The array again, to be read only."""
-    return np.frombuffer(zlib.decompress(kept.content), np.dtype(kept.kind)).reshape(kept.shape)
-
-
-# The model: a defect's probability, at the size in which it sees the image, after clicks in
-# original pixels, of a type (None = unknown); the last is the mask before the last click (M_{t-1}
-# of Eq. 1), None = empty.
-Predict = Callable[
-    [Sequence[Click], "str | None", "Float[np.ndarray, 'height width'] | None"],
-    Float[np.ndarray, "seen_height seen_width"],
-]
+# The mask before the last click (M_{t-1} of Eq. 1) in a box of the size in which the model sees the
+# image.
+Previous = Callable[[Box], Grey]
+# The model: what it changes of a defect's probability, box by box, at the size in which it sees the
+# image, after clicks in original pixels, of a type (None = unknown), from the mask before the last
+# click (None = empty).
+Predict = Callable[[Sequence[Click], "str | None", "Previous | None"], Sequence[tuple[Box, Grey]]]
 # The mask [height width] that a start action names; InputError when there is none.
 StartMask = Callable[[StartAction, tuple[int, int]], Mask]  # of the image's shape
 
@@ -67,23 +61,26 @@ StartMask = Callable[[StartAction, tuple[int, int]], Mask]  # of the image's sha
 class Defect:
     """One defect: its clicks, what the model last said, and what a hand has changed.
 
-    `probability` is at the network's size, `base` a mask that it started from and no click has
-    replaced yet, `strokes` what brush and eraser have fixed; both at the image's size, None where
-    there is nothing.
+    `probability` (float16) is at the network's size, `base` (bool) a mask that it started from and
+    no click has replaced yet, `strokes` (int8, blank where it is untouched) what brush and eraser
+    have fixed; both at the image's size, None where there is nothing.
     """
 
     id: int
     type: str | None
     threshold: float
     clicks: tuple[Click, ...] = ()
-    probability: Float16[np.ndarray, "seen_height seen_width"] | None = None
-    base: Packed | None = None
-    strokes: Packed | None = None
+    probability: Plane | None = None
+    base: Plane | None = None
+    strokes: Plane | None = None
 
     @property
     def untouched(self) -> bool:
         """Whether nothing was ever marked of it."""
         return self.probability is None and self.base is None and self.strokes is None
+
+
+_MASKS: WeakKeyDictionary[Defect, Plane] = WeakKeyDictionary()  # a defect never changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +108,14 @@ def apply(state: State, edit: Edit, *, predict: Predict, start_mask: StartMask) 
         case ClickAction():
             return _with(state, _clicked(state, defect, edit, predict))
         case StrokeAction():
-            return _with(state, replace(defect, strokes=packed(_stroked(state, defect, edit))))
+            return _with(state, replace(defect, strokes=_stroked(state, defect, edit)))
         case ThresholdAction():
             return _with(state, replace(defect, threshold=edit.value))
         case TypeAction():
             return _with(state, _typed(state, replace(defect, type=edit.value), predict))
         case StartAction():
             mask = start_mask(edit, state.shape)
-            begun = replace(defect, clicks=(), probability=None, base=packed(mask), strokes=None)
+            begun = replace(defect, clicks=(), probability=None, base=plane_of(mask), strokes=None)
             return _with(state, begun)
         case ObjectAction():
             return replace(state, current=_number(state, edit.id))
@@ -131,42 +128,100 @@ def apply(state: State, edit: Edit, *, predict: Predict, start_mask: StartMask) 
 
 
 def defect_mask(state: State, defect: Defect) -> Mask:
+    """A defect's mask at the image's size, as `mask_plane` has it."""
+    return array_of(mask_plane(state, defect))
+
+
+def mask_plane(state: State, defect: Defect) -> Plane:
     """A defect's mask at the image's size: the model's answer above its threshold, clicked pixels
     being what their last click says, or the mask it started from; strokes over it.
     """
-    mask = np.zeros(state.shape, bool)
+    known = _MASKS.get(defect)
+    if known is None:
+        known = defect.base or blank_plane(state.shape, bool)
+        for tile in _touched(known, state, defect):
+            box = known.box_of(tile)
+            known = written(known, box, _mask_in(state, defect, box))
+        _MASKS[defect] = known
+    return known
+
+
+def union(state: State) -> Mask:
+    """The mask of all defects."""
+    return array_of(union_plane(state))
+
+
+def union_plane(state: State, *, leaving_out: int | None = None) -> Plane:
+    """The mask of all defects but one."""
+    whole = blank_plane(state.shape, bool)
+    for number, defect in state.defects.items():
+        if number != leaving_out:
+            own = mask_plane(state, defect)
+            for tile in own.tiles:
+                box = own.box_of(tile)
+                whole = written(whole, box, part_of(whole, box) | part_of(own, box))
+    return whole
+
+
+def shown_probability(state: State, defect: Defect) -> Plane:
+    """What the model, or else the mask that a defect started from, says at the network's size."""
     if defect.base is not None:
-        mask = unpacked(defect.base)
-    elif defect.probability is not None:
-        height, width = state.shape
-        stretched = cv2.resize(
-            defect.probability.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
-        )
-        mask = stretched > defect.threshold
+        return _shrunk(defect.base, state.seen)
+    if defect.probability is None:
+        return blank_plane(state.seen, np.float16)
+    return defect.probability
+
+
+# --- masks ---------------------------------------------------------------------------------------
+
+
+def _touched(mask: Plane, state: State, defect: Defect) -> set[Shape]:
+    """The tiles of a mask that a defect's answer, clicks or strokes may have something in."""
+    boxes = [] if defect.strokes is None else [*map(defect.strokes.box_of, defect.strokes.tiles)]
+    if defect.base is None and defect.probability is not None:
+        boxes += [Box(click.row, click.column, 1, 1) for click in defect.clicks]
+        boxes += _above(defect.probability, defect.threshold, state.shape)
+    return {tile for box in boxes for tile in tiles_of(mask, box)}
+
+
+def _above(probability: Plane, threshold: float, shape: Shape) -> Iterator[Box]:
+    """Boxes of the image's pixels that hold whatever is above a threshold once it is stretched."""
+    for tile in probability.tiles:
+        own = probability.box_of(tile)
+        above = part_of(probability, own).astype(np.float32) > threshold
+        rows, columns = (np.flatnonzero(above.any(axis=axis)) for axis in (1, 0))
+        if len(rows):
+            down = _stretched_span(own.top + rows[[0, -1]], probability.shape[0], shape[0])
+            across = _stretched_span(own.left + columns[[0, -1]], probability.shape[1], shape[1])
+            yield Box(down[0], across[0], down[1] - down[0], across[1] - across[0])
+
+
+def _stretched_span(ends: np.ndarray, length: int, stretched_length: int) -> tuple[int, int]:
+    """From the first to behind the last pixel that places `ends` of a line reach, stretched."""
+    first = (int(ends[0]) - 1) * stretched_length // length
+    last = -(-(int(ends[1]) + 2) * stretched_length // length)
+    return max(0, first), min(stretched_length, last)
+
+
+def _mask_in(state: State, defect: Defect, box: Box) -> Mask:
+    """A defect's mask in a box."""
+    if defect.base is not None:
+        mask = part_of(defect.base, box)
+    elif defect.probability is None:
+        mask = np.zeros((box.height, box.width), bool)
+    else:
+        mask = stretched(defect.probability, state.shape, box) > defect.threshold
         for click in defect.clicks:
-            mask[click.row, click.column] = click.positive
+            row, column = click.row - box.top, click.column - box.left
+            if 0 <= row < box.height and 0 <= column < box.width:
+                mask[row, column] = click.positive
     if defect.strokes is not None:
-        strokes = unpacked(defect.strokes)
+        strokes = part_of(defect.strokes, box)
         mask = np.where(strokes == UNTOUCHED, mask, strokes == PAINTED)
     return mask
 
 
-def union(state: State, *, leaving_out: int | None = None) -> Mask:
-    """The mask of all defects but one."""
-    mask = np.zeros(state.shape, bool)
-    for number, defect in state.defects.items():
-        if number != leaving_out:
-            mask |= defect_mask(state, defect)
-    return mask
-
-
-def shown_probability(state: State, defect: Defect) -> Float[np.ndarray, "seen_height seen_width"]:
-    """What the model, or else the mask that a defect started from, says at the network's size."""
-    if defect.base is not None:
-        return _shrunk(unpacked(defect.base), state.seen)
-    if defect.probability is None:
-        return np.zeros(state.seen, np.float32)
-    return defect.probability.astype(np.float32)
+# --- edits ---------------------------------------------------------------------------------------
 
 
 def _with(state: State, defect: Defect) -> State:
@@ -177,57 +232,94 @@ def _clicked(state: State, defect: Defect, edit: ClickAction, predict: Predict) 
     _check_inside(state, [(edit.row, edit.column)])
     clicks = (*defect.clicks, Click(edit.row, edit.column, edit.positive))
     freed = replace(defect, strokes=_freed(defect.strokes, edit))
-    probability = predict(clicks, defect.type, _previous(state, freed))
-    return replace(freed, clicks=clicks, probability=probability.astype(np.float16), base=None)
+    changed = predict(clicks, defect.type, _previous(state, freed))
+    return replace(_answered(state, freed, changed), clicks=clicks)
 
 
 def _typed(state: State, defect: Defect, predict: Predict) -> Defect:
     """Another type is another text: the clicks are answered again."""
     if not defect.clicks:
         return defect
-    probability = predict(defect.clicks, defect.type, _previous(state, defect))
-    return replace(defect, probability=probability.astype(np.float16), base=None)
+    changed = predict(defect.clicks, defect.type, _previous(state, defect))
+    return _answered(state, defect, changed)
 
 
-def _previous(state: State, defect: Defect) -> Float[np.ndarray, "seen_height seen_width"] | None:
+def _answered(state: State, defect: Defect, changed: Sequence[tuple[Box, Grey]]) -> Defect:
+    """A defect with what the model changes of its probability."""
+    probability = shown_probability(state, defect)
+    for box, values in changed:
+        probability = written(probability, box, values.astype(np.float16))
+    return replace(defect, probability=probability, base=None)
+
+
+def _previous(state: State, defect: Defect) -> Previous | None:
     """M_{t-1}: the last answer, with what strokes have fixed; None when nothing is marked."""
     if defect.untouched:
         return None
-    last = shown_probability(state, defect)
-    if defect.strokes is not None:
-        strokes = unpacked(defect.strokes)
-        for value in (ERASED, PAINTED):
-            share = _shrunk(strokes == value, state.seen)
-            last = last * (1 - share) + np.float32(value) * share
-    return last
+
+    def before(box: Box) -> Float32[np.ndarray, "box_height box_width"]:
+        if defect.base is not None:
+            last = area_shares(defect.base, state.seen, box)
+        else:
+            last = part_of(shown_probability(state, defect), box).astype(np.float32)
+        if defect.strokes is not None:
+            for value in (ERASED, PAINTED):
+                share = area_shares(defect.strokes, state.seen, box, value=value)
+                last = last * (1 - share) + np.float32(value) * share
+        return last
+
+    return before
 
 
-def _freed(kept: Packed | None, edit: ClickAction) -> Packed | None:
+def _freed(strokes: Plane | None, edit: ClickAction) -> Plane | None:
     """The strokes without the connected piece of the opposite sign that a click falls into."""
-    if kept is None:
+    if strokes is None:
         return None
-    strokes = unpacked(kept)
     opposite = ERASED if edit.positive else PAINTED
-    if strokes[edit.row, edit.column] != opposite:
-        return kept
-    _, pieces = cv2.connectedComponents((strokes == opposite).astype(np.uint8), connectivity=8)
+    if value_at(strokes, edit.row, edit.column) != opposite:
+        return strokes
+    box = strokes.extent
+    freed = part_of(strokes, box)
+    _, pieces = cv2.connectedComponents((freed == opposite).astype(np.uint8), connectivity=8)
     labels = np.asarray(pieces)
-    freed = strokes.copy()
-    freed[labels == labels[edit.row, edit.column]] = UNTOUCHED
-    return packed(freed) if (freed != UNTOUCHED).any() else None
+    freed[labels == labels[edit.row - box.top, edit.column - box.left]] = UNTOUCHED
+    left = written(strokes, box, freed)
+    return left if left.tiles else None
 
 
-def _stroked(state: State, defect: Defect, edit: StrokeAction) -> Strokes:
+def _stroked(state: State, defect: Defect, edit: StrokeAction) -> Plane:
     _check_inside(state, edit.points)
-    canvas = np.zeros(state.shape, np.uint8)
-    points = np.array([[column, row] for row, column in edit.points], np.int32)
+    strokes = defect.strokes or blank_plane(state.shape, np.int8, blank=UNTOUCHED)
+    box = _stroke_box(edit, strokes)
+    canvas = np.zeros((box.height, box.width), np.uint8)
+    points = np.array([[column - box.left, row - box.top] for row, column in edit.points], np.int32)
     if len(points) > 1:
         cv2.polylines(canvas, [points], False, 1, max(1, round(2 * edit.radius)), cv2.LINE_8)
     for column, row in points[[0, -1]]:
         cv2.circle(canvas, (int(column), int(row)), round(edit.radius), 1, cv2.FILLED)
-    untouched = np.full(state.shape, UNTOUCHED, np.int8)
-    before = untouched if defect.strokes is None else unpacked(defect.strokes)
-    return np.where(canvas > 0, np.int8(ERASED if edit.erase else PAINTED), before)
+    value = np.int8(ERASED if edit.erase else PAINTED)
+    for tile in tiles_of(strokes, box):
+        shared = strokes.box_of(tile).within(box)
+        drawn = canvas[shared.seen_from(box)] > 0
+        if drawn.any():
+            before = part_of(strokes, shared)
+            strokes = written(strokes, shared, np.where(drawn, value, before))
+    return strokes
+
+
+def _stroke_box(edit: StrokeAction, strokes: Plane) -> Box:
+    """What a stroke can reach, of a large picture; else all."""
+    if strokes.side >= max(strokes.shape):
+        return whole_box(strokes.shape)
+    reach = round(edit.radius) + 2
+    (top, left), (bottom, right) = np.min(edit.points, axis=0), np.max(edit.points, axis=0)
+    around = Box(
+        int(top) - reach,
+        int(left) - reach,
+        int(bottom - top) + 2 * reach + 1,
+        int(right - left) + 2 * reach + 1,
+    )
+    return around.within(whole_box(strokes.shape))
 
 
 def _number(state: State, asked: int | None) -> int:
@@ -253,7 +345,8 @@ def _check_inside(state: State, points: Sequence[tuple[int, int]]) -> None:
             )
 
 
-def _shrunk(mask: Mask, shape: tuple[int, int]) -> Float[np.ndarray, "seen_height seen_width"]:
-    if mask.shape == shape:
-        return mask.astype(np.float32)
-    return cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+def _shrunk(mask: Plane, seen: Shape) -> Plane:
+    """The share of each of the network's pixels that a mask covers."""
+    box = shrunk_box(mask, seen)
+    shares = area_shares(mask, seen, box).astype(np.float16)
+    return written(blank_plane(seen, np.float16), box, shares)

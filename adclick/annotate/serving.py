@@ -54,9 +54,10 @@ def main(
     if not is_local(host) and not token:
         token = secrets.token_urlsafe(16)
     check_token(token)
-    with only_server(work.labels):
+    with only_server(work.labels) as spool:
         _serve(
             work,
+            spool=spool,
             masks=masks,
             mask_values=mask_values,
             host=host,
@@ -108,6 +109,7 @@ def _from_run(
 def _serve(
     work: Work,
     *,
+    spool: Path,
     masks: Path | None,
     mask_values: MaskValues | None,
     host: str,
@@ -122,7 +124,7 @@ def _serve(
     from adclick.annotate.worker import Model, Server
 
     path_of = {picture.key: picture.path for picture in work.pictures}
-    model = Model(partial(Server, work.model), path_of.__getitem__)
+    model = Model(partial(Server, work.model, spool), path_of.__getitem__)
     try:
         desk = Desk(
             work.pictures, labels=work.labels, model=model, masks=masks, mask_values=mask_values

@@ -19,6 +19,8 @@ import numpy as np
 from jaxtyping import Bool
 from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
+from adclick.annotate.planes import Box, Plane, part_of, whole_box
+from adclick.annotate.spooling import spool_in
 from adclick.data.images import picture_files, picture_shape, read_mask, write_png
 from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
@@ -129,8 +131,10 @@ def _write_all(file: Any, content: bytes) -> None:
 
 
 @contextmanager
-def only_server(labels: Path) -> Iterator[None]:
-    """Hold a labels' folder: InputError while another server does, whose journals would mix."""
+def only_server(labels: Path) -> Iterator[Path]:
+    """Hold a labels' folder: InputError while another server does, whose journals would mix. Gives
+    a folder in it for what need not stay.
+    """
     folder = labels / JOURNAL
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
@@ -140,7 +144,8 @@ def only_server(labels: Path) -> Iterator[None]:
             raise InputError(
                 f"{labels}: another `adclick annotate` serves this folder; end it, or give another"
             ) from None
-        yield
+        with spool_in(folder) as spool:
+            yield spool
 
 
 def save_label(
@@ -274,11 +279,33 @@ def run_lengths(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
     """The mask as COCO's uncompressed RLE: columns one after the other, zeros first."""
     flat = mask.T.ravel()
     changes = np.flatnonzero(np.diff(flat)) + 1
-    ends = np.concatenate([[0], changes, [flat.size]])
-    counts = np.diff(ends).tolist()
     if flat.size and flat[0]:
-        counts = [0, *counts]
-    return {"size": list(mask.shape), "counts": counts}
+        changes = np.concatenate([[0], changes])
+    return _lengths_between(changes, (mask.shape[0], mask.shape[1]))
+
+
+def plane_run_lengths(mask: Plane) -> dict[str, Any]:
+    """The same of a plane."""
+    box = mask.extent
+    if box == whole_box(mask.shape):
+        return run_lengths(part_of(mask, box))
+    return _lengths_between(_changes_in(part_of(mask, box), box, mask.shape[0]), mask.shape)
+
+
+def _lengths_between(changes: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
+    ends = np.concatenate([[0], changes, [shape[0] * shape[1]]]).astype(np.int64)
+    return {"size": list(shape), "counts": np.diff(ends).tolist()}
+
+
+def _changes_in(part: np.ndarray, box: Box, height: int) -> np.ndarray:
+    """Where along the columns of a picture of `height`, one after the other, a mask that lies in a
+    box begins and ends.
+    """
+    framed = np.pad(part, [(1, 1), (0, 0)])
+    columns, rows = np.nonzero(np.diff(framed, axis=0).T)
+    places = (box.left + columns) * height + box.top + rows
+    # A run that ends with its column and goes on in the next one does neither.
+    return places[~np.isin(places, places[1:][np.diff(places) == 0])]
 
 
 def mask_of(lengths: Mapping[str, Any]) -> Bool[np.ndarray, "height width"]:

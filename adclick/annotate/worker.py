@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from adclick.annotate.spooling import discard, spooled, spooled_bytes, unspooled
 from adclick.clicks.click import Click
-from adclick.data.geometry import content_of
+from adclick.data.geometry import cells_in, content_of
+from adclick.networks.parts import Part
 from adclick.run.errors import InputError
 from adclick.run.settings.data import Geometry, square
 
-MOST_BYTES = 600_000_000  # of encodings that are kept
+MOST_BYTES = 600_000_000  # of encodings that are kept in memory
+MOST_SPOOLED = 6_000_000_000  # of those that are kept on disk
 MOST_SESSIONS = 8  # opened images in the clicking process, an image and a type each
 LATENCIES = 500
 NO_CLICKS = "feature_detector"  # this kind of model only detects
@@ -44,10 +47,17 @@ class ModelFacts:
     start_threshold: float  # of what a detector finds by itself; a click model finds nothing
     bits: int | None = None  # of pictures that are stored in 16
     geometry: Geometry | None = None  # None: the square of `size_px`
+    window: int | None = None  # side in patches of what the network sees at once; None: all
+    stride: int = 8  # side of a patch in network pixels
 
     def seen(self, shape: tuple[int, int]) -> tuple[int, int]:
         """The size (height, width) in which the model sees a picture of `shape`."""
         return content_of(shape, self.geometry or square(self.size_px))
+
+    def window_in(self, shape: tuple[int, int]) -> int | None:
+        """The side in patches of the windows in which a picture of `shape` is seen; None: whole."""
+        grid = cells_in(self.seen(shape), self.stride)
+        return None if self.window is None or self.window >= max(grid) else self.window
 
 
 # --- in the process -----------------------------------------------------------------------------
@@ -56,8 +66,10 @@ class ModelFacts:
 class Server:
     """What runs in a process: the opened model, and the sessions that clicks came to last."""
 
-    def __init__(self, folder: Path) -> None:
-        """Opens the model of a folder."""
+    def __init__(self, folder: Path, spool: Path | None = None) -> None:
+        """Opens the model of a folder; what is encoded of large pictures goes to `spool`, another
+        folder.
+        """
         from adclick.models.folder import open_model
 
         self.model = open_model(folder)
@@ -67,6 +79,7 @@ class Server:
                 " adclick predict"
             )
         self.sessions: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
+        self.spool = spool
 
     def facts(self) -> ModelFacts:
         """What the model is."""
@@ -83,6 +96,8 @@ class Server:
             threshold if detection is None else detection.threshold,
             described.pictures.bits,
             described.pictures.size,
+            described.window,
+            described.backbone.stride,
         )
 
     def encode(self, path: Path) -> Any:
@@ -90,9 +105,8 @@ class Server:
         from adclick.data.images import read_image
         from adclick.models.folder import encode
 
-        return encode(
-            self.model, read_image(path, bits=self.model.description.pictures.bits, clipped=True)
-        )
+        bits = self.model.description.pictures.bits
+        return spooled(encode(self.model, read_image(path, bits=bits, clipped=True)), self.spool)
 
     def predict(
         self,
@@ -103,17 +117,34 @@ class Server:
         encoding: Any | None,
     ) -> Float32[np.ndarray, "seen_height seen_width"] | None:
         """The probability after clicks in network pixels; None when the encoding must come too."""
+        session = self._session(key, defect_type, encoding)
+        return None if session is None else session.predict(clicks, previous)
+
+    def predict_part(
+        self,
+        key: str,
+        defect_type: str | None,
+        part: Part,
+        clicks: Sequence[Click],
+        previous: Float32[np.ndarray, "part_height part_width"] | None,
+        encoding: Any | None,
+    ) -> Float32[np.ndarray, "part_height part_width"] | None:
+        """The same in a window of a large picture; clicks in its pixels."""
+        session = self._session(key, defect_type, encoding)
+        return None if session is None else session.part(part)(clicks, previous)
+
+    def _session(self, key: str, defect_type: str | None, encoding: Any | None) -> Any | None:
         from adclick.models.folder import open_session
 
         place = (key, defect_type)
         if place not in self.sessions:
             if encoding is None:
                 return None
-            self.sessions[place] = open_session(self.model, encoding, defect_type)
+            self.sessions[place] = open_session(self.model, unspooled(encoding), defect_type)
             while len(self.sessions) > MOST_SESSIONS:
                 self.sessions.popitem(last=False)
         self.sessions.move_to_end(place)
-        return self.sessions[place].predict(clicks, previous)
+        return self.sessions[place]
 
 
 def serve(make: Callable[[], Any], connection: Connection, nice: int) -> None:
@@ -300,22 +331,28 @@ class Encodings:
         for key in [one for one in self._kept if one not in self._order]:
             if self._fits():
                 break
-            del self._kept[key]
+            discard(self._kept.pop(key))
         return self._fits()
 
     def _fits(self) -> bool:
-        sizes = [_bytes(one) for one in self._kept.values()]
-        return sum(sizes) * (1 + 1 / max(1, len(sizes))) <= MOST_BYTES
+        return self._fill() * (1 + 1 / max(1, len(self._kept))) <= 1
 
     def _full(self) -> bool:
-        return sum(map(_bytes, self._kept.values())) > MOST_BYTES
+        return self._fill() > 1
+
+    def _fill(self) -> float:
+        """How much of memory or, if that is more, of disk is taken; 1 is all that may be."""
+        kept = self._kept.values()
+        return max(
+            sum(map(_bytes, kept)) / MOST_BYTES, sum(map(spooled_bytes, kept)) / MOST_SPOOLED
+        )
 
     def _evict(self, *, sparing: str) -> None:
         """Drop what nobody wants, else what is wanted last; never the one just made."""
         others = [one for one in self._kept if one != sparing]
         unwanted = [one for one in others if one not in self._order]
         wanted = [one for one in self._order if one in others]
-        del self._kept[unwanted[0] if unwanted else wanted[-1]]
+        discard(self._kept.pop(unwanted[0] if unwanted else wanted[-1]))
 
     def _encode(self, key: str) -> None:
         try:
@@ -326,7 +363,7 @@ class Encodings:
         with self._changed:
             if failure is None:
                 self._kept[key] = encoding
-                self.scores[key] = teaching_value(encoding.residual_map)
+                self.scores[key] = teaching_value(np.asarray(encoding.residual_map))
             else:
                 self._failed[key] = self.last_error = failure
             while self._full() and len(self._kept) > 1:
@@ -372,12 +409,25 @@ class Model:
         previous: Float32[np.ndarray, "seen_height seen_width"] | None,
     ) -> Float32[np.ndarray, "seen_height seen_width"]:
         """The probability after clicks in network pixels."""
+        return self._asked("predict", key, defect_type, clicks, previous)
+
+    def predict_part(
+        self,
+        key: str,
+        defect_type: str | None,
+        part: Part,
+        clicks: Sequence[Click],
+        previous: Float32[np.ndarray, "part_height part_width"] | None,
+    ) -> Float32[np.ndarray, "part_height part_width"]:
+        """The same in a window of a large picture; clicks in its pixels."""
+        return self._asked("predict_part", key, defect_type, part, clicks, previous)
+
+    def _asked(self, name: str, key: str, *values: Any) -> Any:
         started = time.perf_counter()
         try:
-            answer = self._clicker.call("predict", key, defect_type, clicks, previous, None)
+            answer = self._clicker.call(name, key, *values, None)
             if answer is None:
-                encoding = self.encodings.get(key)
-                answer = self._clicker.call("predict", key, defect_type, clicks, previous, encoding)
+                answer = self._clicker.call(name, key, *values, self.encodings.get(key))
         except WorkerError as error:
             self.last_error = str(error)
             raise

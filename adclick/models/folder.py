@@ -45,7 +45,7 @@ from adclick.models.session import (
     trained_precision,
 )
 from adclick.models.sliding import zero_click_map
-from adclick.models.windows import answer_in_parts
+from adclick.models.windows import answer_in_parts, opened_once
 from adclick.models.zoom import Window, crop_inputs
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.loading import ClickNetwork, load_model
@@ -255,10 +255,9 @@ def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None
             threshold=use.threshold,
         )
 
-    window = model.description.window
-    return RefinedSession(
-        answer_in_parts(open_part, content=encoding.content, window=window, stride=stride)
-    )
+    window, kept = model.description.window, opened_once(open_part)
+    whole = answer_in_parts(kept, content=encoding.content, window=window, stride=stride)
+    return RefinedSession(whole, kept)
 
 
 def _words_of(model: OpenedModel, defect_type: str | None) -> tuple[np.ndarray, np.ndarray]:

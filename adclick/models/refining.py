@@ -14,14 +14,16 @@ from adclick.clicks.click import Click
 from adclick.clicks.edges import follow_edges, prepare
 from adclick.clicks.robot import Predict
 from adclick.models.zoom import Window, zoom_in
+from adclick.networks.parts import Part
 from adclick.run.settings.clicks import Edges, Zoom
 
 
 @dataclass(frozen=True)
 class RefinedSession:
-    """A picture opened for clicks."""
+    """A picture opened for clicks; `part` opens what one window of the network sees of it."""
 
     answers: Predict
+    part: Callable[[Part], Predict]
 
     def predict(
         self, clicks: Sequence[Click], previous: Float[np.ndarray, "height width"] | None = None

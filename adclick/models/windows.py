@@ -1,5 +1,6 @@
 """Clicks on a picture of any size: each is answered in a window of the network around it."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from adclick.networks.parts import Part, weight_of
 
 INNER = 0.25  # of a window: a click nearer to its edge, where the picture goes on, opens another
 FADED = 0.125  # of a window: where its answer goes over into what was known before
+MOST_OPENED = 64  # windows of a picture that are kept open
 
 Open = Callable[[Part], Predict]  # a network on a part of a picture
 
@@ -26,32 +28,79 @@ def answer_in_parts(open_part: Open, *, content: Shape, window: int, stride: int
     """
     grid = cells_in(content, stride)
     shape = (grid[0] * stride, grid[1] * stride)
-    opened: dict[Part, Predict] = {}
+    kept = opened_once(open_part)
 
     def in_part(part: Part, clicks: Sequence[Click], previous: np.ndarray | None) -> np.ndarray:
-        if part not in opened:
-            opened[part] = open_part(part)
-        return opened[part](_inside(clicks, part, stride), previous)
+        return kept(part)(clicks, previous)
 
     def of_whole(clicks: Sequence[Click], previous: np.ndarray | None) -> np.ndarray:
         before = None if previous is None else in_frame(previous, shape)
-        return cropped(in_part(Part(0, 0, *grid), clicks, before), content)
+        whole = Part(0, 0, *grid)
+        return cropped(in_part(whole, _inside(clicks, whole, stride), before), content)
 
     def of_parts(clicks: Sequence[Click], previous: np.ndarray | None) -> np.ndarray:
-        given = np.zeros(shape, np.float32) if previous is None else in_frame(previous, shape)
-        found = given.astype(np.float32)
-        asked = clicks if previous is None else clicks[-1:]
-        for part in click_parts(clicks, grid, window, stride):
-            if not _inside(asked, part, stride):
-                continue
-            place = part.pixels(stride)
-            before = None if previous is None else found[place].copy()
-            own = in_part(part, clicks, before)
-            weight = weight_of(part, grid, round(FADED * window), stride)
-            found[place] += weight * (own - found[place])
+        found = np.zeros(shape, np.float32)
+        if previous is not None:
+            found[: content[0], : content[1]] = previous
+
+        def write(part: Part, values: np.ndarray) -> None:
+            found[part.pixels(stride)] = values
+
+        change_in_parts(
+            in_part,
+            clicks,
+            grid=grid,
+            window=window,
+            stride=stride,
+            from_nothing=previous is None,
+            read=lambda part: found[part.pixels(stride)].copy(),
+            write=write,
+        )
         return cropped(found, content)
 
     return of_whole if window >= max(grid) else of_parts
+
+
+def opened_once(open_part: Open) -> Open:
+    """The same, with the parts that were opened last kept."""
+    opened: OrderedDict[Part, Predict] = OrderedDict()
+
+    def kept(part: Part) -> Predict:
+        if part not in opened:
+            opened[part] = open_part(part)
+            while len(opened) > MOST_OPENED:
+                opened.popitem(last=False)
+        opened.move_to_end(part)
+        return opened[part]
+
+    return kept
+
+
+def change_in_parts(
+    ask: Callable[[Part, Sequence[Click], np.ndarray | None], np.ndarray],
+    clicks: Sequence[Click],
+    *,
+    grid: Shape,
+    window: int,
+    stride: int,
+    from_nothing: bool,
+    read: Callable[[Part], np.ndarray],
+    write: Callable[[Part, np.ndarray], None],
+) -> None:
+    """Lay a network's answers in the windows that the last click lies in (with `from_nothing`, any
+    click) over what is known of a picture.
+
+    `ask` answers the clicks in a part, in its pixels, from what is known of it (None: nothing is);
+    `read` gives what is known of a part, and `write` keeps what is known then.
+    """
+    asked = clicks if from_nothing else clicks[-1:]
+    for part in click_parts(clicks, grid, window, stride):
+        if not _inside(asked, part, stride):
+            continue
+        known = read(part)
+        own = ask(part, _inside(clicks, part, stride), None if from_nothing else known)
+        weight = weight_of(part, grid, round(FADED * window), stride)
+        write(part, known + weight * (own - known))
 
 
 def click_parts(clicks: Sequence[Click], grid: Shape, window: int, stride: int) -> list[Part]:

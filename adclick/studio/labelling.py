@@ -121,10 +121,10 @@ class _Opened:
         self._under_way, self._ended = 0, threading.Condition()
         self._held = ExitStack()
         try:
-            self._held.enter_context(only_server(project.labels))
+            spool = self._held.enter_context(only_server(project.labels))
             pictures = find_manifest_pictures(project.category, project.folder / SHEETS)
             paths = {picture.key: picture.path for picture in pictures}
-            model = Model(partial(Server, folder), paths.__getitem__)
+            model = Model(partial(Server, folder, spool), paths.__getitem__)
             self._held.callback(model.close)
             desk = Desk(pictures, labels=project.labels, model=model, teaching=teaching)
             model.encodings.want([row["key"] for row in desk.rows() if row["state"] == "todo"])

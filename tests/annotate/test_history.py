@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from adclick.annotate import planes
 from adclick.annotate.actions import (
     ClearAction,
     ClickAction,
@@ -11,25 +12,28 @@ from adclick.annotate.actions import (
     ThresholdAction,
     TypeAction,
 )
-from adclick.annotate.history import State, apply, defect_mask, union
+from adclick.annotate.history import State, apply, defect_mask, union, union_plane
+from adclick.annotate.planes import Box
 from adclick.run.errors import InputError
 from tests.annotate.fake import SIZE, FakeModel
 
 SHAPE = (64, 96)
+SEEN = Box(0, 0, SIZE, SIZE)
 EMPTY = State(SHAPE, (SIZE, SIZE), 0.49)
 
 
 def after(*edits, state=EMPTY, start=None, seen=None):
     model = FakeModel(None)
 
-    def predict(clicks, defect_type, previous):
+    def predict(clicks, defect_type, before):
+        previous = None if before is None else before(SEEN)
         if seen is not None:
             seen.append((clicks, defect_type, previous))
         scaled = [
             type(one)(one.row * SIZE // SHAPE[0], one.column * SIZE // SHAPE[1], one.positive)
             for one in clicks
         ]
-        return model.predict("k", defect_type, scaled, previous)
+        return [(SEEN, model.predict("k", defect_type, scaled, previous))]
 
     for edit in edits:
         state = apply(state, edit, predict=predict, start_mask=lambda *_: start)
@@ -153,3 +157,63 @@ def test_impossible_edits_say_why(edit, says) -> None:
     state = after(click(10, 10))
     with pytest.raises(InputError, match=says):
         after(edit, state=state)
+
+
+def in_tiles(edits, state, monkeypatch, tile_px):
+    """The states after edits, with an image of tiles of that side; and what the model was given."""
+    monkeypatch.setattr(planes, "WHOLE_PIXELS", 0)
+    monkeypatch.setattr(planes, "TILE_PX", tile_px)
+    states, given = [], []
+
+    def predict(clicks, defect_type, before):
+        box = Box(0, 0, *state.seen)
+        previous = np.zeros(state.seen, np.float32) if before is None else before(box)
+        given.append(previous)
+        rows, columns = np.mgrid[: state.seen[0], : state.seen[1]]
+        last = clicks[-1]
+        row, column = (
+            (2 * at + 1) * seen // (2 * own)
+            for at, seen, own in zip((last.row, last.column), state.seen, state.shape, strict=True)
+        )
+        disk = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 90.0)
+        return [(box, np.where(disk > 0.3, disk if last.positive else 1 - disk, previous))]
+
+    for edit in edits:
+        start = np.zeros(state.shape, bool)
+        start[30:50, 70:90] = True
+        state = apply(state, edit, predict=predict, start_mask=lambda *_: start)  # noqa: B023
+        states.append(state)
+    return states, given
+
+
+@pytest.mark.parametrize("seen", [SHAPE, (32, 24), (100, 150)])
+def test_an_image_of_tiles_is_edited_as_one_that_is_whole(seen, monkeypatch) -> None:
+    edits = [
+        click(20, 30),
+        stroke((5, 5), (60, 90), radius=3),
+        stroke((20, 20), (20, 40), radius=2, erase=True),
+        click(50, 80),
+        click(20, 30, positive=False),
+        ThresholdAction(kind="threshold", value=0.7),
+        StartAction(kind="start", source="png"),
+        click(10, 80),
+        click(5, 5, positive=False),
+    ]
+    begin = State(SHAPE, seen, 0.49)
+    whole, told = in_tiles(edits, begin, monkeypatch, 1 << 22)
+    tiled, told_in_tiles = in_tiles(edits, begin, monkeypatch, 16)
+    for one, other in zip(whole, tiled, strict=True):
+        differ = mask(one) != mask(other)
+        assert differ.mean() < 0.001  # a value at the threshold, where sums are rounded otherwise
+    for one, other in zip(told, told_in_tiles, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+def test_states_share_what_no_edit_touched(monkeypatch) -> None:
+    begin = State((256, 256), (256, 256), 0.49)
+    edits = [click(20, 20), stroke((200, 200), radius=3)]
+    (first, second), _ = in_tiles(edits, begin, monkeypatch, 16)
+    one, other = first.defect.probability, second.defect.probability
+    assert one is other
+    assert len(second.defect.strokes.tiles) == 1
+    assert set(union_plane(second).tiles) > set(union_plane(first).tiles)

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adclick.annotate import planes
 from adclick.annotate.store import (
     Journal,
     find_pictures,
     mask_of,
     only_server,
+    plane_run_lengths,
     read_label,
     run_lengths,
     save_label,
@@ -169,3 +171,17 @@ def test_a_label_that_was_painted_over_with_a_soft_brush_is_what_is_bright(tmp_p
     mask = saved_mask(tmp_path, "x")
     assert mask is not None
     assert mask.tolist() == [[False, False, True]]
+
+
+@pytest.mark.parametrize("tile_px", [4, 16, 1 << 22])
+def test_run_lengths_of_planes_are_those_of_masks(
+    tile_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planes, "WHOLE_PIXELS", 0)
+    monkeypatch.setattr(planes, "TILE_PX", tile_px)
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        height, width = (int(length) for length in generator.integers(1, 30, 2))
+        mask = generator.random((height, width)) < generator.choice([0.0, 0.1, 0.5, 0.97, 1.0])
+        mask[int(generator.integers(30)) :] = False
+        assert plane_run_lengths(planes.plane_of(mask)) == run_lengths(mask)

@@ -47,7 +47,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fakes]:
     made = Fakes()
     monkeypatch.setattr(labelling, "made_with", made.made_with)
     monkeypatch.setattr(labelling, "click_model", lambda _: Path("model"))
-    monkeypatch.setattr(labelling, "only_server", lambda _: nullcontext())
+    monkeypatch.setattr(labelling, "only_server", lambda _: nullcontext(Path("spool")))
     monkeypatch.setattr(labelling, "find_manifest_pictures", lambda *_: [])
     monkeypatch.setattr(labelling, "Model", made.model)
     monkeypatch.setattr(labelling, "Desk", lambda *_, **__: SimpleNamespace(rows=list))
