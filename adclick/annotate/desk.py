@@ -7,10 +7,12 @@ journal, so that a killed server goes on where it was.
 import base64
 import threading
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -32,11 +34,12 @@ from adclick.annotate.history import (
     union_plane,
 )
 from adclick.annotate.planes import (
+    TILE_PX,
     WHOLE_PIXELS,
     Box,
     Plane,
+    array_of,
     count_of,
-    part_of,
     plane_of,
     whole_box,
 )
@@ -286,17 +289,15 @@ class Desk:
             "strokes": defect.strokes,
             "others": union_plane(state, leaving_out=defect.id),
         }
-        shown = {name: one for name, one in planes.items() if one is not None and one.tiles}
-        if not is_large(state.shape):
-            shown["mask"] = planes["mask"]
-        if not is_large(state.seen):
-            shown["probability"] = planes["probability"]
+        whole = {
+            name: array_of(one) for name, one in planes.items() if one is not None and one.is_whole
+        }
         return {
             "key": key,
             "width": picture.shape[1],
             "height": picture.shape[0],
             "seen": list(state.seen),
-            "tiled": is_large(picture.shape),
+            "tile_px": TILE_PX if is_large(picture.shape) else None,
             "revision": opened.revision,
             "can_undo": opened.cursor > 0,
             "can_redo": opened.cursor < len(opened.edits),
@@ -307,8 +308,12 @@ class Desk:
             "types": list(self.model.facts.types),
             "clicks": [[one.row, one.column, one.positive] for one in defect.clicks],
             "answered": defect.probability is not None and defect.base is None,
-            **{name: _picture_of(shown[name]) if name in shown else None for name in planes},
-            "boxes": {name: list(one.extent) for name, one in shown.items()},
+            **{name: _png_of(whole[name]) if name in whole else None for name in planes},
+            "pieces": {
+                name: _pieces_of(one)
+                for name, one in planes.items()
+                if one is not None and name not in whole
+            },
             "can_start": self._can_start(key),
             "latency_ms": round(latency_ms, 1),
             "state": self._state_of(key),
@@ -681,11 +686,27 @@ def _box_of(part: Part, stride: int) -> Box:
     return Box(*(stride * number for number in (part.top, part.left, part.height, part.width)))
 
 
-def _picture_of(plane: Plane) -> str:
-    """What is in a plane as grey values: probabilities and masks from 0 to 255; of strokes 0 where
-    nothing was, 1 erased, 2 painted.
+def _pieces_of(plane: Plane) -> list[list[Any]]:
+    """A plane's tiles: top, left, height, width and content of each."""
+    return [[*plane.box_of(tile), _tile_png(plane, tile)] for tile in sorted(plane.tiles)]
+
+
+def _tile_png(plane: Plane, tile: tuple[int, int]) -> str:
+    kept, box = plane.tiles[tile], plane.box_of(tile)
+    if isinstance(kept, np.ndarray):
+        return _png_of(kept)
+    return _png_of_bytes(kept, box.height, box.width, plane.dtype.str)
+
+
+@lru_cache(maxsize=1024)
+def _png_of_bytes(kept: bytes, height: int, width: int, dtype: str) -> str:
+    return _png_of(np.frombuffer(zlib.decompress(kept), dtype).reshape(height, width))
+
+
+def _png_of(values: np.ndarray) -> str:
+    """Grey values: probabilities and masks from 0 to 255; of strokes 0 where nothing was, 1 erased,
+    2 painted.
     """
-    values = part_of(plane, plane.extent)
     if values.dtype == bool:
         return png64(values.astype(np.uint8) * 255)
     return png64((values + 1).view(np.uint8) if values.dtype == np.int8 else _grey(values))

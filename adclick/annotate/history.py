@@ -30,6 +30,7 @@ from adclick.annotate.planes import (
     Shape,
     array_of,
     blank_plane,
+    differing,
     part_of,
     plane_of,
     tiles_of,
@@ -37,7 +38,7 @@ from adclick.annotate.planes import (
     whole_box,
     written,
 )
-from adclick.annotate.stretching import area_shares, shrunk_box, stretched
+from adclick.annotate.stretching import area_shares, shrunk_box, stretched, stretched_box
 from adclick.clicks.click import Click
 from adclick.run.errors import InputError
 
@@ -136,14 +137,10 @@ def mask_plane(state: State, defect: Defect) -> Plane:
     """A defect's mask at the image's size: the model's answer above its threshold, clicked pixels
     being what their last click says, or the mask it started from; strokes over it.
     """
-    known = _MASKS.get(defect)
-    if known is None:
-        known = defect.base or blank_plane(state.shape, bool)
-        for tile in _touched(known, state, defect):
-            box = known.box_of(tile)
-            known = written(known, box, _mask_in(state, defect, box))
-        _MASKS[defect] = known
-    return known
+    if defect not in _MASKS:
+        nothing = defect.base or blank_plane(state.shape, bool)
+        _MASKS[defect] = _drawn(nothing, _touched(nothing, state, defect), defect)
+    return _MASKS[defect]
 
 
 def union(state: State) -> Mask:
@@ -191,26 +188,27 @@ def _above(probability: Plane, threshold: float, shape: Shape) -> Iterator[Box]:
         above = part_of(probability, own).astype(np.float32) > threshold
         rows, columns = (np.flatnonzero(above.any(axis=axis)) for axis in (1, 0))
         if len(rows):
-            down = _stretched_span(own.top + rows[[0, -1]], probability.shape[0], shape[0])
-            across = _stretched_span(own.left + columns[[0, -1]], probability.shape[1], shape[1])
-            yield Box(down[0], across[0], down[1] - down[0], across[1] - across[0])
+            height, width = (int(found[-1] - found[0]) + 1 for found in (rows, columns))
+            found = Box(own.top + int(rows[0]), own.left + int(columns[0]), height, width)
+            yield stretched_box(found, probability.shape, shape)
 
 
-def _stretched_span(ends: np.ndarray, length: int, stretched_length: int) -> tuple[int, int]:
-    """From the first to behind the last pixel that places `ends` of a line reach, stretched."""
-    first = (int(ends[0]) - 1) * stretched_length // length
-    last = -(-(int(ends[1]) + 2) * stretched_length // length)
-    return max(0, first), min(stretched_length, last)
+def _drawn(mask: Plane, tiles: set[Shape], defect: Defect) -> Plane:
+    """A mask with some of its tiles as a defect has them."""
+    for tile in tiles:
+        box = mask.box_of(tile)
+        mask = written(mask, box, _mask_in(mask.shape, defect, box))
+    return mask
 
 
-def _mask_in(state: State, defect: Defect, box: Box) -> Mask:
+def _mask_in(shape: Shape, defect: Defect, box: Box) -> Mask:
     """A defect's mask in a box."""
     if defect.base is not None:
         mask = part_of(defect.base, box)
     elif defect.probability is None:
         mask = np.zeros((box.height, box.width), bool)
     else:
-        mask = stretched(defect.probability, state.shape, box) > defect.threshold
+        mask = stretched(defect.probability, shape, box) > defect.threshold
         for click in defect.clicks:
             row, column = click.row - box.top, click.column - box.left
             if 0 <= row < box.height and 0 <= column < box.width:
@@ -225,7 +223,27 @@ def _mask_in(state: State, defect: Defect, box: Box) -> Mask:
 
 
 def _with(state: State, defect: Defect) -> State:
+    before = state.defects.get(defect.id)
+    if before is not None and before in _MASKS:
+        _draw_again(before, defect)
     return replace(state, defects={**state.defects, defect.id: defect}, current=defect.id)
+
+
+def _draw_again(before: Defect, defect: Defect) -> None:
+    """The mask that follows from one that is known: the tiles that the edit between them changed,
+    unless that may be all.
+    """
+    same_cut = (before.base, before.threshold) == (defect.base, defect.threshold)
+    if not same_cut or before.clicks != defect.clicks[: len(before.clicks)]:
+        return
+    mask, known = _MASKS[before], before.probability or defect.probability
+    boxes = [*differing(before.strokes, defect.strokes)]
+    boxes += [Box(new.row, new.column, 1, 1) for new in defect.clicks[len(before.clicks) :]]
+    if known is not None:
+        changed = differing(before.probability, defect.probability)
+        boxes += [stretched_box(box, known.shape, mask.shape) for box in changed]
+    tiles = {tile for box in boxes for tile in tiles_of(mask, box)}
+    _MASKS[defect] = _drawn(mask, tiles, defect)
 
 
 def _clicked(state: State, defect: Defect, edit: ClickAction, predict: Predict) -> Defect:
@@ -309,7 +327,7 @@ def _stroked(state: State, defect: Defect, edit: StrokeAction) -> Plane:
 
 def _stroke_box(edit: StrokeAction, strokes: Plane) -> Box:
     """What a stroke can reach, of a large picture; else all."""
-    if strokes.side >= max(strokes.shape):
+    if strokes.is_whole:
         return whole_box(strokes.shape)
     reach = round(edit.radius) + 2
     (top, left), (bottom, right) = np.min(edit.points, axis=0), np.max(edit.points, axis=0)

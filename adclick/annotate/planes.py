@@ -9,6 +9,7 @@ of usual size is one tile.
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,9 +74,14 @@ class Plane:
         return at.within(whole_box(self.shape))
 
     @property
+    def is_whole(self) -> bool:
+        """Whether a tile is all of it."""
+        return self.side >= max(self.shape)
+
+    @property
     def extent(self) -> Box:
         """The smallest box around all tiles; a plane of one tile is all that, always."""
-        if self.side >= max(self.shape):
+        if self.is_whole:
             return whole_box(self.shape)
         if not self.tiles:
             return Box(0, 0, 0, 0)
@@ -143,9 +149,22 @@ def written(plane: Plane, box: Box, values: Shaped[np.ndarray, "height width"]) 
     return replace(plane, tiles=tiles)
 
 
-def count_of(plane: Plane) -> int:
-    """How many values are not blank."""
-    return sum(int((_opened(plane, tile) != plane.blank).sum()) for tile in plane.tiles)
+def count_of(mask: Plane) -> int:
+    """How many pixels a mask has."""
+    return sum(_counted(kept) for kept in mask.tiles.values())
+
+
+def differing(plane: Plane | None, other: Plane | None) -> Iterator[Box]:
+    """The tiles that are not the same in one of two planes of one shape and in the other."""
+    one, two = ({} if each is None else each.tiles for each in (plane, other))
+    for tile in {**one, **two}:
+        if one.get(tile) is not two.get(tile):
+            yield (plane or other).box_of(tile)  # pyright: ignore[reportOptionalMemberAccess]
+
+
+@lru_cache(maxsize=1024)
+def _counted(kept: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(zlib.decompress(kept), bool)))
 
 
 def _kept(array: np.ndarray) -> bytes | np.ndarray:

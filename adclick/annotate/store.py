@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool
 from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
-from adclick.annotate.planes import Box, Plane, part_of, whole_box
+from adclick.annotate.planes import Box, Plane, array_of, part_of
 from adclick.annotate.spooling import spool_in
 from adclick.data.images import picture_files, picture_shape, read_mask, write_png
 from adclick.run.artifacts import write_text
@@ -286,26 +286,37 @@ def run_lengths(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
 
 def plane_run_lengths(mask: Plane) -> dict[str, Any]:
     """The same of a plane."""
-    box = mask.extent
-    if box == whole_box(mask.shape):
-        return run_lengths(part_of(mask, box))
-    return _lengths_between(_changes_in(part_of(mask, box), box, mask.shape[0]), mask.shape)
+    if mask.is_whole:
+        return run_lengths(array_of(mask))
+    changes = np.concatenate(
+        [np.zeros(0, np.int64), *(_changes_in(mask, column) for column in _tile_columns(mask))]
+    )
+    # A run that ends with its column and goes on in the next one does neither.
+    twice = changes[1:][np.diff(changes) == 0]
+    last = mask.shape[0] * mask.shape[1]
+    return _lengths_between(changes[~np.isin(changes, [*twice, last])], mask.shape)
+
+
+def _tile_columns(mask: Plane) -> Iterator[Box]:
+    """From left to right, of each column of tiles the box around those that something is in."""
+    for column in sorted({place[1] for place in mask.tiles}):
+        boxes = [mask.box_of(place) for place in mask.tiles if place[1] == column]
+        top, bottom = min(boxes).top, max(boxes).top + max(boxes).height
+        yield Box(top, boxes[0].left, bottom - top, boxes[0].width)
+
+
+def _changes_in(mask: Plane, box: Box) -> np.ndarray:
+    """Where along the columns of a picture, one after the other, what is in a box begins and ends,
+    column by column.
+    """
+    framed = np.pad(part_of(mask, box), [(1, 1), (0, 0)])
+    columns, rows = np.nonzero(np.diff(framed, axis=0).T)
+    return (box.left + columns) * mask.shape[0] + box.top + rows
 
 
 def _lengths_between(changes: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
     ends = np.concatenate([[0], changes, [shape[0] * shape[1]]]).astype(np.int64)
     return {"size": list(shape), "counts": np.diff(ends).tolist()}
-
-
-def _changes_in(part: np.ndarray, box: Box, height: int) -> np.ndarray:
-    """Where along the columns of a picture of `height`, one after the other, a mask that lies in a
-    box begins and ends.
-    """
-    framed = np.pad(part, [(1, 1), (0, 0)])
-    columns, rows = np.nonzero(np.diff(framed, axis=0).T)
-    places = (box.left + columns) * height + box.top + rows
-    # A run that ends with its column and goes on in the next one does neither.
-    return places[~np.isin(places, places[1:][np.diff(places) == 0])]
 
 
 def mask_of(lengths: Mapping[str, Any]) -> Bool[np.ndarray, "height width"]:

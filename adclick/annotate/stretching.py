@@ -32,6 +32,20 @@ def stretched(
     return lines[:, left] * (1 - share) + lines[:, right] * share
 
 
+def stretched_box(box: Box, shape: Shape, stretched_shape: Shape) -> Box:
+    """What a box of a map of `shape` has any part in, once the map is stretched."""
+    (top, bottom), (left, right) = (
+        (
+            max(0, (first - 1) * longer // length),
+            min(longer, -(-(first + side + 1) * longer // length)),
+        )
+        for first, side, length, longer in zip(
+            box[:2], box[2:], shape, stretched_shape, strict=True
+        )
+    )
+    return Box(top, left, bottom - top, right - left)
+
+
 def _places(
     first: int, count: int, length: int, stretched_length: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,7 +62,7 @@ def area_shares(
     """Of a box at another shape, the share of each pixel where a plane has a value, no blank."""
     if plane.shape == seen:
         return (part_of(plane, box) == value).astype(np.float32)
-    if plane.extent == whole_box(plane.shape) and box == whole_box(seen):
+    if plane.is_whole and box == whole_box(seen):
         whole = (array_of(plane) == value).astype(np.float32)
         return cv2.resize(whole, seen[::-1], interpolation=cv2.INTER_AREA)
     shares = np.zeros((box.height, box.width), np.float32)
