@@ -2,6 +2,8 @@
 
 import csv
 import io
+import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +17,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from adclick.annotate.actions import Action
-from adclick.annotate.desk import ConflictError, Desk, png_bytes
+from adclick.annotate.desk import PICTURE_TILE_PX, ConflictError, Desk, png_bytes
 from adclick.annotate.guard import Guard
 from adclick.annotate.store import SavedState, summary_rows
 from adclick.annotate.worker import WorkerError
+from adclick.data.geometry import resized
 from adclick.data.images import has_deep_colours, is_upright, read_image
 from adclick.run.errors import InputError
 
@@ -27,6 +30,11 @@ THUMBNAIL_PX = 160
 WHOLE_FORMATS = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 OUTLINE = (150, 62, 240)  # blue, green, red: the mask's colour on the page
 API = "/api/v1"
+LONGEST_BESIDE_PX = 2048
+MOST_DECODED = 2
+JPEG, FAST_PNG = [cv2.IMWRITE_JPEG_QUALITY, 92], [cv2.IMWRITE_PNG_COMPRESSION, 1]
+Level = Annotated[int, Query(ge=0, le=12)]
+Place = Annotated[int, Query(ge=0, le=10_000)]
 
 Order = Literal["name", "teaches"]
 QueueState = Literal["todo", "in_work", "done", "normal", "skipped"]
@@ -164,6 +172,18 @@ def _add_queue(app: FastAPI, desk: Desk, *, token: str | None, version: str) -> 
 
 
 def _add_pictures(app: FastAPI, desk: Desk) -> None:
+    decoded = Decoded(desk.model.facts.bits)
+
+    @app.get(f"{API}/images/{{key:path}}/tile")
+    def tile(key: str, level: Level, row: Place, column: Place) -> Response:
+        """A tile of a large image, of `tile_px` pixels a side and each of 2^level of the image's;
+        with level 0 the image's own pixels.
+        """
+        pixels = tile_of(decoded.get(_readable(desk, key)), level, row, column)
+        kind, settings = ("jpg", JPEG) if level else ("png", FAST_PNG)
+        content = cv2.imencode(f".{kind}", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), settings)[1]
+        return Response(content.tobytes(), media_type=WHOLE_FORMATS[f".{kind}"])
+
     @app.get(f"{API}/images/{{key:path}}/picture")
     def picture(key: str) -> Response:
         """The image itself: the file where a browser can show it, else as PNG."""
@@ -186,17 +206,18 @@ def _add_pictures(app: FastAPI, desk: Desk) -> None:
 
     @app.get(f"{API}/images/{{key:path}}/residual")
     def residual(key: str) -> Response:
-        """The training-free anomaly map as colours, at the network's size."""
+        """The training-free anomaly map as colours, at the network's size or 2048 px."""
         _readable(desk, key)
-        anomaly = desk.model.encodings.get(key).residual_map
+        anomaly = _at_most(np.asarray(desk.model.encodings.get(key).residual_map))
         grey = np.rint(255 * np.clip(anomaly, 0, 1)).astype(np.uint8)
         return _png(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO))
 
     @app.get(f"{API}/images/{{key:path}}/neighbour")
     def neighbour(key: str) -> Response:
-        """The normal image most like this one, at the network's size."""
+        """The normal image most like this one, at the network's size or 2048 px."""
         _readable(desk, key)
-        return _png(cv2.cvtColor(desk.model.encodings.get(key).neighbour, cv2.COLOR_RGB2BGR))
+        image = _at_most(np.asarray(desk.model.encodings.get(key).neighbour))
+        return _png(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
 def _add_work(app: FastAPI, desk: Desk) -> None:
@@ -257,6 +278,43 @@ def _is_plain(path: Path) -> bool:
     with Image.open(path) as stored:
         usual = stored.mode in ("RGB", "L", "P", "RGBA")
     return usual and is_upright(path) and not has_deep_colours(path)
+
+
+class Decoded:
+    """The large images that were asked for last, decoded once for all their tiles."""
+
+    def __init__(self, bits: int | None) -> None:
+        """`bits` is what the camera has whose pictures are stored in 16."""
+        self._bits = bits
+        self._kept: OrderedDict[Path, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: Path) -> np.ndarray:
+        """An image [height width 3]."""
+        with self._lock:
+            if path not in self._kept:
+                self._kept[path] = read_image(path, bits=self._bits, clipped=True)
+                while len(self._kept) > MOST_DECODED:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(path)
+            return self._kept[path]
+
+
+def tile_of(image: np.ndarray, level: int, row: int, column: int) -> np.ndarray:
+    """A tile of an image's pyramid. HTTPException, not found, where there is none."""
+    side = PICTURE_TILE_PX << level
+    part = image[row * side : (row + 1) * side, column * side : (column + 1) * side]
+    if not part.size:
+        raise HTTPException(404, "no such tile of this image")
+    shape = (-(-part.shape[0] // (1 << level)), -(-part.shape[1] // (1 << level)))
+    return resized(part, shape, cv2.INTER_AREA)
+
+
+def _at_most(array: np.ndarray) -> np.ndarray:
+    """An array that is shown beside the image, no longer than a browser likes it."""
+    factor = min(1, LONGEST_BESIDE_PX / max(array.shape[:2]))
+    shape = (max(1, round(array.shape[0] * factor)), max(1, round(array.shape[1] * factor)))
+    return resized(array, shape, cv2.INTER_AREA)
 
 
 def _thumbnail(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

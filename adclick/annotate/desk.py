@@ -66,6 +66,7 @@ from adclick.run.settings.section import validation_line
 
 LEASE_S = 120.0
 MOST_SESSIONS = 12
+PICTURE_TILE_PX = 1024  # of the pyramid of a large picture
 LONGEST_ACTIVE_S = 60.0  # no single request adds more working time than this
 EDIT: TypeAdapter[Any] = TypeAdapter(Action)
 
@@ -147,6 +148,7 @@ class Desk:
             "name": shown(picture.path.name),
             "width": picture.shape[1],
             "height": picture.shape[0],
+            "tile_px": PICTURE_TILE_PX if is_large(picture.shape) else None,
             "state": self._state_of(key),
             "broken": picture.broken,
             "annotator": saved.get("annotator"),
@@ -297,7 +299,7 @@ class Desk:
             "width": picture.shape[1],
             "height": picture.shape[0],
             "seen": list(state.seen),
-            "tile_px": TILE_PX if is_large(picture.shape) else None,
+            "tile_px": TILE_PX,
             "revision": opened.revision,
             "can_undo": opened.cursor > 0,
             "can_redo": opened.cursor < len(opened.edits),

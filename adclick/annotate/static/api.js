@@ -137,3 +137,12 @@ export async function picture(key, what, signal) {
   const answer = await request(address(key, what), { signal });
   return createImageBitmap(await answer.blob());
 }
+
+/**
+ * A tile of a large picture.
+ * @param {string} key
+ * @param {{level: number, row: number, column: number}} place
+ * @param {AbortSignal} signal
+ */
+export const tile = (key, { level, row, column }, signal) =>
+  picture(key, `tile?level=${level}&row=${row}&column=${column}`, signal);

@@ -1,4 +1,10 @@
-/** Masks as bytes (0 or 255 a pixel): decoded, cut from a probability, painted on, outlined. */
+/**
+ * Masks as bytes (0 or 255 a pixel): decoded, cut from a probability, painted on, outlined. Those of
+ * a large image are tiles, of which only those with something in them are there; of any other image
+ * one tile is all.
+ */
+
+const MOST_DECODED = 400;
 
 /** @typedef {{width: number, height: number, data: Uint8Array}} Grey */
 
@@ -35,41 +41,168 @@ export function canvas(width, height) {
   return made;
 }
 
-/**
- * Where the probability, stretched bilinearly to width x height, is above the threshold. Pixel
- * centres are aligned, borders repeat: as the server stretches.
- * @param {Grey} probability
- * @param {number} threshold in [0, 1]
- * @param {number} width
- * @param {number} height
- */
-export function cut(probability, threshold, width, height) {
-  const { width: columns, height: rows, data } = probability;
-  const level = threshold * 255;
-  const mask = new Uint8Array(width * height);
-  const left = new Int32Array(width);
-  const right = new Int32Array(width);
-  const share = new Float32Array(width);
-  for (let column = 0; column < width; column++) {
-    const place = Math.min(Math.max(((column + 0.5) * columns) / width - 0.5, 0), columns - 1);
-    left[column] = Math.floor(place);
-    right[column] = Math.min(left[column] + 1, columns - 1);
-    share[column] = place - left[column];
+/** An array of an image's size as tiles of `side` pixels, by "row,column"; what is in no tile is 0. */
+export class Tiles {
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {number} [side] without it, one tile is all
+   */
+  constructor(width, height, side = Math.max(width, height)) {
+    [this.width, this.height, this.side] = [width, height, side];
+    /** @type {Map<string, Uint8Array>} */
+    this.tiles = new Map();
   }
-  const line = new Float32Array(columns);
-  for (let row = 0; row < height; row++) {
-    const place = Math.min(Math.max(((row + 0.5) * rows) / height - 0.5, 0), rows - 1);
-    const above = Math.floor(place);
-    const weight = place - above;
-    const first = above * columns;
-    const second = Math.min(above + 1, rows - 1) * columns;
-    for (let column = 0; column < columns; column++) {
-      line[column] = data[first + column] * (1 - weight) + data[second + column] * weight;
+
+  /** Where a tile lies. @param {string} place */
+  box(place) {
+    const [row, column] = place.split(",").map(Number);
+    const [top, left] = [row * this.side, column * this.side];
+    const height = Math.min(this.side, this.height - top);
+    return { row, column, top, left, height, width: Math.min(this.side, this.width - left) };
+  }
+
+  /** The tiles that a box touches. @param {number} top @param {number} left @param {number} bottom @param {number} right */
+  places(top, left, bottom, right) {
+    const found = [];
+    const [last, end] = [Math.min(bottom, this.height) - 1, Math.min(right, this.width) - 1];
+    for (let row = Math.floor(Math.max(top, 0) / this.side); row * this.side <= last; row++) {
+      for (let column = Math.floor(Math.max(left, 0) / this.side); column * this.side <= end; column++) found.push(`${row},${column}`);
     }
-    const start = row * width;
+    return found;
+  }
+
+  /** A copy, whose tiles are the same until they are written. */
+  copy() {
+    const copied = new Tiles(this.width, this.height, this.side);
+    copied.tiles = new Map(this.tiles);
+    return copied;
+  }
+
+  /** A tile of its own, to be written. @param {string} place */
+  own(place) {
+    const { width, height } = this.box(place);
+    const tile = this.tiles.get(place)?.slice() ?? new Uint8Array(width * height);
+    this.tiles.set(place, tile);
+    return tile;
+  }
+
+  /**
+   * What is in a box, as one array; null where there is nothing.
+   * @param {number} top @param {number} left @param {number} height @param {number} width
+   */
+  part(top, left, height, width) {
+    /** @type {Uint8Array | null} */
+    let found = null;
+    for (const place of this.places(top, left, top + height, left + width)) {
+      const tile = this.tiles.get(place);
+      if (!tile) continue;
+      const box = this.box(place);
+      found ??= new Uint8Array(width * height);
+      const [first, end] = [Math.max(left, box.left), Math.min(left + width, box.left + box.width)];
+      const last = Math.min(top + height, box.top + box.height);
+      for (let row = Math.max(top, box.top); row < last; row++) {
+        const from = (row - box.top) * box.width + first - box.left;
+        found.set(tile.subarray(from, from + end - first), (row - top) * width + first - left);
+      }
+    }
+    return found;
+  }
+}
+
+/** @type {Map<string, Uint8Array>} the tiles that were decoded last, by their content */
+let decoded = new Map();
+
+/**
+ * One of the arrays of a session: `mask`, `others`, `strokes` or `probability`.
+ * @param {any} state
+ * @param {"mask" | "others" | "strokes" | "probability"} name
+ */
+export async function read(state, name) {
+  const [height, width] = name === "probability" ? state.seen : [state.height, state.width];
+  const pieces = state.pieces[name];
+  const read = new Tiles(width, height, pieces ? state.tile_px : undefined);
+  if (!pieces) {
+    if (state[name]) read.tiles.set("0,0", (await decodeGrey(state[name])).data);
+    return read;
+  }
+  const known = decoded;
+  decoded = new Map();
+  const place = (/** @type {any[]} */ [top, left]) => `${top / read.side},${left / read.side}`;
+  await Promise.all(
+    pieces.map(async (/** @type {any[]} */ piece) => {
+      const content = piece[4];
+      const tile = known.get(content) ?? (await decodeGrey(content)).data;
+      decoded.set(content, tile);
+      read.tiles.set(place(piece), tile);
+    }),
+  );
+  for (const [content, tile] of known) if (decoded.size < MOST_DECODED) decoded.set(content, tile);
+  return read;
+}
+
+/**
+ * Where the probability, stretched bilinearly to the image's size, is above the threshold. Pixel
+ * centres are aligned, borders repeat: as the server stretches.
+ * @param {Tiles} probability at the size in which the model sees the image
+ * @param {number} threshold in [0, 1]
+ * @param {Tiles} like a mask of the image's size
+ */
+export function cut(probability, threshold, like) {
+  const mask = new Tiles(like.width, like.height, like.side);
+  const level = threshold * 255;
+  for (const place of mask.places(0, 0, mask.height, mask.width)) {
+    const box = mask.box(place);
+    const rows = between(box.top, box.height, probability.height, mask.height);
+    const columns = between(box.left, box.width, probability.width, mask.width);
+    const [top, left] = [rows.before[0], columns.before[0]];
+    const [height, width] = [rows.after[box.height - 1] - top + 1, columns.after[box.width - 1] - left + 1];
+    const known = probability.part(top, left, height, width);
+    if (known?.some((value) => value > level)) mask.tiles.set(place, cutPart(known, width, rows, columns, level));
+  }
+  return mask;
+}
+
+/** @typedef {{before: Int32Array, after: Int32Array, share: Float32Array}} Between */
+
+/**
+ * For pixels of a stretched line the two places that they lie between, and the second one's share.
+ * @param {number} first @param {number} count @param {number} length @param {number} stretched
+ * @returns {Between}
+ */
+function between(first, count, length, stretched) {
+  const [before, after, share] = [new Int32Array(count), new Int32Array(count), new Float32Array(count)];
+  for (let index = 0; index < count; index++) {
+    const place = Math.min(Math.max(((first + index + 0.5) * length) / stretched - 0.5, 0), length - 1);
+    before[index] = Math.floor(place);
+    after[index] = Math.min(before[index] + 1, length - 1);
+    share[index] = place - before[index];
+  }
+  return { before, after, share };
+}
+
+/**
+ * @param {Uint8Array} known a part that begins where rows and columns do
+ * @param {number} width of it
+ * @param {Between} rows
+ * @param {Between} columns
+ * @param {number} level
+ */
+function cutPart(known, width, rows, columns, level) {
+  const [high, wide] = [rows.share.length, columns.share.length];
+  const mask = new Uint8Array(wide * high);
+  const line = new Float32Array(width);
+  const [top, left] = [rows.before[0], columns.before[0]];
+  for (let row = 0; row < high; row++) {
+    const [first, second] = [(rows.before[row] - top) * width, (rows.after[row] - top) * width];
+    const weight = rows.share[row];
     for (let column = 0; column < width; column++) {
-      const value = line[left[column]] + (line[right[column]] - line[left[column]]) * share[column];
-      if (value > level) mask[start + column] = 255;
+      line[column] = known[first + column] * (1 - weight) + known[second + column] * weight;
+    }
+    for (let column = 0; column < wide; column++) {
+      const value = line[columns.before[column] - left];
+      const next = line[columns.after[column] - left];
+      if (value + (next - value) * columns.share[column] > level) mask[row * wide + column] = 255;
     }
   }
   return mask;
@@ -77,15 +210,52 @@ export function cut(probability, threshold, width, height) {
 
 /**
  * Lay what a hand has fixed over a mask, in place.
- * @param {Uint8Array} mask
- * @param {Grey | null} strokes 0 untouched, 1 erased, 2 painted
+ * @param {Tiles} mask
+ * @param {Tiles} strokes 0 untouched, 1 erased, 2 painted
  */
 export function layStrokes(mask, strokes) {
-  if (!strokes) return;
-  const { data } = strokes;
-  for (let index = 0; index < mask.length; index++) {
-    if (data[index]) mask[index] = data[index] === 2 ? 255 : 0;
+  for (const [place, data] of strokes.tiles) {
+    const tile = mask.own(place);
+    for (let index = 0; index < tile.length; index++) {
+      if (data[index]) tile[index] = data[index] === 2 ? 255 : 0;
+    }
   }
+}
+
+/**
+ * A mask with a stroke along points (row, column): discs of the radius, joined.
+ * @param {Tiles} mask
+ * @param {[number, number][]} points
+ * @param {number} radius
+ * @param {boolean} erase
+ */
+export function painted(mask, points, radius, erase) {
+  const copied = mask.copy();
+  for (const place of strokePlaces(mask, points, radius)) {
+    const { top, left, width, height } = mask.box(place);
+    const moved = points.map(([row, column]) => /** @type {[number, number]} */ ([row - top, column - left]));
+    paint(copied.own(place), width, height, moved, radius, erase);
+  }
+  return copied;
+}
+
+/**
+ * The tiles that a stroke touches.
+ * @param {Tiles} mask
+ * @param {[number, number][]} points
+ * @param {number} radius
+ */
+export function strokePlaces(mask, points, radius) {
+  const reach = Math.ceil(radius) + 1;
+  const found = new Set();
+  let [fromRow, fromColumn] = points[0];
+  for (const [row, column] of points) {
+    const [top, bottom] = [Math.min(row, fromRow) - reach, Math.max(row, fromRow) + reach + 1];
+    const [left, right] = [Math.min(column, fromColumn) - reach, Math.max(column, fromColumn) + reach + 1];
+    for (const place of mask.places(top, left, bottom, right)) found.add(place);
+    [fromRow, fromColumn] = [row, column];
+  }
+  return /** @type {Set<string>} */ (found);
 }
 
 /**
@@ -97,7 +267,7 @@ export function layStrokes(mask, strokes) {
  * @param {number} radius
  * @param {boolean} erase
  */
-export function paint(mask, width, height, points, radius, erase) {
+function paint(mask, width, height, points, radius, erase) {
   const value = erase ? 0 : 255;
   let [fromRow, fromColumn] = points[0];
   for (const [row, column] of points) {
@@ -131,14 +301,79 @@ function disc(mask, width, height, row, column, radius, value) {
   }
 }
 
-/**
- * How many pixels a mask has.
- * @param {Uint8Array} mask
- */
-export function area(mask) {
-  let count = 0;
-  for (let index = 0; index < mask.length; index++) count += mask[index] >> 7;
-  return count;
+/** @typedef {{data: Uint8Array, fill: HTMLCanvasElement, path: Path2D, beside: (Uint8Array | undefined)[]}} Drawn */
+
+/** A mask in one colour, ready to be drawn: tiles that are as they were are not made again. */
+export class Layer {
+  /**
+   * @param {Tiles} mask
+   * @param {[number, number, number]} colour
+   * @param {Layer | null} before
+   */
+  constructor(mask, colour, before) {
+    this.mask = mask;
+    /** @type {Map<string, Drawn>} */
+    this.drawn = new Map();
+    for (const [place, data] of mask.tiles) {
+      const { row, column, width, height } = mask.box(place);
+      const at = (/** @type {number} */ down, /** @type {number} */ right) => mask.tiles.get(`${row + down},${column + right}`);
+      const beside = [at(-1, 0), at(0, -1), at(1, 0), at(0, 1)];
+      const was = before?.drawn.get(place);
+      if (was?.data === data && !before?.previewed && was.beside.every((one, index) => one === beside[index])) {
+        this.drawn.set(place, was);
+      } else {
+        const fill = coloured(data, width, height, colour, was?.fill);
+        this.drawn.set(place, { data, fill, path: outline(data, width, height, beside), beside });
+      }
+    }
+    this.colour = colour;
+    this.previewed = false; // something is drawn on it that is not in the mask yet
+  }
+
+  /** @param {CanvasRenderingContext2D} context */
+  drawFill(context) {
+    for (const [place, { fill }] of this.drawn) {
+      const { top, left } = this.mask.box(place);
+      context.drawImage(fill, left, top);
+    }
+  }
+
+  /** @param {CanvasRenderingContext2D} context */
+  drawOutline(context) {
+    for (const [place, { path }] of this.drawn) {
+      const { top, left } = this.mask.box(place);
+      context.translate(left, top);
+      context.stroke(path);
+      context.translate(-left, -top);
+    }
+  }
+
+  /**
+   * Draw the last piece of a stroke that is being made.
+   * @param {[number, number]} from
+   * @param {[number, number]} to
+   * @param {number} radius
+   * @param {boolean} erase
+   */
+  preview(from, to, radius, erase) {
+    this.previewed = true;
+    for (const place of strokePlaces(this.mask, [from, to], radius)) {
+      const { top, left, width, height } = this.mask.box(place);
+      const known = this.drawn.get(place);
+      const fill = known?.fill ?? canvas(width, height);
+      if (!known) this.drawn.set(place, { data: new Uint8Array(0), fill, path: new Path2D(), beside: [] });
+      const context = /** @type {CanvasRenderingContext2D} */ (fill.getContext("2d"));
+      context.globalCompositeOperation = erase ? "destination-out" : "source-over";
+      context.strokeStyle = `rgb(${this.colour.join(" ")})`;
+      context.lineWidth = 2 * radius + 1;
+      context.lineCap = context.lineJoin = "round";
+      context.beginPath();
+      context.moveTo(from[1] + 0.5 - left, from[0] + 0.5 - top);
+      context.lineTo(to[1] + 0.5 - left, to[0] + 0.51 - top);
+      context.stroke();
+      context.globalCompositeOperation = "source-over";
+    }
+  }
 }
 
 /**
@@ -149,7 +384,7 @@ export function area(mask) {
  * @param {[number, number, number]} colour
  * @param {HTMLCanvasElement} [reused] of the same size
  */
-export function coloured(mask, width, height, [red, green, blue], reused) {
+function coloured(mask, width, height, [red, green, blue], reused) {
   const target = reused ?? canvas(width, height);
   const context = target.getContext("2d");
   if (!context) throw new Error("this browser gives no canvas");
@@ -162,31 +397,37 @@ export function coloured(mask, width, height, [red, green, blue], reused) {
 }
 
 /**
- * The edges between mask and rest as a path in image coordinates, sharp at any zoom.
+ * The edges between mask and rest as a path in a tile's coordinates, sharp at any zoom. An edge
+ * between two tiles is of the right or lower one.
  * @param {Uint8Array} mask
  * @param {number} width
  * @param {number} height
+ * @param {(Uint8Array | undefined)[]} beside the tiles above, to the left, below and to the right
  */
-export function outline(mask, width, height) {
+function outline(mask, width, height, [above, left, below, right]) {
   const path = new Path2D();
   /** @type {Int32Array} where the running vertical edge of each column boundary began, or -1 */
   const began = new Int32Array(width + 1).fill(-1);
+  const lastAbove = above ? above.length - width : 0;
+  const wideLeft = left ? left.length / height : 0;
   for (let row = 0; row <= height; row++) {
     const here = row * width;
-    const above = here - width;
+    const over = here - width;
     let run = -1;
-    let before = 0;
+    let before = left && row < height ? left[(row + 1) * wideLeft - 1] : 0;
     for (let column = 0; column <= width; column++) {
       const inside = column < width;
-      const value = inside && row < height ? mask[here + column] : 0;
-      const upper = inside && row > 0 ? mask[above + column] : 0;
-      if (value !== upper) {
+      let value = inside && row < height ? mask[here + column] : 0;
+      let upper = 0;
+      if (inside) upper = row > 0 ? mask[over + column] : above ? above[lastAbove + column] : 0;
+      if (value !== upper && !(row === height && below)) {
         if (run < 0) run = column;
       } else if (run >= 0) {
         path.moveTo(run, row);
         path.lineTo(column, row);
         run = -1;
       }
+      if (!inside && right) value = before;
       if (value !== before) {
         if (began[column] < 0) began[column] = row;
       } else if (began[column] >= 0) {

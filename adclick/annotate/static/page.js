@@ -41,7 +41,7 @@ const stage = new Stage(byId("stage"), {
 
 /** @type {Session | null} */
 let session = null;
-/** @type {{key: string, revision: number, probability: masks.Grey, strokes: masks.Grey | null} | null} */
+/** @type {{key: string, revision: number, probability: masks.Tiles, strokes: masks.Tiles} | null} */
 let cuttable = null;
 let opening = 0;
 let finishing = false;
@@ -101,7 +101,7 @@ async function openImage(key) {
   const turn = ++opening;
   const left = session;
   lock();
-  pictures.get(key, "picture").catch(() => undefined);
+  pictureOf(key).catch(() => undefined);
   /** @type {Session} */
   const opened = new Session(key, me(), clock, {
     shown: (state, started) => {
@@ -136,6 +136,9 @@ async function openImage(key) {
   return true;
 }
 
+/** An image's picture: as a whole, or of a large one its tiles. @param {string} key */
+const pictureOf = (key) => pictures.get(key, "picture", queue.rows.find((one) => one.key === key));
+
 /** Show an opened image; its picture and its mask are there when this returns. @param {Session} opened */
 async function begin(opened) {
   const { key, state } = opened;
@@ -147,7 +150,7 @@ async function begin(opened) {
   byId("image-name").textContent = key;
   byId("image-name").title = key;
   byId("image-size").textContent = `${state.width} × ${state.height}`;
-  stage.reset(state.width, state.height);
+  stage.reset(state.width, state.height, state.pieces.mask && state.tile_px);
   if (!radiusChosen) setRadius(Math.min(state.width, state.height) * BRUSH_SHARE);
   queue.select(key);
   pictures.keepOnly([key, queue.next(key, me())]);
@@ -180,7 +183,7 @@ function unlock() {
 async function depict(key, what, note = "") {
   stage.setPicture(what, null, note);
   try {
-    const bitmap = await pictures.get(key, what);
+    const bitmap = await (what === "picture" ? pictureOf(key) : pictures.get(key, what));
     if (session?.key === key) stage.setPicture(what, bitmap);
   } catch (error) {
     if (session?.key !== key) return;
@@ -196,7 +199,7 @@ function prefetch() {
   pictures.keepOnly([session.key, next]);
   const row = queue.rows.find((one) => one.key === next);
   for (const what of row?.encoded ? ["picture", "residual", "neighbour"] : ["picture"]) {
-    pictures.get(next, what).catch(() => undefined);
+    (what === "picture" ? pictureOf(next) : pictures.get(next, what)).catch(() => undefined);
   }
 }
 
@@ -241,20 +244,21 @@ function measure(name, start) {
 }
 
 let othersShown = "";
+/** What there is of other defects, to be compared. @param {any} state */
+const othersOf = ({ others, pieces }) => others ?? (pieces.others ?? []).map((/** @type {any[]} */ one) => one.join()).join();
+
 /** @param {any} state */
 async function draw(state) {
-  const [mask, others] = await Promise.all([
-    masks.decodeGrey(state.mask),
-    state.others && state.others !== othersShown ? masks.decodeGrey(state.others) : null,
-  ]);
+  const changed = othersOf(state) !== othersShown;
+  let mask = await masks.read(state, "mask");
+  const others = changed && othersOf(state) ? await masks.read(state, "others") : null;
   if (!session || session.key !== state.key) return;
-  if (state.others !== othersShown) stage.setOthers(others?.data ?? null);
-  othersShown = stage.others ? state.others : "";
+  if (changed) stage.setOthers(others);
+  othersShown = stage.others ? othersOf(state) : "";
   for (const { action } of session.waiting) {
-    if (action.kind !== "stroke") continue;
-    masks.paint(mask.data, state.width, state.height, action.points, action.radius, action.erase);
+    if (action.kind === "stroke") mask = masks.painted(mask, action.points, action.radius, action.erase);
   }
-  if (!stage.stroke) stage.setMask(mask.data);
+  if (!stage.stroke) stage.setMask(mask);
   showWaiting(session);
   showState(state);
   queue.setState(state.key, state.state);
@@ -362,15 +366,12 @@ async function previewThreshold() {
     const { state } = session;
     let known = cuttable;
     if (!known || known.key !== state.key || known.revision !== state.revision) {
-      const [probability, strokes] = await Promise.all([
-        masks.decodeGrey(state.probability),
-        state.strokes ? masks.decodeGrey(state.strokes) : null,
-      ]);
+      const [probability, strokes] = await Promise.all([masks.read(state, "probability"), masks.read(state, "strokes")]);
       known = cuttable = { key: state.key, revision: state.revision, probability, strokes };
     }
     await new Promise(requestAnimationFrame);
     if (session?.state !== state) return;
-    const mask = masks.cut(known.probability, Number(input("threshold").value), state.width, state.height);
+    const mask = masks.cut(known.probability, Number(input("threshold").value), stage.nothing);
     masks.layStrokes(mask, known.strokes);
     stage.setMask(mask);
   } finally {

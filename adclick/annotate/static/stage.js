@@ -1,6 +1,7 @@
 /** The panes: image, residual map and nearest normal image in one view, and what is marked on them. */
 
 import * as masks from "./masks.js";
+import { Pyramid } from "./pyramid.js";
 import { Viewport } from "./viewport.js";
 
 const MARK_PX = 7;
@@ -15,8 +16,8 @@ const NEGATIVE = "#ffd33d";
 const DARK = "rgb(8 12 18 / 75%)";
 
 /** @typedef {{row: number, column: number, positive: boolean, waits: boolean}} Mark */
-/** @typedef {{mask: Uint8Array, fill: HTMLCanvasElement, path: Path2D}} Layer */
-/** @typedef {{name: string, element: HTMLElement, picture: HTMLCanvasElement, marks: HTMLCanvasElement, bitmap: ImageBitmap | null, note: HTMLElement | null}} Pane */
+/** @typedef {masks.Layer} Layer */
+/** @typedef {{name: string, element: HTMLElement, picture: HTMLCanvasElement, marks: HTMLCanvasElement, bitmap: ImageBitmap | Pyramid | null, note: HTMLElement | null}} Pane */
 
 export class Stage {
   /**
@@ -46,6 +47,7 @@ export class Stage {
     /** @type {Mark[]} */
     this.clicks = [];
     this.width = this.height = 1;
+    this.nothing = new masks.Tiles(1, 1);
     this.tool = "click";
     this.radius = 8;
     this.opacity = 0.45;
@@ -74,9 +76,15 @@ export class Stage {
     return this.panes[0];
   }
 
-  /** A new image: nothing is known of it but its size. @param {number} width @param {number} height */
-  reset(width, height) {
+  /**
+   * A new image: nothing is known of it but its size.
+   * @param {number} width
+   * @param {number} height
+   * @param {number} [side] of the tiles of its masks, where it is large
+   */
+  reset(width, height, side) {
     [this.width, this.height] = [width, height];
+    this.nothing = new masks.Tiles(width, height, side);
     this.current = this.others = this.stroke = null;
     this.clicks = [];
     this.cursor = { row: height >> 1, column: width >> 1, shown: false, keyboard: false };
@@ -84,37 +92,26 @@ export class Stage {
     this.view.reset(width, height);
   }
 
-  /** @param {string} name @param {ImageBitmap | null} bitmap @param {string} [note] why there is none */
+  /** @param {string} name @param {ImageBitmap | Pyramid | null} bitmap @param {string} [note] why there is none */
   setPicture(name, bitmap, note = "") {
     const pane = this.panes.find((one) => one.name === name);
     if (!pane) return;
     pane.bitmap = bitmap;
+    if (bitmap instanceof Pyramid) bitmap.changed = () => this.redraw(true);
     if (pane.note) pane.note.textContent = note;
     this.redraw(true);
   }
 
-  /** @param {Uint8Array | null} mask */
+  /** @param {masks.Tiles | null} mask */
   setMask(mask) {
-    this.current = this.layer(mask, MASK, this.current);
+    this.current = mask && new masks.Layer(mask, MASK, this.current);
     this.redraw();
   }
 
-  /** @param {Uint8Array | null} mask */
+  /** @param {masks.Tiles | null} mask */
   setOthers(mask) {
-    this.others = this.layer(mask, OTHERS, this.others);
+    this.others = mask && new masks.Layer(mask, OTHERS, this.others);
     this.redraw();
-  }
-
-  /**
-   * @param {Uint8Array | null} mask
-   * @param {[number, number, number]} colour
-   * @param {Layer | null} before
-   * @returns {Layer | null}
-   */
-  layer(mask, colour, before) {
-    if (!mask) return null;
-    const fill = masks.coloured(mask, this.width, this.height, colour, before?.fill);
-    return { mask, fill, path: masks.outline(mask, this.width, this.height) };
   }
 
   /** @param {Mark[]} clicks */
@@ -167,7 +164,13 @@ export class Stage {
   drawPicture(pane) {
     const { context, scale, x, y } = this.prepared(pane.picture, pane);
     if (pane === this.main) Object.assign(this.element.dataset, { scale, x, y });
-    if (pane.bitmap) context.drawImage(pane.bitmap, 0, 0, this.width, this.height);
+    if (pane.bitmap instanceof Pyramid) {
+      const { width, height } = this.box(pane);
+      const seen = { left: -x / scale, top: -y / scale, right: (width - x) / scale, bottom: (height - y) / scale };
+      pane.bitmap.draw(context, seen, scale * devicePixelRatio);
+    } else if (pane.bitmap) {
+      context.drawImage(pane.bitmap, 0, 0, this.width, this.height);
+    }
   }
 
   /** @param {Pane} pane */
@@ -193,17 +196,17 @@ export class Stage {
     if (this.look === "hidden") return;
     if (filled && (this.look === "fill" || this.stroke)) {
       context.globalAlpha = this.opacity;
-      context.drawImage(layer.fill, 0, 0);
+      layer.drawFill(context);
       context.globalAlpha = 1;
     }
     if (this.stroke && layer === this.current) return; // its outline is of before
     const [red, green, blue] = layer === this.current ? MASK : OTHERS;
     context.lineWidth = 3 / scale;
     context.strokeStyle = DARK;
-    context.stroke(layer.path);
+    layer.drawOutline(context);
     context.lineWidth = 1.5 / scale;
     context.strokeStyle = `rgb(${[red, green, blue].map((part) => Math.min(255, part + 70)).join(" ")})`;
-    context.stroke(layer.path);
+    layer.drawOutline(context);
   }
 
   /**
@@ -400,28 +403,16 @@ export class Stage {
   /** Draw the last piece of the stroke that is being made. */
   preview() {
     if (!this.stroke) return;
-    if (!this.current) this.setMask(new Uint8Array(this.width * this.height));
-    const layer = /** @type {Layer} */ (this.current);
-    const context = /** @type {CanvasRenderingContext2D} */ (layer.fill.getContext("2d"));
+    if (!this.current) this.setMask(this.nothing);
     const { points, erase } = this.stroke;
-    context.globalCompositeOperation = erase ? "destination-out" : "source-over";
-    context.strokeStyle = `rgb(${MASK.join(" ")})`;
-    context.lineWidth = 2 * this.radius + 1;
-    context.lineCap = context.lineJoin = "round";
-    context.beginPath();
     const [from, to] = [points[Math.max(0, points.length - 2)], points[points.length - 1]];
-    context.moveTo(from[1] + 0.5, from[0] + 0.5);
-    context.lineTo(to[1] + 0.5, to[0] + 0.51);
-    context.stroke();
-    context.globalCompositeOperation = "source-over";
+    this.current?.preview(from, to, this.radius, erase);
     this.redraw();
   }
 
   /** A stroke is made: shown at once, and told. @param {[number, number][]} points @param {boolean} erase */
   finish(points, erase) {
-    const mask = this.current?.mask.slice() ?? new Uint8Array(this.width * this.height);
-    masks.paint(mask, this.width, this.height, points, this.radius, erase);
-    this.setMask(mask);
+    this.setMask(masks.painted(this.current?.mask ?? this.nothing, points, this.radius, erase));
     this.listener.stroke(points, erase);
   }
 
