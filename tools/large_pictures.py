@@ -2,8 +2,8 @@
 and a detector's map, all by the commands as they are typed.
 
 `python -m tools.large_pictures WORK 6000x4000 20000x256` prints for each size where the defect was
-found and clicked, whether its exported mask is the one that was seen, how long a click, a stroke and
-a picture of `adclick predict` took, and the most memory that each step's largest process held.
+found and clicked, whether its exported mask is the one that was seen, how long a click, a stroke
+and a picture of `adclick predict` took, and the most memory that each step's largest process held.
 """
 
 import argparse
@@ -112,7 +112,7 @@ def measured(
     }
 
 
-# --- photographs -----------------------------------------------------------------------------------
+# --- photographs ----------------------------------------------------------------------------------
 
 
 def draw_photographs(work: Path, size: Size, *, normals: int) -> dict[str, tuple[int, int]]:
@@ -152,7 +152,7 @@ def _pit(picture: UInt8[np.ndarray, "height width 3"], place: tuple[int, int]) -
     cv2.circle(picture, (column, row), DEFECT_PX // 2, (35, 30, 30), cv2.FILLED)
 
 
-# --- steps -----------------------------------------------------------------------------------------
+# --- steps ----------------------------------------------------------------------------------------
 
 
 def typed(folder: Path, steps: dict[str, Any], name: str, *words: str) -> None:
@@ -244,9 +244,7 @@ def label(
         "export-labels",
         *("adclick", "export-labels", source, *exported[1:], "--format", "png"),
     )
-    (written,) = [
-        path for path in (project / "exported").rglob("*.png") if Path(key).name in path.stem
-    ]
+    (written,) = (project / "exported/masks").glob(f"*{Path(key).name}.png")
     return {**found, "exported_exactly": bool(np.array_equal(read_mask(written), seen))}
 
 
@@ -296,7 +294,11 @@ def _worked(api: str, place: tuple[int, int]) -> dict[str, Any]:
 
 def seen_mask(session: Mapping[str, Any]) -> np.ndarray:
     """The mask of the defect that is worked on, as the page shows it."""
-    return decoded(session["mask"]) > 127
+    mask = np.zeros((session["height"], session["width"]), bool)
+    whole = [[0, 0, *mask.shape, session["mask"]]] if session["mask"] else []
+    for top, left, height, width, content in session["pieces"].get("mask", whole):
+        mask[top : top + height, left : left + width] = decoded(content) > 127
+    return mask
 
 
 def predict(

@@ -534,10 +534,12 @@ def test_the_page_cuts_the_probability_where_the_server_does(
             headers: {'Content-Type': 'application/json', 'X-Adclick': '1'},
             body: '{"annotator": "pia"}'});
           const state = await answer.json();
-          const mask = (await masks.decodeGrey(state.mask)).data;
-          const probability = await masks.decodeGrey(state.probability);
-          const cut = masks.cut(probability, state.threshold, state.width, state.height);
-          return [masks.area(mask), cut.filter((value, index) => value !== mask[index]).length];
+          const mask = await masks.read(state, 'mask');
+          const probability = await masks.read(state, 'probability');
+          const cut = masks.cut(probability, state.threshold, mask).tiles.get('0,0');
+          const there = mask.tiles.get('0,0');
+          return [there.filter((value) => value).length,
+            cut.filter((value, index) => value !== there[index]).length];
         }"""
     )
     assert different[0] > 100 and different[1] <= 0.02 * different[0]

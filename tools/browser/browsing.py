@@ -132,8 +132,10 @@ class Annotator:
         """Turn the wheel under the pointer, and wait until the page has heard all of it."""
         self.page.evaluate(
             """() => {
+              if (!('turned' in window)) {
+                addEventListener('wheel', (event) => { window.turned += event.deltaY; }, true);
+              }
               window.turned = 0;
-              addEventListener('wheel', (event) => { window.turned += event.deltaY; }, true);
             }"""
         )
         for _ in range(times):

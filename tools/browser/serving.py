@@ -31,17 +31,18 @@ def main() -> None:
     from adclick.annotate.desk import Desk
     from adclick.annotate.store import find_pictures
     from adclick.annotate.worker import Model
-    from tools.browser.toy import ToyServer
+    from tools.browser.toy import NativeToyServer, ToyServer
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--masks", type=Path)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--native", action="store_true", help="see pictures at their own size")
     asked = parser.parse_args()
     pictures = find_pictures(asked.images)
     paths = {picture.key: picture.path for picture in pictures}
-    model = Model(ToyServer, paths.__getitem__)
+    model = Model(NativeToyServer if asked.native else ToyServer, paths.__getitem__)
     desk = Desk(pictures, labels=asked.labels, model=model, masks=asked.masks)
     model.encodings.want([row["key"] for row in desk.rows() if not row["broken"]])
     app = create_app(desk, token=None, version="test")
@@ -66,7 +67,9 @@ class Served:
         masks: Path | None = None,
         model: Path | None = None,
         images: Path | None = None,
+        native: bool = False,
     ) -> None:
+        self.native = native
         self.folder, self.port, self.masks, self.model = folder, port, masks, model
         self.images, self.labels = images or folder / "images", folder / "labels"
         self.labels.mkdir(parents=True, exist_ok=True)
@@ -87,6 +90,7 @@ class Served:
             command[2:3] = ["adclick.cli", "annotate", "--no-open", "--model", str(self.model)]
         command += ["--images", str(self.images), "--labels", str(self.labels)]
         command += ["--masks", str(self.masks)] if self.masks else []
+        command += ["--native"] if self.native else []
         root = Path(__file__).parents[2]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

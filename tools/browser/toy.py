@@ -14,6 +14,8 @@ from PIL import Image
 
 from adclick.annotate.worker import MOST_SESSIONS, ModelFacts
 from adclick.clicks.click import Click
+from adclick.networks.parts import Part
+from adclick.run.settings.data import Geometry
 
 SIZE_PX = 128
 TYPES = ("scratch", "stain", "dent")
@@ -145,3 +147,82 @@ class ToyServer:
             else:
                 answer = np.where(near < NEGATIVE_RADIUS_PX, 0.05, answer)
         return answer.astype(np.float32)
+
+
+@dataclass
+class NativeEncoding:
+    """What the server keeps of an image that is seen at its own size."""
+
+    image: np.ndarray
+    residual_map: np.ndarray
+    neighbour: np.ndarray
+    probability: np.ndarray | None = None
+
+
+class NativeToyServer:
+    """Sees pictures at their own size, in windows: a click takes the dark blob that it is on."""
+
+    DARK, WINDOW, STRIDE = 60, 32, 8
+
+    def __init__(self) -> None:
+        self.images: dict[str, np.ndarray] = {}
+
+    def facts(self) -> ModelFacts:
+        size = Geometry(scale=1.0)
+        return ModelFacts(
+            *("Toy model of any size", "adclick", "cpu", TYPES, SIZE_PX, 0.5, "native toy", 0.5),
+            geometry=size,
+            window=self.WINDOW,
+            stride=self.STRIDE,
+        )
+
+    def encode(self, path: Path) -> NativeEncoding:
+        with Image.open(path) as opened:
+            image = np.asarray(opened.convert("L"))
+        dark = (image < self.DARK).astype(np.float32)
+        return NativeEncoding(image, dark, np.repeat(image[:, :, None], 3, axis=2))
+
+    def predict(self, key: str, defect_type: str | None, *given: Any) -> np.ndarray | None:
+        clicks, previous, encoding = given
+        side = 10_000  # all of a small picture
+        return self.predict_part(
+            key, defect_type, Part(0, 0, side, side), clicks, previous, encoding
+        )
+
+    def predict_part(
+        self,
+        key: str,
+        defect_type: str | None,
+        part: Part,
+        clicks: Sequence[Click],
+        previous: np.ndarray | None,
+        encoding: Any | None,
+    ) -> np.ndarray | None:
+        if encoding is not None:
+            self.images[key] = encoding.image
+        if key not in self.images:
+            return None
+        seen = self.images[key][part.pixels(self.STRIDE)]
+        answer = np.zeros(seen.shape, np.float32) if previous is None else previous.copy()
+        _, found = cv2.connectedComponents((seen < self.DARK).astype(np.uint8))
+        blobs = np.asarray(found)
+        for click in clicks:
+            blob = blobs[click.row, click.column]
+            if blob:
+                answer[: seen.shape[0], : seen.shape[1]][blobs == blob] = float(click.positive)
+        return answer
+
+
+def draw_large(height: int, width: int, pits: Sequence[tuple[int, int]]) -> Drawn:
+    """A plate of any size with numbered rulings, and dark pits of 12 px around pixels."""
+    rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
+    grey = (140 + 20 * ((rows // 8 + columns // 8) % 2)).astype(np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    for row, column in pits:
+        cv2.circle(mask, (column, row), 6, 1, cv2.FILLED)
+    for row in range(0, height, 256):
+        for column in range(0, width, 256):
+            text, place = f"{row},{column}", (column + 4, row + 24)
+            cv2.putText(grey, text, place, cv2.FONT_HERSHEY_PLAIN, 1.4, 220, 1)
+    grey[mask > 0] = 30
+    return Drawn(np.repeat(grey[:, :, None], 3, axis=2), mask > 0, list(pits))

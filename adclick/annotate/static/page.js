@@ -18,6 +18,7 @@ const SETTLED_MS = 350; // a threshold that keys have moved is sent when they re
 const LARGEST_PNG = 9_000_000;
 const LARGEST_BRUSH = 120;
 const BRUSH_SHARE = 0.02; // of the image's shorter side, until somebody chooses a size
+const USUAL_BRUSH = 20; // no larger before that
 
 /**
  * @template {HTMLElement} T
@@ -151,7 +152,7 @@ async function begin(opened) {
   byId("image-name").title = key;
   byId("image-size").textContent = `${state.width} × ${state.height}`;
   stage.reset(state.width, state.height, state.pieces.mask && state.tile_px);
-  if (!radiusChosen) setRadius(Math.min(state.width, state.height) * BRUSH_SHARE);
+  if (!radiusChosen) setRadius(Math.min(USUAL_BRUSH, Math.min(state.width, state.height) * BRUSH_SHARE));
   queue.select(key);
   pictures.keepOnly([key, queue.next(key, me())]);
   for (const what of ["residual", "neighbour"]) depict(key, what, "is being prepared");
