@@ -138,14 +138,14 @@ def test_a_stroke_sends_the_tiles_that_have_something_in_them(desk: Desk) -> Non
 
 
 def test_a_picture_is_served_as_tiles_of_a_pyramid(desk: Desk) -> None:
-    client = TestClient(create_app(desk, token=None, version="1"))
-    with client:
-        row = client.get("/api/v1/images", headers=HEADERS).json()["images"][0]
-        assert row["tile_px"] == 1024
-        address = "/api/v1/images/sheet/tile?level={}&row={}&column={}"
-        whole = client.get(address.format(0, 0, 0), headers=HEADERS)
-        half = client.get(address.format(1, 0, 0), headers=HEADERS)
-        beyond = client.get(address.format(0, 1, 0), headers=HEADERS)
+    app = create_app(desk, token=None, version="1")
+    client = TestClient(app, base_url="http://127.0.0.1:8765", headers=HEADERS)  # pyright: ignore
+    row = client.get("/api/v1/images").json()["images"][0]
+    assert row["tile_px"] == 1024
+    address = "/api/v1/images/sheet/tile?level={}&row={}&column={}"
+    whole, half, beyond = (
+        client.get(address.format(*place)) for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0))
+    )
     pixels = cv2.imdecode(np.frombuffer(whole.content, np.uint8), cv2.IMREAD_COLOR)
     original = np.random.default_rng(0).integers(0, 255, (*SHAPE, 3), dtype=np.uint8)
     assert np.array_equal(pixels[:, :, ::-1], original)
