@@ -19,7 +19,17 @@ from typing import Any
 COSTS = {f"click_costs.{form}" for form in ("csv", "html", "md", "tex", "txt")}
 PASSED_OVER = {"logs", "benchmarks", "report.html"} | COSTS
 MADE_HOW = {
-    *("stamp", "complete", "seconds", "memory", "peak_memory_mb", "host", "device", "started"),
+    *(
+        "stamp",
+        "complete",
+        "checksum",
+        "seconds",
+        "memory",
+        "peak_memory_mb",
+        "host",
+        "device",
+        "started",
+    ),
 }
 
 
@@ -85,14 +95,17 @@ def _arrays(path: Path) -> Iterator[tuple[str, bytes]]:
         for name in names:
             if isinstance(file[name], h5py.Dataset):
                 values = file[name][()]
-                yield f":{name}", f"{values.dtype}{values.shape}".encode() + _plain(values)
+                kind = "object" if values.dtype.kind == "S" else values.dtype
+                yield f":{name}", f"{kind}{values.shape}".encode() + _plain(values)
         for name, value in file.attrs.items():
             if name not in MADE_HOW:
-                yield f":@{name}", repr(value).encode()
+                text = value.decode() if isinstance(value, bytes) else value
+                yield f":@{name}", repr(text).encode()
 
 
 def _plain(values: Any) -> bytes:
-    return repr(values.tolist()).encode() if values.dtype == object else values.tobytes()
+    is_text = values.dtype == object or values.dtype.kind == "S"
+    return repr(values.tolist()).encode() if is_text else values.tobytes()
 
 
 def _weights(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -24,6 +24,7 @@ from adclick.run.artifacts import (
     ArraySpec,
     create_arrays,
     read_json,
+    set_text,
     write_csv,
     write_json,
     write_names,
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     frame = frame_of(contents, settings.stride, geometry)
     specs = {"images": ArraySpec((*frame, 3), "uint8")}
     with create_arrays(job.outputs["images"], image_ids=ids, specs=specs, stamp=stamp) as file:
-        file.attrs["use"] = use.model_dump_json()
+        set_text(file, "use", use.model_dump_json())
         for index, one in enumerate(loaded):
             file["images"][index] = padded(one.image, frame)
         write_contents(file, contents, frame)

@@ -14,7 +14,14 @@ import numpy as np
 from adclick.data.geometry import contents_of, in_frame, write_contents
 from adclick.data.rows import defect_rows, train_normal_rows
 from adclick.residuals.maps import exceeded_by, resize_map, training_free_map
-from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays, read_csv, write_json
+from adclick.run.artifacts import (
+    ArraySpec,
+    create_arrays,
+    open_arrays,
+    read_csv,
+    set_text,
+    write_json,
+)
 from adclick.run.costs import machine_costs
 from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.detection import PredictMaps
@@ -74,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         how = {**settings.model_dump(include={"sliding"}), **settings.detection.model_dump()}
         held_out = _held_out(job.inputs["manifest"], scores)
         said = {**how, "threshold": threshold, "held_out": held_out}
-        file.attrs["detection"] = canonical_json(said)
+        set_text(file, "detection", canonical_json(said))
     write_json(job.outputs["record"], _costs(job, seconds), stamp=job.stamp)
 
 

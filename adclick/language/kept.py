@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from torch import nn
 
 from adclick.language.encoder import TextEncoder, cut_tokens, encode_phrases, token_rows
-from adclick.run.artifacts import ArrayFile, open_arrays, replacing
+from adclick.run.artifacts import ArrayFile, open_arrays, replacing, write_texts
 from adclick.run.errors import InputError
 from adclick.run.provenance import canonical_json, fingerprint
 
@@ -102,14 +102,12 @@ def _weights_digest(model: nn.Module, words: np.ndarray) -> bytes:
 
 def write_keys(group: ArrayFile, encoded: Encoded, phrases: Sequence[str]) -> None:
     """Write beside the features of phrases what they are found again by."""
-    import h5py
-
     names = {
         "keys": [encoded.keys[phrase] for phrase in phrases],
         "checksums": [_checksum(encoded.features[phrase]) for phrase in phrases],
     }
     for name, values in names.items():
-        group.create_dataset(name, data=values, dtype=h5py.string_dtype())
+        write_texts(group, name, values)
 
 
 def _checksum(feature: Float32[np.ndarray, "channel token"]) -> str:

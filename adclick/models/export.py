@@ -40,6 +40,7 @@ from adclick.run.artifacts import (
     open_arrays,
     open_tensors,
     read_csv,
+    text_of,
     write_json,
 )
 from adclick.run.errors import InputError
@@ -65,7 +66,9 @@ def export_model(category: Path, variant: str, *, seed: int, output: Path) -> No
         _write_bank(folder / BANK, source)
         backbone = _write_backbone(folder / BACKBONE, source)
         described = _describe(source, folder, types, backbone)
-        write_json(folder / DESCRIPTION, description_json(described), stamp=source.stamp)
+        write_json(
+            folder / DESCRIPTION, description_json(described), stamp=source.stamp, sealed=False
+        )
 
 
 def is_current(folder: Path, category: Path, variant: str, *, seed: int) -> bool:
@@ -259,8 +262,8 @@ def _describe(
 def picture_use(images: Path) -> PictureUse:
     """What the pictures' artifact says of how its pictures became what they are."""
     with open_arrays(images) as file:
-        use = file.attrs.get("use")
-    return EARLIER_USE if use is None else PictureUse.model_validate_json(str(use))
+        use = text_of(file, "use")
+    return EARLIER_USE if use is None else PictureUse.model_validate_json(use)
 
 
 def _parameters(path: Path) -> int:

@@ -57,7 +57,7 @@ from adclick.residuals.comparison import Bank, Compared, compare, neighbours
 from adclick.residuals.maps import finish_map, training_free_map
 from adclick.residuals.retrieval import histogram
 from adclick.residuals.streaming import features_of
-from adclick.run.artifacts import image_ids, open_arrays
+from adclick.run.artifacts import image_ids, open_arrays, text_of
 from adclick.run.device import Precision, is_reduced
 from adclick.run.errors import InputError
 from adclick.run.provenance import file_sha256
@@ -132,7 +132,7 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
             raise InputError(f"{folder / name}: not as it was exported; export the model again")
     network, form, precision = _load_network(folder / WEIGHTS, described.kind, chosen)
     bank = open_arrays(part(folder, BANK))
-    if json.loads(str(bank.attrs["stamp"])) != described.stamp:
+    if json.loads(text_of(bank, "stamp") or "null") != described.stamp:
         raise InputError(f"{folder / BANK}: of another export; export the model again")
     use = described.backbone
     backbone = load_backbone(

@@ -8,7 +8,7 @@ from typing import Any
 from adclick.models.description import MapUse
 from adclick.networks.checkpoints import ModelMetadata, read_metadata
 from adclick.residuals.comparison import chosen_matching
-from adclick.run.artifacts import input_digest, open_arrays, read_json, read_stamp
+from adclick.run.artifacts import input_digest, open_arrays, read_json, read_stamp, text_of
 from adclick.run.errors import InputError
 from adclick.run.provenance import make_stamp
 
@@ -104,7 +104,7 @@ def find(category: Path, variant: str, seed: int) -> Source:
         maps = category / f"predict_maps/{variant}/seed{seed}/maps.h5"
         _require_same(maps, stamp_of(maps), weights=weights, residuals=residuals)
         with open_arrays(maps) as file:
-            detection = MapUse.model_validate_json(str(file.attrs["detection"]))
+            detection = MapUse.model_validate_json(text_of(file, "detection") or "")
         used["maps"] = maps
     refinement = category.parents[1] / REFINEMENT
     used["clicks"] = refinement

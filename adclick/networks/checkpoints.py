@@ -2,7 +2,6 @@
 
 import json
 import math
-import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from adclick.run.artifacts import open_tensors, replacing
+from adclick.run.artifacts import CHECKSUM, NO_CHECKSUM, open_tensors, replacing, seal_tensors
 from adclick.run.errors import InputError
 from adclick.run.provenance import canonical_json
 
 Model = TypeVar("Model", bound=nn.Module)
 
+NO_FIELDS = ("format", CHECKSUM)
 KINDS = ("adclick", "adclick_seg", "feature_detector", "simpleclick")
 
 
@@ -57,8 +57,8 @@ def save_tensors(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[st
     """Write tensors by name whole or not at all; equal ones give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=dict(metadata))
-        _sort_header(temporary)
+        save_file(tensors, temporary, metadata={**metadata, CHECKSUM: NO_CHECKSUM})
+        seal_tensors(temporary)
 
 
 def read_metadata(path: Path) -> ModelMetadata:
@@ -66,7 +66,7 @@ def read_metadata(path: Path) -> ModelMetadata:
     with open_tensors(path, framework="pt") as file:
         header = file.metadata() or {}
     try:
-        fields = {key: json.loads(header[key]) for key in header if key != "format"}
+        fields = {key: json.loads(header[key]) for key in header if key not in NO_FIELDS}
         kind, sizes = fields.pop("kind"), dict(fields.pop("sizes"))
     except (KeyError, TypeError, ValueError):
         raise InputError(
@@ -127,22 +127,3 @@ def _check_fit(
     unused = [name for name in found if name not in expected]
     if unused and not allow_unused:
         raise InputError(f"{path}: the model has no {unused[0]}; {advice}")
-
-
-def _sort_header(path: Path) -> None:
-    """Rewrite a safetensors header with its metadata sorted: the library's order is random.
-
-    A header is JSON of a length that the file's first eight bytes give, padded with spaces at its
-    end.
-    """
-    with path.open("r+b") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(text) > length:
-            raise ValueError(
-                f"{path}: safetensors header grew from {length} to {len(text)} bytes when sorted"
-            )
-        file.seek(8)
-        file.write(text.ljust(length))

@@ -1,14 +1,19 @@
 """Results on disk: written under a temporary name and renamed, stamped, and checked when opened."""
 
+import errno
+import hashlib
 import json
 import math
 import os
+import re
 import shutil
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +27,13 @@ if TYPE_CHECKING:
 
 TRAINING = "training"
 LARGE_ENTRY, LARGE_CHUNK = 2**25, 2**23  # bytes: above the first, chunks are of the second
+CHECKSUM = "checksum"
+NO_CHECKSUM = "0" * 64
+CHECKED = (".h5", ".csv", ".json", ".safetensors")  # the kinds of results that carry a checksum
+MAKE_AGAIN = "delete it and run its stage again"
+DAMAGED = f"damaged (its checksum is another); {MAKE_AGAIN}"
+# What is wrong with a disk, not with what is written.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 POINTER = b"version https://git-lfs"
 # An h5py.File or Group whose entries are arrays, which its own types cannot say.
 ArrayFile = Any
@@ -39,17 +51,30 @@ class ArraySpec:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, else vanishes.
 
-    Its name is always the same, so that what a killed job leaves is overwritten by the next.
+    Its name is always the same, so that what a killed job leaves is overwritten by the next. What
+    is wrong with the disk is raised as an OSError that names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(_part_name(path.name))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _synchronise(temporary)
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        number = disk_error(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def disk_error(error: Exception) -> int | None:
+    """Which of `DISK_ERRORS` an exception is, also where HDF5 has only written it down, or None."""
+    said = re.search(r"errno = (\d+)", str(error))
+    number = int(said[1]) if said else getattr(error, "errno", None)
+    return number if number in DISK_ERRORS else None
 
 
 def _part_name(name: str) -> str:
@@ -74,19 +99,35 @@ def create_arrays(
 ) -> Iterator[ArrayFile]:
     """A new HDF5 file with one array per spec, first axis the image, one chunk an image.
 
-    Chunks carry a Fletcher-32 checksum, so that a flipped bit raises when it is read. Image ids lie
-    in `image_ids`, the stamp in an attribute. The `complete` attribute is written last; the file
-    appears under its name only when the block ends without an exception.
+    Chunks carry a Fletcher-32 checksum, so that a flipped bit raises when it is read; texts and
+    attributes have one together. Image ids lie in `image_ids`, the stamp in an attribute. The
+    `complete` attribute is written last; the file appears under its name only when the block ends
+    without an exception.
     """
     import h5py
 
     with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
-        file.create_dataset("image_ids", data=list(image_ids), dtype=h5py.string_dtype())
+        write_texts(file, "image_ids", image_ids)
         for name, spec in specs.items():
             create_array(file, name, (len(image_ids), *spec.shape), spec.dtype)
-        file.attrs["stamp"] = canonical_json(stamp)
+        set_text(file, "stamp", canonical_json(stamp))
         yield file
+        set_text(file, CHECKSUM, _unguarded(file))
         file.attrs["complete"] = True
+
+
+def _unguarded(file: ArrayFile) -> str:
+    """A digest of what HDF5 itself does not guard: attributes, and arrays without a checksum."""
+    names: list[str] = []
+    file.visit(names.append)
+    arrays = [(name, file[name]) for name in sorted(names)]
+    texts = [
+        [name, str(one.dtype), list(one.shape), str(one[()].tolist())]
+        for name, one in arrays
+        if hasattr(one, "fletcher32") and not one.fletcher32
+    ]
+    said = {name: str(np.asarray(value).tolist()) for name, value in file.attrs.items()}
+    return digest([texts, {name: said[name] for name in said.keys() - {CHECKSUM, "complete"}}])
 
 
 def create_array(group: ArrayFile, name: str, shape: tuple[int, ...], dtype: str) -> Any:
@@ -104,14 +145,42 @@ def create_array(group: ArrayFile, name: str, shape: tuple[int, ...], dtype: str
 
 def write_names(file: ArrayFile, types: Sequence[str], sources: Sequence[str]) -> None:
     """The defect type of every image, and the id of the image whose pixels it holds."""
+    write_texts(file, "types", types)
+    write_texts(file, "source_ids", sources)
+
+
+def write_texts(group: ArrayFile, name: str, values: Sequence[str]) -> None:
+    """An array of texts, each as long as the longest.
+
+    HDF5 keeps texts of any length in a heap that it does not guard, and a flipped bit in that can
+    keep it busy for ever.
+    """
     import h5py
 
-    for name, values in (("types", types), ("source_ids", sources)):
-        file.create_dataset(name, data=list(values), dtype=h5py.string_dtype())
+    encoded = [value.encode() for value in values]
+    longest = max((len(value) for value in encoded), default=1) or 1
+    kind = h5py.string_dtype("utf-8", longest)
+    group.create_dataset(name, data=np.array(encoded, kind))
+
+
+def set_text(file: ArrayFile, name: str, text: str) -> None:
+    """Write a text as an attribute, of its own length for the same reason."""
+    import h5py
+
+    encoded = text.encode()
+    file.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", len(encoded) or 1))
+
+
+def text_of(file: ArrayFile, name: str) -> str | None:
+    """An attribute that is a text, or None without it."""
+    value = file.attrs.get(name)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def open_arrays(path: Path) -> ArrayFile:
-    """An artifact opened for reading, without a lock; InputError when absent or unfinished."""
+    """An artifact opened for reading, without a lock; InputError when absent, unfinished, or
+    damaged in its texts and attributes.
+    """
     import h5py
 
     try:
@@ -119,13 +188,25 @@ def open_arrays(path: Path) -> ArrayFile:
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run the stage that makes it") from None
     except OSError as error:
-        raise InputError(
-            f"{path}: not a readable HDF5 file ({error}); delete it and run its stage again"
-        ) from None
-    if not file.attrs.get("complete", False):
+        raise InputError(f"{path}: not a readable HDF5 file ({error}); {MAKE_AGAIN}") from None
+    fault = _fault(file)
+    if fault is not None:
         file.close()
-        raise InputError(f"{path}: unfinished; delete it and run its stage again")
+        raise InputError(f"{path}: {fault}")
     return file
+
+
+def _fault(file: ArrayFile) -> str | None:
+    """What is wrong with an open file, apart from its checksummed arrays; files of before have no
+    checksum of the rest.
+    """
+    try:
+        if not file.attrs.get("complete", False):
+            return f"unfinished; {MAKE_AGAIN}"
+        known = text_of(file, CHECKSUM)
+        return DAMAGED if known is not None and known != _unguarded(file) else None
+    except (OSError, RuntimeError, KeyError, ValueError):  # ValueError: no UTF-8
+        return DAMAGED
 
 
 def image_ids(file: ArrayFile) -> list[str]:
@@ -133,26 +214,40 @@ def image_ids(file: ArrayFile) -> list[str]:
     return [value.decode() for value in file["image_ids"][:]]
 
 
-def write_json(path: Path, payload: Mapping[str, Any], *, stamp: Mapping[str, Any]) -> None:
-    """Write a JSON result with its stamp under the key `stamp`; floats keep all their digits."""
-    write_text(path, json_text(payload, stamp=stamp))
+def write_json(
+    path: Path, payload: Mapping[str, Any], *, stamp: Mapping[str, Any], sealed: bool = True
+) -> None:
+    """Write a JSON result with its stamp under the key `stamp`, and, where it is `sealed`, its
+    checksum; floats keep all their digits. What people may edit is not sealed.
+    """
+    write_text(path, json_text(payload, stamp=stamp, sealed=sealed))
 
 
-def json_text(payload: Mapping[str, Any], *, stamp: Mapping[str, Any]) -> str:
+def json_text(payload: Mapping[str, Any], *, stamp: Mapping[str, Any], sealed: bool = False) -> str:
     """What `write_json` writes."""
-    return json.dumps({**payload, "stamp": stamp}, indent=1, sort_keys=True, default=_plain) + "\n"
+    content = json.loads(json.dumps({**payload, "stamp": stamp}, default=_plain))
+    if sealed:
+        content[CHECKSUM] = _json_sum(content)
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _json_sum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON result; InputError when it is absent or not JSON."""
+    """A JSON result without its checksum; InputError when it is absent, damaged or not JSON."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run the stage that makes it") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error}); delete it and run its stage again") from None
+        raise InputError(f"{path}: not JSON ({error}); {MAKE_AGAIN}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object; delete it and run its stage again")
+        raise InputError(f"{path}: not a JSON object; {MAKE_AGAIN}")
+    known = content.pop(CHECKSUM, None)
+    if known is not None and known != _json_sum(content):
+        raise InputError(f"{path}: {DAMAGED}")
     return content
 
 
@@ -166,12 +261,29 @@ def write_csv(path: Path, frame: "pd.DataFrame", *, stamp: Mapping[str, Any]) ->
 
 
 def read_csv(path: Path) -> "pd.DataFrame":
-    """A table as written by `write_csv`, every cell text, empty cells as empty text."""
+    """A table as written by `write_csv`, every cell text, empty cells as empty text; InputError
+    when it is absent, or not as its stamp says.
+    """
     import pandas as pd
 
+    check_csv(path)
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def check_csv(path: Path) -> None:
+    """InputError for a table that is absent, or not as the stamp beside it says."""
     if not path.is_file():
         raise InputError(f"{path}: not found; run the stage that makes it")
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    known = (read_stamp(path) or {}).get("sha256")
+    if known is not None and known != _text_digest(path):
+        raise InputError(f"{path}: {DAMAGED}")
+
+
+def _text_digest(path: Path) -> str | None:
+    try:
+        return digest(path.read_bytes().decode("utf-8"))
+    except UnicodeDecodeError:
+        return None
 
 
 def input_digest(path: Path, *, training: bool = False) -> str:
@@ -197,7 +309,7 @@ def read_stamp(path: Path) -> dict[str, Any] | None:
     """
     if path.suffix == ".h5":
         with open_arrays(path) as file:
-            return json.loads(str(file.attrs["stamp"]))
+            return json.loads(text_of(file, "stamp") or "null")
     if path.suffix == ".json":
         return read_json(path).get("stamp")
     if path.suffix == ".safetensors":
@@ -206,6 +318,32 @@ def read_stamp(path: Path) -> dict[str, Any] | None:
         return json.loads(text) if text else None
     beside = _stamp_path(path)
     return read_json(beside) if beside.is_file() else None
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a result, read whole, in a line that names it; None when nothing is, or
+    when it is of a kind that has no checksum.
+    """
+    try:
+        read_stamp(path)
+        if path.suffix == ".csv":
+            check_csv(path)
+        if path.suffix == ".h5":
+            with open_arrays(path) as file:
+                file.visititems(lambda name, one: _read_through(path, name, one))
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _read_through(path: Path, name: str, one: Any) -> None:
+    for index in range(len(one) if getattr(one, "chunks", None) else 0):
+        try:
+            one[index]
+        except (OSError, RuntimeError):
+            raise InputError(
+                f"{path}: damaged (entry {index} of `{name}` cannot be read); {MAKE_AGAIN}"
+            ) from None
 
 
 def open_tensors(path: Path, *, framework: str) -> Any:
@@ -218,11 +356,63 @@ def open_tensors(path: Path, *, framework: str) -> Any:
         raise InputError(f"{path}: no such model file; train the model or give another path")
     refuse_pointer(path)
     try:
-        return safe_open(path, framework=framework)  # pyright: ignore[reportUnknownVariableType]
+        file = safe_open(path, framework=framework)  # pyright: ignore[reportUnknownVariableType]
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path}: not a readable safetensors file ({error}); fetch or make it again"
         ) from None
+    state = path.stat()
+    if not _is_sound(path, state.st_size, state.st_mtime_ns):
+        raise InputError(f"{path}: {DAMAGED}")
+    return file
+
+
+def seal_tensors(path: Path) -> None:
+    """Sort the metadata in a safetensors file's header, the library's order being random, and write
+    the file's checksum in place of the `NO_CHECKSUM` that they have.
+
+    A header is JSON of a length that the file's first eight bytes give, padded with spaces at its
+    end.
+    """
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = _header_text(header)
+        if len(text) > length:
+            raise ValueError(
+                f"{path}: safetensors header grew from {length} to {len(text)} bytes when sorted"
+            )
+        header["__metadata__"][CHECKSUM] = _sum_of(text, file)
+        file.seek(8)
+        file.write(_header_text(header).ljust(length))
+
+
+@cache
+def _is_sound(path: Path, size: int, modified_ns: int) -> bool:
+    """Whether a safetensors file has the checksum that it says, or says none; a file of that size
+    and time is read once.
+    """
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        known = header.get("__metadata__", {}).get(CHECKSUM)
+        if known is None:
+            return True
+        header["__metadata__"][CHECKSUM] = NO_CHECKSUM
+        return known == _sum_of(_header_text(header), file)
+
+
+def _header_text(header: Mapping[str, Any]) -> bytes:
+    return json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _sum_of(header: bytes, rest: IO[bytes]) -> str:
+    """The sha256 of a header and of what is left of a file, in as many digits as `NO_CHECKSUM`."""
+    found = hashlib.sha256(header)
+    while part := rest.read(2**24):
+        found.update(part)
+    return found.hexdigest()
 
 
 def refuse_pointer(path: Path) -> None:

@@ -6,13 +6,15 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from adclick.run.artifacts import TRAINING, input_digest
+from adclick.run.artifacts import CHECKED, DISK_ERRORS, TRAINING, damage, input_digest
 from adclick.run.errors import InputError
 from adclick.run.folders import shown
 from adclick.run.provenance import digest, make_stamp
@@ -36,6 +38,32 @@ class Job(Generic[SettingsT]):
     data_root: Path
     texts: dict[str, str]
     stamp: dict[str, Any]
+
+
+class _DescribedError(Exception):
+    """Ends a command at the job that its command line describes."""
+
+    def __init__(self, job: Job[Any]) -> None:
+        self.job = job
+
+
+# What stands for `input_digest` while a command line is only described.
+_digest_of: ContextVar[Callable[..., str] | None] = ContextVar("digest_of", default=None)
+
+
+def describe_job(command: str, argv: Sequence[str], digest_of: Callable[..., str]) -> Job[Any]:
+    """The job that a command line describes, without running it.
+
+    `digest_of` stands for `input_digest`, since its inputs need not be there.
+    """
+    known = _digest_of.set(digest_of)
+    try:
+        import_module(command).main(argv)
+    except _DescribedError as described:
+        return described.job
+    finally:
+        _digest_of.reset(known)
+    raise ValueError(f"{command} did something before it knew its job")
 
 
 def parse_job(
@@ -81,19 +109,21 @@ def parse_job(
     valid = read_settings(settings, values["settings"])
     seed = values.get("seed")
 
+    digest_of = _digest_of.get() or input_digest
+
     def stamped(*, training: bool) -> dict[str, Any]:
         inputs: dict[str, Any] = {
-            name: input_digest(path, training=training) for name, path in given.items()
+            name: digest_of(path, training=training) for name, path in given.items()
         }
         inputs |= {
-            name: [input_digest(path, training=training) for path in paths]
+            name: [digest_of(path, training=training) for path in paths]
             for name, paths in many.items()
         }
         return make_stamp(command, settings=valid.model_dump(mode="json"), inputs=inputs, seed=seed)
 
     seen = stamped(training=True)
     stamp = seen if trains(valid) else with_training(stamped(training=False), seen)
-    return Job(
+    job = Job(
         inputs=given,
         lists=many,
         outputs={name: values[name] for name in outputs},
@@ -103,6 +133,9 @@ def parse_job(
         texts={name: values[name] for name in texts},
         stamp=stamp,
     )
+    if _digest_of.get() is not None:
+        raise _DescribedError(job)
+    return job
 
 
 def with_training(stamp: dict[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,6 +155,7 @@ def run(main: Callable[[], object]) -> None:
     """Run a command: exit 0 when done, 2 with one line for a user's mistake, 1 with a traceback
     otherwise.
 
+    A full or failing disk, and an input that turns out to be damaged, are a line too, with exit 1.
     Being asked to stop (SIGTERM) ends it in order, so that nothing half-written stays.
     """
     signal.signal(signal.SIGTERM, _stop)
@@ -130,6 +164,26 @@ def run(main: Callable[[], object]) -> None:
     except InputError as error:
         print(f"error: {shown(' '.join(str(error).split()))}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
+    except OSError as error:
+        lines = _told(error)
+        if not lines:
+            raise
+        for line in lines:
+            print(f"error: {shown(line)}", file=sys.stderr)
+        raise SystemExit(FAILED) from None
+
+
+def _told(error: OSError) -> list[str]:
+    """What to say instead of a traceback: of the disk, or of the files of the command line."""
+    if error.errno in DISK_ERRORS:
+        place = error.filename or "results"
+        return [
+            f"{place}: cannot be written ({error.strerror}); see to the disk, then type the same"
+            " command again: what is finished stays"
+        ]
+    named = [Path(word) for word in sys.argv[1:] if word.endswith(CHECKED)]
+    found = [damage(path) for path in named if path.is_file()]
+    return [line for line in found if line is not None]
 
 
 def _stop(number: int, _: object) -> None:

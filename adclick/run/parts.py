@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adclick.run.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
+from adclick.run.artifacts import ArraySpec, create_arrays, image_ids, open_arrays, text_of
 from adclick.run.errors import InputError
 
 IMAGES = 32  # a part: what a killed job loses at most
@@ -74,7 +74,7 @@ def _is_whole(
     """Whether a part is there, of these images and stamp, with every checksum right."""
     try:
         with open_arrays(part) as file:
-            if image_ids(file) != ids or json.loads(str(file.attrs["stamp"])) != stamp:
+            if image_ids(file) != ids or json.loads(text_of(file, "stamp") or "null") != stamp:
                 return False
             for name in specs:
                 for index in range(len(ids)):

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from adclick.networks.checkpoints import save_tensors
+from adclick.run.artifacts import open_tensors
+from adclick.run.errors import InputError
 from adclick.run.provenance import canonical_json
 
 EVERY_S = 600.0  # between two savings: what a killed training loses at most
@@ -96,12 +98,12 @@ def _read(progress: Progress) -> dict[str, Tensor] | None:
     if not progress.path.is_file():
         return None
     try:
-        with safe_open(progress.path, framework="pt") as file:
+        with open_tensors(progress.path, framework="pt") as file:
             stamp = json.loads((file.metadata() or {}).get("stamp", "null"))
             if stamp != json.loads(canonical_json(progress.stamp)):
                 return None
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError):
+    except (InputError, SafetensorError, OSError, json.JSONDecodeError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +23,7 @@ from adclick.data.images import write_png
 from adclick.networks.checkpoints import read_metadata, save_tensors, seeded
 from adclick.networks.foreign import plain_swin
 from adclick.networks.trained_detector import load_detector, save_detector
-from adclick.run.artifacts import image_ids, input_digest, open_arrays, read_stamp
+from adclick.run.artifacts import image_ids, input_digest, open_arrays, read_json, read_stamp
 from adclick.run.config import Config
 from adclick.run.errors import InputError
 from adclick.run.plan.residuals import residuals_file
@@ -80,7 +81,7 @@ def constant(name: str, value: float) -> Callable[[Path], None]:
 
 def with_radius(radius: float) -> Callable[[Path], None]:
     def change(path: Path) -> None:
-        choice = json.loads(path.read_text(encoding="utf-8"))
+        choice = read_json(path)
         choice["matching"]["radius"] = radius
         path.write_text(json.dumps(choice), encoding="utf-8")
 
@@ -97,7 +98,8 @@ def in_text(old: str, new: str) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         text = path.read_text(encoding="utf-8")
         assert old in text
-        path.write_text(text.replace(old, new), encoding="utf-8")
+        without_checksum = re.sub(r'^ "checksum": .*\n', "", text, flags=re.MULTILINE)
+        path.write_text(without_checksum.replace(old, new), encoding="utf-8")
 
     return change
 
@@ -321,7 +323,7 @@ def test_a_chosen_matching_is_the_one_that_was_chosen(
     config: Config, folder: Path, tmp_path: Path
 ) -> None:
     step = steps(config)["compute_residuals auto real"]
-    choice = json.loads((folder / str(step.inputs["choice"])).read_text(encoding="utf-8"))
+    choice = read_json(folder / str(step.inputs["choice"]))
     assert choice["chosen"] in (config.matchings["auto"].candidates or [])
     everywhere = {**choice, "matching": config.matchings["patch_to_patch"].model_dump()}
     (tmp_path / "choice.json").write_text(json.dumps(everywhere), encoding="utf-8")
