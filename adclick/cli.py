@@ -554,3 +554,49 @@ def convert_weights(
 
 if __name__ == "__main__":
     main()
+
+
+@app.command()
+def explain(
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="a file below results, or results/<run>")
+    ],
+    *,
+    all_results: Annotated[
+        bool, typer.Option("--all", help="judge every result of the run that RESULT is")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="read results whole, to find what a disk has damaged")
+    ] = False,
+    configfile: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="as given to snakemake; default: config's of this run"),
+    ] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="as given to snakemake; may be repeated"),
+    ] = None,
+) -> None:
+    """Say what made a result, of what, and whether it is current; if not, what has changed.
+
+    Every result carries a stamp of the code, settings, inputs, seed and library versions that made
+    it. It is compared with what the workflow would make now, whatever files' dates say, so also
+    results that were copied from another machine can be judged. Nothing is run or changed. The last
+    line is the `snakemake` command that makes anew what is stale. Exit code 1 when something is.
+
+    \b
+    Examples:
+      adclick explain results/demo/tables/table4.csv
+      adclick explain results/demo/toy/capsule/evaluate_maps/weak/seed0/metrics.json
+      adclick explain --all results/small --config data_root=/path/to/data
+    """
+    from adclick.run.explaining import main as verb
+
+    code = verb(
+        result,
+        whole_run=all_results,
+        overlays=configfile or [],
+        values=config or [],
+        thorough=check,
+    )
+    raise typer.Exit(code)

@@ -64,9 +64,17 @@ def fingerprint(command: str) -> str:
     that is pointed elsewhere does. Settings, configuration, plan and this module are left out. The
     versions of the numeric libraries that are reached belong to it.
     """
-    reached = _reached(command)
-    code = sorted({canonical_json(_identity(piece)) for piece in reached})
-    return digest({"code": code, "libraries": library_versions(_libraries(reached))})
+    return code_with_libraries(command, library_versions(_libraries(_reached(command))))
+
+
+def code_with_libraries(command: str, versions: Mapping[str, str]) -> str:
+    """The `fingerprint` that a command would have with other versions of the libraries."""
+    return digest({"code": _code_of(command), "libraries": dict(versions)})
+
+
+@cache
+def _code_of(command: str) -> list[str]:
+    return sorted({canonical_json(_identity(piece)) for piece in _reached(command)})
 
 
 def reachable_modules(command: str) -> frozenset[str]:
