@@ -64,6 +64,11 @@ class Config(Section):
         " in float16, which its features are kept in; losses, norms' statistics, weights and their"
         " averages stay float32. `float32`: nothing is. A CPU computes in float32 all the same."
     )
+    spare_disk: bool = Field(
+        description="Whether what can be made again goes as soon as nothing more of a run reads it:"
+        " the bank of normal features, residuals of drawn pictures, maps. `snakemake --notemp`"
+        " keeps it all the same."
+    )
     seeds: list[Count] = Field(
         min_length=1,
         description="Seeds of every training. With several, tables print mean ± standard"

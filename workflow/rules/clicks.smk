@@ -53,7 +53,9 @@ rule simulate_clicks:
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         masks="results/{run}/{dataset}/{category}/make_manifest/masks.h5",
     output:
-        maps="results/{run}/{dataset}/{category}/simulate_clicks/{method}/seed{seed}/maps.h5",
+        maps=passing(
+            "results/{run}/{dataset}/{category}/simulate_clicks/{method}/seed{seed}/maps.h5"
+        ),
         record="results/{run}/{dataset}/{category}/simulate_clicks/{method}/seed{seed}/record.json",
     log:
         "results/{run}/logs/simulate_clicks/{dataset}-{category}-{method}-{seed}.log",

@@ -42,7 +42,15 @@ shell.prefix(
 
 # What a computing job asks for here; profiles/slurm says it for cluster jobs.
 GPUS = checks.local_gpus()
+
+
+def passing(path):
+    """A result that can be made again: with `spare_disk` it goes when nothing more reads it."""
+    return temp(path) if CONFIG.spare_disk else path
+
+
 LABELS = names.one_of(names.label_names(CONFIG))
+DRAWN = rf"simulated|expanded_({LABELS})_seed\d+"
 
 
 wildcard_constraints:
@@ -57,7 +65,7 @@ wildcard_constraints:
     matching=names.one_of(CONFIG.matchings),
     robot=names.one_of(CONFIG.run_robots) or "none",
     labels=LABELS,
-    source=rf"real|simulated|expanded_({LABELS})_seed\d+",
+    source=f"real|{DRAWN}",
     seed=r"\d+",
     number=names.one_of(str(number) for number in TABLE_NUMBERS),
 

@@ -77,7 +77,7 @@ rule predict_maps:
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
     output:
-        maps="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/maps.h5",
+        maps=passing("results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/maps.h5"),
         record="results/{run}/{dataset}/{category}/predict_maps/{method}/seed{seed}/record.json",
     log:
         "results/{run}/logs/predict_maps/{dataset}-{category}-{method}-{seed}.log",

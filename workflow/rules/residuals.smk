@@ -4,7 +4,7 @@ rule extract_features:
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
     output:
-        features="results/{run}/{dataset}/{category}/extract_features/features.h5",
+        features=passing("results/{run}/{dataset}/{category}/extract_features/features.h5"),
     log:
         "results/{run}/logs/extract_features/{dataset}-{category}.log",
     benchmark:
@@ -147,3 +147,17 @@ rule compute_residuals:
         "python -m adclick.commands.compute_residuals --settings {params.settings:q} {params.files}"
         " --images {input.images:q} --neighbours {input.neighbours:q} --features {input.features:q}"
         " --foreground {input.foreground:q} --residuals {output.residuals:q} > {log:q} 2>&1"
+
+
+# Those of real pictures stay: maps, clicks and exported models are made of them.
+if CONFIG.spare_disk:
+
+    use rule compute_residuals as compute_drawn_residuals with:
+        output:
+            residuals=temp(
+                "results/{run}/{dataset}/{category}/compute_residuals/{matching}/{source}.h5"
+            ),
+        wildcard_constraints:
+            source=DRAWN,
+
+    ruleorder: compute_drawn_residuals > compute_residuals
