@@ -46,17 +46,26 @@ class Project:
     def snakemake(
         self, *arguments: str, overlay: dict | None = None
     ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments, overlay=overlay),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+        )
+
+    def command(self, *arguments: str, overlay: dict | None = None) -> list[str]:
         files = ["config/demo.yaml", "tests/config/micro.yaml", "tests/config/data.yaml"]
         if overlay is not None:
             (self.folder / "overlay.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
             files.append("overlay.yaml")
+        return [sys.executable, "-m", "snakemake", *arguments, "--configfile", *files]
+
+    def environment(self) -> dict[str, str]:
         environment = {**os.environ, "PYTHONPATH": str(self.folder)}
         if self.forks is not None:
             environment |= {ADDRESS: self.forks, "PYTHONPATH": f"{FORKED}{os.pathsep}{self.folder}"}
-        command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", *files]
-        return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True
-        )
+        return environment
 
     def run(self, *arguments: str, overlay: dict | None = None) -> None:
         done = self.snakemake(*arguments, "--cores", "2", overlay=overlay)

@@ -18,13 +18,12 @@ import yaml
 
 from adclick.annotate.store import save_label
 from adclick.data.images import read_image, write_png
-from adclick.data.toy import draw_toy
 from adclick.run.artifacts import image_ids, open_arrays, read_csv
+from tests.workflow.awkward import AWKWARD, draw_awkward
 from tests.workflow.forks import forking
 from tests.workflow.project import ROOT, Job, Project, copy_project
 
 pytestmark = [pytest.mark.workflow]
-AWKWARD = """dätä 'one' "two" 数据 $HOME"""
 AFTER_SEG = {
     "train_adclick_seg",
     "predict_maps",
@@ -43,7 +42,7 @@ TRAININGS = {"pretrain_adclick", "train_adclick", "pretrain_adclick_seg", "train
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     copied = copy_project(tmp_path_factory.mktemp("staleness") / "project")
     data = copied.folder.parent / AWKWARD
-    draw_toy(data / "toy set", size_px=64, normals=4, test_normals=2, defects_per_type=2, seed=0)
+    draw_awkward(data / "toy set")
     settings = {"data_root": str(data), "datasets": {"toy": {"layout": "mvtec", "root": "toy set"}}}
     (copied.folder / "tests/config/data.yaml").write_text(
         yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8"
@@ -51,6 +50,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     with forking() as forks:
         forked = replace(copied, forks=forks)
         forked.run()
+        assert not list(copied.folder.parent.rglob("pwned"))
         yield forked
 
 
