@@ -1,6 +1,9 @@
 # demo: two commands' worth of everything; annotate: label a category of it in the browser; test, check:
 # what CI runs; peers: the environment of anomalib; test-fast: what needs neither Snakemake nor a browser and is quick; bench: the measured claims
 # (PARTS="matching metrics": some of them); fuzz: thousands of damaged files; soak: half an hour of labelling by two browsers, with kills.
+# what CI runs; test-fast: what needs neither Snakemake nor a browser and is quick; bench: the measured claims
+# (PARTS="matching metrics": some of them); fuzz: thousands of damaged files; soak: half an hour of labelling by two browsers, with kills;
+# kills: runs that are killed 40 times, compared with undisturbed ones.
 BIN := .venv/bin
 RUN ?= demo
 CORES ?= all
@@ -16,7 +19,7 @@ sudo apt install python3-venv python3-dev gcc (Debian 12, Ubuntu 24.04 or newer)
 or anywhere conda create -n adclick python=3.13 && conda activate adclick
 CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 
-.PHONY: peers demo report annotate test test-fast check docs bench fuzz soak setup python
+.PHONY: peers demo report annotate test test-fast check docs bench fuzz soak kills setup python
 
 setup: .venv/.done
 
@@ -81,3 +84,6 @@ fuzz: setup
 
 soak: setup
 	$(BIN)/python -m tools.browser.soak --minutes $(or $(MINUTES),30)
+
+kills: setup
+	$(BIN)/python -m tools.kills --kills $(or $(KILLS),40) $(if $(filter command%,$(origin RUN)),--$(RUN))
