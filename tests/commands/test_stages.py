@@ -115,7 +115,7 @@ def weights_scaled(path: Path) -> None:
     from safetensors.torch import save_file
 
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
+        metadata = {name: one for name, one in file.metadata().items() if name != "checksum"}
         tensors = {name: file.get_tensor(name) * 1.5 for name in file.keys()}  # noqa: SIM118
     save_file(tensors, path, metadata=metadata)
 

@@ -38,15 +38,15 @@ class OnSlurm:
         environment = {**self.cluster.environment, **self.project.environment()}
         environment["PATH"] = self.cluster.environment["PATH"]
         command = self.project.command(*targets, "--workflow-profile", "profiles/slurm", *QUICK)
-        log = (self.project.folder / "driver.log").open("ab")
-        return subprocess.Popen(
-            command,
-            cwd=self.project.folder,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        with (self.project.folder / "driver.log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self.project.folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def said(self) -> str:
         return (self.project.folder / "driver.log").read_text(errors="replace")

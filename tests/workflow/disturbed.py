@@ -16,15 +16,15 @@ LOCKED = "Directory cannot be locked"
 
 def start(project: Project, *targets: str, overlay: dict | None = None) -> subprocess.Popen:
     """A run in a process group of its own; what it says goes to `driver.log`."""
-    log = (project.folder / "driver.log").open("wb")
-    return subprocess.Popen(
-        project.command(*targets, "--cores", "2", overlay=overlay),
-        cwd=project.folder,
-        env=project.environment(),
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    with (project.folder / "driver.log").open("wb") as log:
+        return subprocess.Popen(
+            project.command(*targets, "--cores", "2", overlay=overlay),
+            cwd=project.folder,
+            env=project.environment(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def said(project: Project) -> str:
