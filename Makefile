@@ -1,7 +1,5 @@
 # demo: two commands' worth of everything; annotate: label a category of it in the browser; test, check:
 # what CI runs; peers: the environment of anomalib; test-fast: what needs neither Snakemake nor a browser and is quick; bench: the measured claims
-# (PARTS="matching metrics": some of them); fuzz: thousands of damaged files; soak: half an hour of labelling by two browsers, with kills.
-# what CI runs; test-fast: what needs neither Snakemake nor a browser and is quick; bench: the measured claims
 # (PARTS="matching metrics": some of them); fuzz: thousands of damaged files; soak: half an hour of labelling by two browsers, with kills;
 # kills: runs that are killed 40 times, compared with undisturbed ones.
 BIN := .venv/bin
