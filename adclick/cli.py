@@ -552,10 +552,6 @@ def convert_weights(
     convert(source, output, kind=kind, vocabulary=vocabulary)
 
 
-if __name__ == "__main__":
-    main()
-
-
 @app.command()
 def explain(
     result: Annotated[
@@ -600,3 +596,7 @@ def explain(
         thorough=check,
     )
     raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()

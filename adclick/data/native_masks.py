@@ -16,7 +16,12 @@ def write_native_masks(file: Any, masks: Sequence[Bool[np.ndarray, "_ _"] | None
             continue
         bits = np.packbits(mask, axis=1)
         stored = file.require_group(GROUP).create_dataset(
-            str(row), data=bits, chunks=bits.shape, compression="gzip", compression_opts=1
+            str(row),
+            data=bits,
+            chunks=bits.shape,
+            compression="gzip",
+            compression_opts=1,
+            fletcher32=True,
         )
         stored.attrs["width"] = mask.shape[1]
 

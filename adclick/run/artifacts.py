@@ -120,14 +120,19 @@ def _unguarded(file: ArrayFile) -> str:
     """A digest of what HDF5 itself does not guard: attributes, and arrays without a checksum."""
     names: list[str] = []
     file.visit(names.append)
-    arrays = [(name, file[name]) for name in sorted(names)]
+    parts = [(name, file[name]) for name in sorted(names)]
     texts = [
         [name, str(one.dtype), list(one.shape), str(one[()].tolist())]
-        for name, one in arrays
+        for name, one in parts
         if hasattr(one, "fletcher32") and not one.fletcher32
     ]
-    said = {name: str(np.asarray(value).tolist()) for name, value in file.attrs.items()}
-    return digest([texts, {name: said[name] for name in said.keys() - {CHECKSUM, "complete"}}])
+    attributes = {name: _attributes(one) for name, one in [("", file), *parts] if len(one.attrs)}
+    return digest([texts, attributes])
+
+
+def _attributes(part: ArrayFile) -> dict[str, str]:
+    said = {name: str(np.asarray(value).tolist()) for name, value in part.attrs.items()}
+    return {name: said[name] for name in said.keys() - {CHECKSUM, "complete"}}
 
 
 def create_array(group: ArrayFile, name: str, shape: tuple[int, ...], dtype: str) -> Any:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from adclick.data.native_masks import native_mask, write_native_masks
 from adclick.networks.checkpoints import save_tensors
 from adclick.run.artifacts import (
     ArraySpec,
@@ -36,7 +37,13 @@ def arrays(path: Path) -> Callable[[], object]:
         file["values"][:] = np.arange(32).reshape(2, 4, 4)
         write_names(file, ["x", "y"], ["a", "a"])
         file.attrs["use"] = "of nothing"
-    return lambda: [one["values"][index] for one in [open_arrays(path)] for index in range(2)]
+        write_native_masks(file, [None, np.eye(20, 30) > 0])
+
+    def read() -> list[object]:
+        with open_arrays(path) as file:
+            return [file["values"][0], file["values"][1], native_mask(file, 1).tolist()]
+
+    return read
 
 
 def record(path: Path) -> Callable[[], object]:
