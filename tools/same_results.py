@@ -16,21 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-COSTS = {f"click_costs.{form}" for form in ("csv", "html", "md", "tex", "txt")}
+FORMS = ("csv", "html", "md", "tex", "txt")
+COSTS = {f"{name}_costs.{form}" for name in ("click", "map") for form in FORMS}
 PASSED_OVER = {"logs", "benchmarks", "report.html"} | COSTS
-MADE_HOW = {
-    *(
-        "stamp",
-        "complete",
-        "checksum",
-        "seconds",
-        "memory",
-        "peak_memory_mb",
-        "host",
-        "device",
-        "started",
-    ),
-}
+MADE_HOW = {"stamp", "complete", "checksum", "host", "device", "started"}
+MADE_HOW |= {"seconds", "waiting_share", "memory", "peak_memory_mb"}
 
 
 def main() -> None:
@@ -80,7 +70,7 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
     elif path.name.endswith(".stamp.json"):
         return
     elif path.suffix == ".json":
-        content = _without(json.loads(path.read_text(encoding="utf-8")))
+        content = without_costs(json.loads(path.read_text(encoding="utf-8")))
         yield "", json.dumps(content, sort_keys=True).encode()
     else:
         yield "", path.read_bytes()
@@ -117,10 +107,11 @@ def _weights(path: Path) -> Iterator[tuple[str, bytes]]:
             yield f":{name}", f"{values.dtype}{values.shape}".encode() + values.tobytes()
 
 
-def _without(value: Any) -> Any:
+def without_costs(value: Any) -> Any:
+    """What a JSON result holds apart from what says how it was made."""
     if isinstance(value, dict):
-        return {key: _without(one) for key, one in value.items() if key not in MADE_HOW}
-    return [_without(one) for one in value] if isinstance(value, list) else value
+        return {key: without_costs(one) for key, one in value.items() if key not in MADE_HOW}
+    return [without_costs(one) for one in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from adclick.run.yaml_files import read_yaml
 CURRENT, STALE, DAMAGED, ABSENT = "current", "stale", "damaged", "not there"
 FILES = "files"  # of a manifest's record: the digest of the files on disk that it was made of
 SHOWN = 60  # characters of a value
+# Copies may have forgotten dates, and nothing is known of what made them but by their stamps.
+WHATEVER_DATES_SAY = ("--rerun-triggers", "code")
 
 
 @dataclass(frozen=True)
@@ -310,7 +312,8 @@ def main(
     if found:
         print("to make anew what is stale, and what follows from it:")
         targets = [] if whole_run else [str(path)]
-        print("  " + shlex.join(["snakemake", *targets, *options, "--forcerun", *forced(judge)]))
+        command = ["snakemake", *targets, *options, *WHATEVER_DATES_SAY, "--forcerun"]
+        print("  " + shlex.join([*command, *forced(judge)]))
     return int(bool(found))
 
 

@@ -91,7 +91,7 @@ def test_the_run_survives_a_cancelled_job_and_a_crash_and_gives_the_local_runs_b
     assert again.wait(WAIT_S) == 0, there.said()[-4000:]
     assert not list(tmp_path.rglob("pwned"))
     assert "Trying to restart job" in there.said()
-    assert kept(there.project) == kept(local)
+    assert there.project.repeatable() == local.repeatable()
 
 
 def first_job_of(there: OnSlurm, rule: str) -> str:
@@ -120,16 +120,6 @@ def end(driver: subprocess.Popen) -> None:
     if driver.poll() is None:
         os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
-
-
-def kept(project: Project) -> dict[str, bytes]:
-    """Every result by its path, but for what holds times: logs, benchmarks, the costs of clicks."""
-    found = project.results("micro/**/*")
-    return {
-        name: content
-        for name, content in found.items()
-        if not re.search(r"/(logs|benchmarks)/|/simulate_clicks/.*record.json$", name)
-    }
 
 
 WORKFLOW = """

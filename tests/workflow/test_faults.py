@@ -66,17 +66,8 @@ def forget(project: Project) -> None:
     shutil.rmtree(project.folder / ".snakemake")
 
 
-def kept(project: Project) -> dict[str, bytes]:
-    found = project.results("micro/**/*")
-    return {name: text for name, text in found.items() if "/benchmarks/" not in name}
-
-
-def without_logs(results: dict[str, bytes]) -> dict[str, bytes]:
-    return {name: text for name, text in results.items() if "/logs/" not in name}
-
-
 def assert_whole(project: Project, undisturbed: Project) -> None:
-    assert without_logs(kept(project)) == without_logs(kept(undisturbed))
+    assert project.repeatable() == undisturbed.repeatable()
     assert leftovers(project.folder / "results") == []
 
 
@@ -160,12 +151,12 @@ def test_results_that_cannot_be_written_are_told_and_stay_as_they_are(
 ) -> None:
     with small_disk(begun.folder / "results", "64m") as remount:
         begun.run(MADE)
-        before = kept(begun)
+        before = begun.repeatable()
         remount("ro")
         failed = begun.snakemake(TARGET, "--cores", "2")
         assert failed.returncode != 0
         assert "Read-only file system" in failed.stdout + failed.stderr
-        assert kept(begun) == before
+        assert begun.repeatable() == before
         assert begun.snakemake(TARGET, "--dry-run").returncode == 0
         remount("rw")
         begun.run(TARGET)
@@ -212,14 +203,14 @@ def test_a_picture_that_changed_between_runs_is_read_anew(
     before = picture.read_bytes()
     write_png(picture, read_image(picture)[::-1].copy())
     finished.run(TARGET)
-    assert without_logs(kept(finished)) != without_logs(kept(undisturbed))
+    assert finished.repeatable() != undisturbed.repeatable()
     picture.write_bytes(before)
     os.utime(picture)
     finished.run(TARGET)
     different = {
         name
-        for name, content in without_logs(kept(finished)).items()
-        if content != without_logs(kept(undisturbed))[name]
+        for name, content in finished.repeatable().items()
+        if content != undisturbed.repeatable()[name]
     }
     assert different == {f"{PLACE}/make_manifest/record.json"}  # the digest of the file's date
 
@@ -230,7 +221,7 @@ def test_with_little_disk_what_can_be_made_again_goes_and_scores_are_the_same(
     spare = {"spare_disk": True}
     begun.run(TARGET, overlay=spare)
     gone = {f"{PLACE}/extract_features/features.h5", f"{PLACE}/{MAPS}"}
-    found, before = without_logs(kept(begun)), without_logs(kept(undisturbed))
+    found, before = begun.repeatable(), undisturbed.repeatable()
     assert found == {name: text for name, text in before.items() if name not in gone}
     assert gone < before.keys()
     assert begun.planned(TARGET, overlay=spare) == []
