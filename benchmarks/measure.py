@@ -110,11 +110,11 @@ def run(part: str, task: Task, *, least_rounds: int = 3, least_s: float = 2.0) -
 
 def _measured(variant: Variant, *, memory: bool) -> tuple[Any, _Spent]:
     """What a variant answers, and what that took."""
-    before_mb = _held_mb() if memory else None
+    before_mb = held_mb() if memory else None
     cpu, wall = time.process_time(), time.perf_counter()
     result = variant.call()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    extra_mb = None if before_mb is None else (_peak_mb() - before_mb) * variant.times
+    extra_mb = None if before_mb is None else (peak_mb() - before_mb) * variant.times
     return result, _Spent(cpu * variant.times, wall * variant.times, extra_mb)
 
 
@@ -143,7 +143,7 @@ def _goals(task: Task, timings: Sequence[Timing]) -> list[Check]:
     return goals
 
 
-def _held_mb() -> float | None:
+def held_mb() -> float | None:
     """What the process holds now, from where its peak is counted anew; None without Linux's /proc.
 
     The kernel's account sees every library's memory. What was freed but not returned would hide a
@@ -155,10 +155,11 @@ def _held_mb() -> float | None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except (OSError, AttributeError):
         return None
-    return _peak_mb()
+    return peak_mb()
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
+    """The most that the process held since it was last counted anew."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     peak_kb = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     return peak_kb * 1024 / 1e6

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adclick.run.config import read_configuration
 from benchmarks import __main__ as program
 from benchmarks import clicks, features, latency, matching, measure, metrics, retrieval, sizes
+from benchmarks.made_up import make_category
 from benchmarks.measure import Check, Task, Variant
+from benchmarks.training import OVERLAYS, adclick_case, waiting
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +29,17 @@ def test_every_part_runs_and_its_variants_agree(part: str) -> None:
 @pytest.mark.parametrize("part", [clicks, features, latency, matching, metrics, retrieval, sizes])
 def test_every_part_has_all_sizes(part: Any) -> None:
     assert list(part.SIZES) == ["tiny", "quick", "normal", "full"]
+
+
+def test_a_device_that_is_20_times_faster_hardly_waits_for_its_batches(tmp_path: Path) -> None:
+    """At small scale: a step there takes this processor long enough to be measured."""
+    config = read_configuration(OVERLAYS["small"], base=latency.CONFIG / "config.yaml")
+    files = make_category(tmp_path, config, pictures=8)
+    task = waiting(adclick_case(config, "finetuned_lang"), files, "small", 2, every_step=True)
+    share = task.variants[0].call()
+    (check,) = task.agreement({"ours": share})
+    assert check.most == 0.1
+    assert check.passed, share
 
 
 def test_extra_memory_is_the_peak_and_grows_with_the_part_that_a_variant_does() -> None:
