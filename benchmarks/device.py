@@ -30,6 +30,7 @@ import yaml
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from adclick.networks.norms import WholeNorm
 from adclick.networks.trunk import SwinBlock
 from adclick.residuals.backbone import Backbone, load_backbone
 from adclick.residuals.comparison import Bank, compare
@@ -225,6 +226,7 @@ def _steps(
     *,
     precision: str = "bfloat16",
     fused: bool | None = None,
+    spread: bool | None = None,
     plain: bool = False,
     tf32: bool = False,
     compiled: bool = False,
@@ -233,14 +235,15 @@ def _steps(
 ) -> Results:
     """Seconds a step, the share spent waiting, TFLOP a second, memory.
 
-    `fused` False is attention written out, `plain` reading through HDF5 by one thread, which also
-    turns, `repeatable` False adding in any order; `share` is that of the steps.
+    `fused` False is attention written out, `spread` False torch's own norms of maps, `plain`
+    reading through HDF5 by one thread, which also turns, `repeatable` False adding in any order;
+    `share` is that of the steps.
     """
     case = replace(case, plan=replace(case.plan, precision=precision))  # type: ignore[arg-type]
     steps = WARM + max(2, round(share * bench.options.steps))
     model = bench.model(case)
     _reset_peak(bench)
-    SwinBlock.fused = fused
+    SwinBlock.fused, WholeNorm.spread = fused, spread
     torch.use_deterministic_algorithms(repeatable, warn_only=True)
     clock = Clock()
     began = time.perf_counter()
@@ -258,7 +261,7 @@ def _steps(
                 clock=clock,
             )
     finally:
-        SwinBlock.fused = None
+        SwinBlock.fused = WholeNorm.spread = None
         torch.use_deterministic_algorithms(True, warn_only=True)
     whole_s = time.perf_counter() - began
     each = np.add(clock.waiting_s, clock.stepping_s)[WARM:]
@@ -550,6 +553,7 @@ PARTS: dict[str, Part] = {
     "adclick": training("adclick"),
     "adclick_lang_attention_written_out": training("adclick_lang", fused=False, share=0.5),
     "seg_lang_attention_written_out": training("seg_lang", fused=False, share=0.5),
+    "adclick_lang_torchs_norms": training("adclick_lang", spread=False, share=0.5),
     "adclick_lang_in_any_order": training("adclick_lang", repeatable=False, share=0.5),
     "adclick_lang_float32": training("adclick_lang", precision="float32", share=0.3),
     "seg_lang_float32": training("seg_lang", precision="float32", share=0.3),

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adclick.networks.norms import WholeNorm
+
 BODY_DILATIONS = (1, 2, 4, 1)  # a patch sees 17 patches across
 PICTURE_CHANNELS = 3
 
@@ -45,7 +47,7 @@ class PictureLevel(nn.Module):
     def __init__(self, *, inputs: int, width: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(inputs, width, 3, stride=2, padding=1)
-        self.norm = nn.GroupNorm(1, width)
+        self.norm = WholeNorm(width)
 
     def forward(self, finer: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
         """The coarser level."""

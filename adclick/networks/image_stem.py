@@ -6,6 +6,8 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from adclick.networks.norms import WholeNorm
+
 IMAGE_CHANNELS = 3
 
 
@@ -25,7 +27,7 @@ class ImageStem(nn.Module):
             raise ValueError("an image stem needs the channels of at least one level")
         self.levels = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.GroupNorm(1, wide), nn.GELU()
+                nn.Conv2d(narrow, wide, 3, stride=2, padding=1), WholeNorm(wide), nn.GELU()
             )
             for narrow, wide in pairwise([IMAGE_CHANNELS, *channels])
         )

@@ -6,6 +6,7 @@ from typing import Literal, cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from adclick.networks.norms import WholeNorm
 from adclick.networks.resizing import resized
 
 TOKEN_STRIDE = 8
@@ -52,9 +53,7 @@ class SimplePyramid(nn.Module):
 
 def _level(dim: int, channels: int, reduction: float) -> nn.Sequential:
     resample, width = _resample(dim, reduction)
-    return nn.Sequential(
-        *resample, nn.Conv2d(width, channels, 1), nn.GroupNorm(1, channels), nn.GELU()
-    )
+    return nn.Sequential(*resample, nn.Conv2d(width, channels, 1), WholeNorm(channels), nn.GELU())
 
 
 def _resample(dim: int, reduction: float) -> tuple[list[nn.Module], int]:
@@ -62,15 +61,15 @@ def _resample(dim: int, reduction: float) -> tuple[list[nn.Module], int]:
     if reduction == 1:
         return [], dim
     if reduction < 1:
-        up = [nn.ConvTranspose2d(dim, dim // 2, 2, stride=2), nn.GroupNorm(1, dim // 2)]
+        up = [nn.ConvTranspose2d(dim, dim // 2, 2, stride=2), WholeNorm(dim // 2)]
         if reduction == 1 / 2:
             return up, dim // 2
         again, width = _resample(dim // 2, 2 * reduction)
         return [*up, nn.GELU(), *again], width
-    last = [nn.Conv2d(dim, 2 * dim, 2, stride=2), nn.GroupNorm(1, 2 * dim)]
+    last = [nn.Conv2d(dim, 2 * dim, 2, stride=2), WholeNorm(2 * dim)]
     if reduction == 2:
         return last, 2 * dim
-    first = [nn.Conv2d(dim, dim, 2, stride=2), nn.GroupNorm(1, dim), nn.GELU()]
+    first = [nn.Conv2d(dim, dim, 2, stride=2), WholeNorm(dim), nn.GELU()]
     return [*first, *last], 2 * dim
 
 
@@ -92,7 +91,7 @@ class LanguageInjection(nn.Module):
     ) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(language, neck, 1), nn.GroupNorm(1, neck), nn.GELU())
+            nn.Sequential(nn.Conv2d(language, neck, 1), WholeNorm(neck), nn.GELU())
             for language, neck in zip(language_channels, neck_channels, strict=True)
         )
         if init == "silent":
