@@ -126,7 +126,8 @@ def first_map_content(layer1: np.ndarray, content: Shape, frame: Shape, stride: 
 def write_contents(file: Any, contents: Sequence[Shape], frame: Shape) -> None:
     """Keep the contents of an artifact's pictures in it, unless all fill the frame."""
     if any(content != frame for content in contents):
-        file.create_dataset(CONTENTS, data=np.array(contents, np.int32).reshape(-1, 2))
+        values = np.array(contents, np.int32).reshape(-1, 2)
+        file.create_dataset(CONTENTS, data=values).flush()
 
 
 def resized(plane: np.ndarray, shape: Shape, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:

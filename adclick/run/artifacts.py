@@ -70,11 +70,15 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def disk_error(error: Exception) -> int | None:
-    """Which of `DISK_ERRORS` an exception is, also where HDF5 has only written it down, or None."""
+def disk_error(error: BaseException) -> int | None:
+    """Which of `DISK_ERRORS` an exception is, or one that it came of, also where HDF5 has only
+    written it down; or None.
+    """
     said = re.search(r"errno = (\d+)", str(error))
     number = int(said[1]) if said else getattr(error, "errno", None)
-    return number if number in DISK_ERRORS else None
+    if number in DISK_ERRORS:
+        return number
+    return None if error.__context__ is None else disk_error(error.__context__)
 
 
 def _part_name(name: str) -> str:
@@ -104,9 +108,7 @@ def create_arrays(
     `complete` attribute is written last; the file appears under its name only when the block ends
     without an exception.
     """
-    import h5py
-
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with replacing(path) as temporary, _new_file(temporary) as file:
         write_texts(file, "image_ids", image_ids)
         for name, spec in specs.items():
             create_array(file, name, (len(image_ids), *spec.shape), spec.dtype)
@@ -114,6 +116,25 @@ def create_arrays(
         yield file
         set_text(file, CHECKSUM, _unguarded(file))
         file.attrs["complete"] = True
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[ArrayFile]:
+    """A new HDF5 file that writes every chunk at once, and the rest when the block ends.
+
+    What it kept in memory would be written when an array is let go of, where h5py drops errors: of
+    a full disk nothing would be heard, and zeros be read. For the same reason what is no chunk is
+    flushed by those who write it.
+    """
+    import h5py
+
+    with h5py.File(path, "w", libver="latest", rdcc_nbytes=0) as file:
+        try:
+            yield file
+            file.flush()
+        except (OSError, RuntimeError):
+            os.truncate(path, 0)  # closing takes some room, and crashes where there is none
+            raise
 
 
 def _unguarded(file: ArrayFile) -> str:
@@ -165,7 +186,7 @@ def write_texts(group: ArrayFile, name: str, values: Sequence[str]) -> None:
     encoded = [value.encode() for value in values]
     longest = max((len(value) for value in encoded), default=1) or 1
     kind = h5py.string_dtype("utf-8", longest)
-    group.create_dataset(name, data=np.array(encoded, kind))
+    group.create_dataset(name, data=np.array(encoded, kind)).flush()
 
 
 def set_text(file: ArrayFile, name: str, text: str) -> None:

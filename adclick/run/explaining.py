@@ -23,9 +23,6 @@ from adclick.run.judging import (
 from adclick.run.planned import PlannedJob, plan_jobs
 from adclick.run.yaml_files import read_yaml
 
-# Copies may have forgotten dates, and nothing is known of what made them but by their stamps.
-WHATEVER_DATES_SAY = ("--rerun-triggers", "code")
-
 
 def explain(judge: Judge, path: Path) -> Iterator[str]:
     """Lines that say what made a result, of what, and whether it is current."""
@@ -132,8 +129,7 @@ def main(
     if found:
         print("to make anew what is stale, and what follows from it:")
         targets = [] if whole_run else [str(path)]
-        command = ["snakemake", *targets, *options, *WHATEVER_DATES_SAY, "--forcerun"]
-        print("  " + shlex.join([*command, *forced(judge)]))
+        print("  " + shlex.join(["snakemake", *targets, *options, "--forcerun", *forced(judge)]))
     return int(bool(found))
 
 

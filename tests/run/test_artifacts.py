@@ -1,11 +1,15 @@
+import errno
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from adclick.data.geometry import write_contents
+from adclick.data.native_masks import write_native_masks
 from adclick.run.artifacts import (
     ArraySpec,
+    create_array,
     create_arrays,
     image_ids,
     input_digest,
@@ -18,8 +22,10 @@ from adclick.run.artifacts import (
     write_text,
 )
 from adclick.run.errors import InputError
+from tests.small_disk import small_disk
 
 STAMP = {"command": "test", "seed": 1}
+PAGE = 4096  # bytes: what a disk in memory is made of
 SPECS = {"values": ArraySpec((4, 4), "float16")}
 
 
@@ -133,3 +139,37 @@ def test_a_damaged_json_result_is_one_line(tmp_path: Path, content: bytes) -> No
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(InputError, match="not (a )?JSON"):
         read_json(tmp_path / "a.json")
+
+
+def write_all_kinds(path: Path) -> None:
+    """Arrays whose writes HDF5 would keep in memory: small chunks, texts, numbers in one piece."""
+    ids = [f"image {number}" for number in range(6)]
+    specs = {"small": ArraySpec((40,), "uint8"), "larger": ArraySpec((50, 50), "float32")}
+    with create_arrays(path, image_ids=ids, specs=specs, stamp={"of": "a test"}) as file:
+        for index in range(len(ids)):
+            file["small"][index] = index + 1
+            file["larger"][index] = index + 1
+        create_array(file, "own", (3, 50), "float32")[:] = 1
+        write_names(file, ids, ids)
+        write_contents(file, [(index + 1, 2) for index in range(len(ids))], (20, 20))
+        write_native_masks(file, [np.ones((90, 70), bool)] * len(ids))
+
+
+def test_arrays_for_which_there_is_no_room_are_an_error_and_never_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "disk/arrays.h5"
+    write_all_kinds(tmp_path / "whole.h5")
+    size, refused = (tmp_path / "whole.h5").stat().st_size, 0
+    with small_disk(tmp_path / "disk", "1m") as remount:
+        for room in range(PAGE, size + 4 * PAGE, PAGE):
+            path.unlink(missing_ok=True)
+            remount(f"size={room}")
+            try:
+                write_all_kinds(path)
+            except OSError as error:
+                assert (error.errno, error.filename) == (errno.ENOSPC, str(path))
+                assert list(path.parent.iterdir()) == []
+                refused += 1
+            else:
+                assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+        assert path.exists()
+    assert refused > size // PAGE - 4

@@ -92,10 +92,10 @@ def test_what_changed_is_said_and_the_last_line_makes_it_anew(copied: Project) -
     before = (copied.folder / SCORES).stat().st_mtime_ns
     words = shlex.split(explain(copied, SCORES)[1].splitlines()[-1])
     assert words[0] == "snakemake"
+    assert copied.snakemake(SCORES, "--cores", "1", "--touch").returncode == 0  # gives dates back
     assert set(redone(copied, words[1:])) == {"predict_maps", "evaluate_maps"}
     assert (copied.folder / SCORES).stat().st_mtime_ns > before
     assert explain(copied, SCORES)[1].splitlines()[-1] == "it is current"
-    assert copied.snakemake(SCORES, "--cores", "1", "--touch").returncode == 0
     assert copied.planned(SCORES) == []
 
 

@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adclick.data.images import read_image, write_png
+from tests.small_disk import small_disk
 from tests.workflow.awkward import draw_awkward
 from tests.workflow.disturbed import (
     LOCKED,
@@ -109,23 +109,6 @@ def wait_until(holds: Callable[[], bool], run: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
-    """A disk of that size in an empty folder; what comes out remounts it with other options."""
-    folder.mkdir()
-    mounted = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
-    if subprocess.run(mounted, capture_output=True).returncode != 0:
-        pytest.skip("a small disk cannot be mounted here (needs root)")
-
-    def remount(options: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
-
-    try:
-        yield remount
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_full_disk_is_told_and_nothing_half_written_stays(
     begun: Project, undisturbed: Project
 ) -> None:
@@ -168,15 +151,15 @@ def cut(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """Flip a bit in the middle, or, of an array, in its last entry."""
+    """Flip a bit in the middle, or in the first entry of the largest array."""
     content = bytearray(path.read_bytes())
     place = len(content) // 2
     if path.suffix == ".h5":
         import h5py
 
         with h5py.File(path, "r") as file:
-            chunks = [one for one in file.values() if one.chunks]
-            place = max(chunk.id.get_chunk_info(0).byte_offset for chunk in chunks) + 5
+            largest = max(file.values(), key=lambda one: one.id.get_storage_size())
+            place = largest.id.get_chunk_info(0).byte_offset + 5
     content[place] ^= 1
     path.write_bytes(content)
 
