@@ -151,16 +151,18 @@ def cut(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """Flip a bit in the middle, or in the first entry of the largest array."""
+    """Flip a bit in the middle, or in every entry of what maps are made of."""
     content = bytearray(path.read_bytes())
-    place = len(content) // 2
+    places = [len(content) // 2]
     if path.suffix == ".h5":
         import h5py
 
         with h5py.File(path, "r") as file:
-            largest = max(file.values(), key=lambda one: one.id.get_storage_size())
-            place = largest.id.get_chunk_info(0).byte_offset + 5
-    content[place] ^= 1
+            lengths = file["lengths"].id
+            chunks = [lengths.get_chunk_info(index) for index in range(lengths.get_num_chunks())]
+            places = [chunk.byte_offset + 5 for chunk in chunks]
+    for place in places:
+        content[place] ^= 1
     path.write_bytes(content)
 
 
