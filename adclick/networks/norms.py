@@ -23,13 +23,13 @@ class WholeNorm(nn.GroupNorm):
         super().__init__(1, channels)
 
     def forward(
-        self, maps: Float[Tensor, "batch channel height width"]
+        self, input: Float[Tensor, "batch channel height width"]
     ) -> Float[Tensor, "batch channel height width"]:
         """The maps, normalised; on a GPU in float32 also under autocast, as torch does there."""
-        spread = maps.device.type == "cuda" if self.spread is None else self.spread
+        spread = input.device.type == "cuda" if self.spread is None else self.spread
         if not spread:
-            return super().forward(maps)
-        given = maps.float().contiguous()
+            return super().forward(input)
+        given = input.float().contiguous()
         return cast("Tensor", _Spread.apply(given, self.weight, self.bias, self.eps))
 
 
