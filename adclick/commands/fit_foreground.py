@@ -8,7 +8,14 @@ import numpy as np
 
 from adclick.data.geometry import blank_beyond, first_map_contents
 from adclick.residuals.foreground import EVERYWHERE, fit_foreground, foreground_map
-from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
+from adclick.run.artifacts import (
+    ArraySpec,
+    create_array,
+    create_arrays,
+    image_ids,
+    open_arrays,
+    write_values,
+)
 from adclick.run.job import parse_job, run
 from adclick.run.plan.residuals import FitForeground
 
@@ -38,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             job.outputs["foreground"], image_ids=ids, specs=specs, stamp=job.stamp
         ) as file:
             create_array(file, "weight", found.weight.shape, "float32")[:] = found.weight
-            file["numbers"] = np.array([found.bias, found.minimum, found.maximum], "float32")
+            numbers = np.array([found.bias, found.minimum, found.maximum], "float32")
+            write_values(file, "numbers", numbers)
             for index in range(len(ids)):
                 own = foreground_map(layer1[index : index + 1].astype("float32"), found)[0]
                 file["maps"][index] = blank_beyond(own, contents[index])

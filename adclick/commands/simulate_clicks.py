@@ -16,7 +16,14 @@ from adclick.clicks.robot import Answer, Predict, RobotUser, click_generator, si
 from adclick.data.geometry import Shape, contents_of, cropped
 from adclick.data.rows import defect_rows, read_masks
 from adclick.residuals.maps import training_free_map
-from adclick.run.artifacts import ArraySpec, create_array, create_arrays, open_arrays, write_json
+from adclick.run.artifacts import (
+    ArraySpec,
+    create_array,
+    create_arrays,
+    open_arrays,
+    write_json,
+    write_values,
+)
 from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
 from adclick.run.kinds import load_kind
@@ -199,7 +206,7 @@ def _write_maps(
     ids = [image_id for _, image_id, _ in rows]
     with create_arrays(job.outputs["maps"], image_ids=ids, specs=specs, stamp=job.stamp) as file:
         create_array(file, "clicks", (len(ids), draws, most, 3), "int32")[:] = -1
-        file["counts"] = np.asarray(counts, np.int32)
+        write_values(file, "counts", np.asarray(counts, np.int32))
         for index, (row, image_id, kind) in enumerate(rows):
             predict = opener(row, kind)
             found = [_answers(job, predict, truths[image_id], image_id, k) for k in range(draws)]

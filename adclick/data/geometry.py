@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from adclick.run.artifacts import write_values
 from adclick.run.settings.data import Geometry
 
 Shape = tuple[int, int]
@@ -127,7 +128,7 @@ def write_contents(file: Any, contents: Sequence[Shape], frame: Shape) -> None:
     """Keep the contents of an artifact's pictures in it, unless all fill the frame."""
     if any(content != frame for content in contents):
         values = np.array(contents, np.int32).reshape(-1, 2)
-        file.create_dataset(CONTENTS, data=values).flush()
+        write_values(file, CONTENTS, values)
 
 
 def resized(plane: np.ndarray, shape: Shape, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:

@@ -123,8 +123,8 @@ def _new_file(path: Path) -> Iterator[ArrayFile]:
     """A new HDF5 file that writes every chunk at once, and the rest when the block ends.
 
     What it kept in memory would be written when an array is let go of, where h5py drops errors: of
-    a full disk nothing would be heard, and zeros be read. For the same reason what is no chunk is
-    flushed by those who write it.
+    a full disk nothing would be heard, and zeros be read. For the same reason there is
+    `write_values` for what has no chunks.
     """
     import h5py
 
@@ -186,7 +186,12 @@ def write_texts(group: ArrayFile, name: str, values: Sequence[str]) -> None:
     encoded = [value.encode() for value in values]
     longest = max((len(value) for value in encoded), default=1) or 1
     kind = h5py.string_dtype("utf-8", longest)
-    group.create_dataset(name, data=np.array(encoded, kind)).flush()
+    write_values(group, name, np.array(encoded, kind))
+
+
+def write_values(group: ArrayFile, name: str, values: np.ndarray) -> None:
+    """A small array in one piece, written at once."""
+    group.create_dataset(name, data=values).flush()
 
 
 def set_text(file: ArrayFile, name: str, text: str) -> None:

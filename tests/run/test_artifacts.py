@@ -20,6 +20,7 @@ from adclick.run.artifacts import (
     write_json,
     write_names,
     write_text,
+    write_values,
 )
 from adclick.run.errors import InputError
 from tests.small_disk import small_disk
@@ -151,6 +152,7 @@ def write_all_kinds(path: Path) -> None:
             file["larger"][index] = index + 1
         create_array(file, "own", (3, 50), "float32")[:] = 1
         write_names(file, ids, ids)
+        write_values(file, "numbers", np.arange(4))
         write_contents(file, [(index + 1, 2) for index in range(len(ids))], (20, 20))
         write_native_masks(file, [np.ones((90, 70), bool)] * len(ids))
 
