@@ -94,9 +94,16 @@ class Project:
 
     def repeatable(self) -> dict[str, bytes]:
         """The bytes of every result of the run, but for the times and the memory that it took."""
-        found = self.results("*/**/*").items()
-        kept = {name: content for name, content in found if not PASSED_OVER & set(Path(name).parts)}
-        return {name: _without_costs(name, content) for name, content in kept.items()}
+        return {
+            name: _without_costs(name, content)
+            for name, content in self.results("*/**/*").items()
+            if not _is_passed_over(Path(name))
+        }
+
+
+def _is_passed_over(name: Path) -> bool:
+    """Whether a file says how it was made alone, or is kept for a training that asks again."""
+    return bool(PASSED_OVER & set(name.parts)) or any(one.startswith(".") for one in name.parts)
 
 
 def _without_costs(name: str, content: bytes) -> bytes:
