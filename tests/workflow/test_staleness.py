@@ -50,7 +50,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     with forking() as forks:
         forked = replace(copied, forks=forks)
         forked.run()
-        assert not list(copied.folder.parent.rglob("pwned"))
+        assert not list(copied.folder.parent.rglob("pwned")) + list(Path.cwd().glob("pwned"))
         yield forked
 
 
