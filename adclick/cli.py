@@ -134,6 +134,13 @@ def init(
     size: Annotated[
         int | None, typer.Option(metavar="PX", help="side that pictures are resized to")
     ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="instead: shape kept, so many network pixels a photograph's pixel",
+        ),
+    ] = None,
     texture: Annotated[
         bool | None, typer.Option("--texture/--object", help="whether it fills the picture")
     ] = None,
@@ -182,6 +189,7 @@ def init(
         output=output,
         name=name,
         size_px=size,
+        scale=scale,
         texture=texture,
         held_out=held_out,
         leave_out=leave_out or [],

@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,7 @@ from adclick.run.provenance import digest
 from adclick.run.settings.data import LAYOUTS, PictureUse, square
 
 COMMAND = "adclick.commands.make_manifest"
+LARGE_BYTES = 2**22  # of a picture that waits in a file until all are loaded
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,20 +64,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = reader.read_rows(root, settings.category, training_normals=normals or ())
     for line in _passed_over(root, settings.category, rows):
         print(line, file=sys.stderr)
-    # The number of rows is known only after empty masks are seen, so pixels are collected row by
-    # row first.
     use = _picture_use(settings, rows, root)
     geometry = settings.size or square(settings.size_px)
-    loaded = list(
-        load_rows(
-            rows,
-            geometry,
-            root=root,
-            use=use,
-            empty_masks=settings.empty_masks,
-            mask_values=settings.mask_values,
-        )
+    found = load_rows(
+        rows,
+        geometry,
+        root=root,
+        use=use,
+        empty_masks=settings.empty_masks,
+        mask_values=settings.mask_values,
     )
+    # The number of rows is known only after empty masks are seen, so pixels are collected first.
+    place = job.outputs["images"].parent
+    place.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=place) as aside:
+        loaded = [_put_aside(one, Path(aside)) for one in found]
+        _write(job, loaded, use, defects, normals)
+
+
+def _write(
+    job: Job[MakeManifest],
+    loaded: Sequence[LoadedRow],
+    use: PictureUse,
+    defects: Collection[str] | None,
+    normals: Collection[str] | None,
+) -> None:
+    """Write all of it; every picture is loaded."""
+    settings, root = job.settings, _root(job)
+    geometry = settings.size or square(settings.size_px)
     entries = [one.entry for one in loaded]
     if defects is None:
         defects = choose_training_defects(
@@ -103,6 +120,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_csv(job.outputs["manifest"], manifest, stamp=stamp)
     record = {"files": job.texts["files"], "warnings": repeated}
     write_json(job.outputs["record"], record, stamp=stamp)
+
+
+def _put_aside(one: LoadedRow, folder: Path) -> LoadedRow:
+    """A row whose large pictures lie in files of a folder until they are looked at."""
+    large = {
+        name: _in_file(array, folder)
+        for name, array in vars(one).items()
+        if isinstance(array, np.ndarray) and array.nbytes > LARGE_BYTES
+    }
+    return replace(one, **large)
+
+
+def _in_file(array: np.ndarray, folder: Path) -> np.ndarray:
+    with NamedTemporaryFile(dir=folder, suffix=".npy", delete=False) as file:
+        np.save(file, array)
+    return np.load(file.name, mmap_mode="r")
 
 
 def _passed_over(root: Path, category: str, rows: Sequence[Row]) -> Iterator[str]:

@@ -92,7 +92,8 @@ def export_onnx(model_folder: Path, output: Path, *, false_alarms: float | None 
     if described.pictures.size is not None:
         raise InputError(
             f"{described.title}: sees pictures at {described.pictures.size.words}; one graph is for"
-            " squares of the run's size alone: leave datasets.<name>.size out, and train again"
+            " squares of the run's size alone: use adclick predict, which takes pictures as they"
+            " are, or leave datasets.<name>.size out and train again"
         )
     level = level_of(described.detection, false_alarms=false_alarms)
     from adclick.models.folder import open_model

@@ -25,6 +25,7 @@ from adclick.run.artifacts import open_arrays
 from adclick.run.device import Precision
 from adclick.run.settings.clicks import Edges, Zoom
 from adclick.run.settings.networks import Sliding
+from adclick.run.stored import StoredRows, lazily
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Opened:
         """The picture and the residual in a part of the image of a row."""
         down, across = part.pixels(self.stride)
         rows, columns = part.cells()
-        return self.images[row, down, across], self.residuals[row, rows, columns]
+        image, residual = lazily(self.images, row), lazily(self.residuals, row)
+        return image[down, across], residual[rows, columns]
 
     def session(self, image: np.ndarray, residual: np.ndarray, types: Sequence[str]) -> Session:
         """A picture opened for clicks, with the average words of the given types."""
@@ -138,9 +140,9 @@ def open_network(
         scale = np.asarray(signed["normal_mean_square"][:], np.float32)
         yield Opened(
             model,
-            pictures["images"],
+            StoredRows(pictures["images"]),
             contents_of(pictures, "images"),
-            signed["residuals"],
+            StoredRows(signed["residuals"]),
             scale,
             read_texts(language, category),
             form,

@@ -1,5 +1,7 @@
-"""At which scale a run fits the photographs and this machine, and how long it will take."""
+"""At which scale a run fits the photographs and this machine, and what it will cost."""
 
+import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,45 +18,157 @@ GPU_FACTOR = 0.1  # a guess: of the seconds of one such core
 # with its variants; training whatever the number of pictures.
 PICTURE_S, DEFECT_S, TRAINING_S = 1.7, 9.5, 415.0
 PROBED = 512
+LONG = 2.0  # a picture this many times as long as it is high is not squeezed into a square
+SMALLEST_PX = 8.0  # a defect is to be as wide as a patch, where the photographs have it so
+SMALL_SHARE = 0.25  # of the labelled defects may be smaller
+LARGEST_RADIUS = 3.2  # patches: a wider search costs more than it finds
+# What a network's pixel takes: in memory of the largest step, beside what that takes anyhow, and on
+# disk (features and residual, 448 values a patch of 8 x 8, in half precision).
+MEMORY_B, DISK_B, LEAST_MEMORY_GB = 85.0, 448 * 2 * 2 / 64, 2.3
+PER_NORMAL, COPIES = 2, 20  # drawn pictures a normal one and a labelled defect, as config.yaml has
+ROOM = 0.7  # of this machine's memory and free disk, at most
 
 
-class Scale(NamedTuple):
-    """A proposal: pictures at `size_px`, which takes about `minutes` until the detector is there
-    (labelling apart) on this machine; `larger` is the next size with its minutes, where pictures
-    are large enough to gain by it.
-    """
+class Cost(NamedTuple):
+    """What it takes from photographs to a detector, labelling apart, on this machine."""
 
-    size_px: int
     minutes: float
-    larger: tuple[int, float] | None
+    memory_gb: float
+    disk_gb: float
 
     @property
     def line(self) -> str:
         """It in words."""
-        said = f"proposed: {self.size_px} px, about {_span(self.minutes)} of computing here"
-        if self.larger is None:
-            return said
-        size_px, minutes = self.larger
-        return f"{said} ({size_px} px, for small defects: about {_span(minutes)})"
+        memory, disk = (f"{max(0.1, value):.1f} GB" for value in self[1:])
+        return f"about {_span(self.minutes)} of computing here, {memory} of memory, {disk} of disk"
 
 
-def propose(normals: int, defects: int, shapes: Sequence[tuple[int, int]]) -> Scale:
-    """The largest size that the pictures (height, width) can fill and that is done in an hour."""
-    side = float(np.median([min(shape) for shape in shapes])) if shapes else SIZES_PX[0]
-    fitting = [size for size in SIZES_PX if side >= LEAST_GAIN * size / 2] or [SIZES_PX[0]]
+class Kept(NamedTuple):
+    """Photographs in their own shape, `scale` of the network's pixels by one of theirs; why, and
+    what it costs. `proposed`: no square is.
+    """
+
+    scale: float
+    why: str
+    cost: Cost
+    proposed: bool
+
+
+class Scale(NamedTuple):
+    """A proposal: pictures as squares of `size_px`, and what that costs; `larger` is the next size
+    with its minutes, where pictures are large enough to gain by it. `kept` is another way, where
+    squares would lose something.
+    """
+
+    size_px: int
+    cost: Cost
+    larger: tuple[int, float] | None
+    kept: Kept | None = None
+
+    @property
+    def minutes(self) -> float:
+        """Those of the square."""
+        return self.cost.minutes
+
+    @property
+    def lines(self) -> list[str]:
+        """It in words."""
+        said = f"{self.size_px} px, {self.cost.line}"
+        if self.larger is not None:
+            size_px, minutes = self.larger
+            said += f" ({size_px} px, for small defects: about {_span(minutes)})"
+        if self.kept is None:
+            return [f"proposed: {said}"]
+        kept = f"--scale {self.kept.scale:g}, since {self.kept.why}: {self.kept.cost.line}"
+        if self.kept.proposed:
+            return [f"proposed: {kept}", f"else (--size {self.size_px}): {said}"]
+        return [f"proposed: {said}", f"better, if this machine allows it: {kept}"]
+
+
+def propose(
+    normals: int,
+    defects: int,
+    shapes: Sequence[tuple[int, int]],
+    sides: Sequence[float] = (),
+    *,
+    folder: Path | None = None,
+) -> Scale:
+    """The largest square that the pictures (height, width) can fill and that is done in an hour; or
+    their own shape, where they are long or labelled defects would be too small. `sides` are those
+    of squares of these defects' areas, in photographs' pixels; the project will lie in `folder`.
+    """
+    square = [(SIZES_PX[0], SIZES_PX[0])]
+    height, width = (float(np.median(own)) for own in zip(*(shapes or square), strict=True))
+    fitting = [size for size in SIZES_PX if min(height, width) >= LEAST_GAIN * size / 2]
+    fitting = fitting or [SIZES_PX[0]]
     speed = machine_speed()
-    minutes = {size: expected_minutes(size, normals, defects, speed=speed) for size in fitting}
-    quick = [size for size in fitting if minutes[size] <= LONGEST_MINUTES] or fitting[:1]
+    costs = {
+        size: expected_cost(float(size**2), size, normals, defects, speed=speed) for size in fitting
+    }
+    quick = [size for size in fitting if costs[size].minutes <= LONGEST_MINUTES] or fitting[:1]
     chosen = quick[-1]
-    above = [(size, minutes[size]) for size in fitting if size > chosen]
-    return Scale(chosen, minutes[chosen], above[0] if above else None)
+    above = [(size, costs[size].minutes) for size in fitting if size > chosen]
+    kept = _kept((height, width), sides, chosen, normals, defects, speed, folder or Path())
+    return Scale(chosen, costs[chosen], above[0] if above else None, kept)
 
 
-def expected_minutes(size_px: int, normals: int, defects: int, *, speed: float) -> float:
-    """Minutes from pictures to a detector; `speed` is that of `machine_speed`."""
-    area = (size_px / SIZES_PX[0]) ** 2
-    seconds = area * (PICTURE_S * (normals + defects) + DEFECT_S * defects + TRAINING_S)
-    return seconds / speed / 60
+def _kept(
+    shape: tuple[float, float],
+    sides: Sequence[float],
+    size_px: int,
+    normals: int,
+    defects: int,
+    speed: float,
+    folder: Path,
+) -> Kept | None:
+    """The smallest scale at which nothing that is known of is lost; smaller where it would not fit,
+    and only mentioned where it takes more than an hour.
+    """
+    pixels = shape[0] * shape[1]
+    wanted: list[tuple[float, str]] = []
+    if max(shape) >= LONG * min(shape):
+        wanted.append((size_px / min(shape), "photographs are long"))
+    if len(sides):
+        small = max(1.0, float(np.quantile(sides, SMALL_SHARE)))
+        if small * size_px / pixels**0.5 < SMALLEST_PX:
+            said = f"a quarter of the labelled defects are smaller than {small:.0f} px"
+            wanted.append((SMALLEST_PX / small, said))
+    if not wanted:
+        return None
+    scale, why = max(wanted)
+    scale = min(1.0, scale)
+    while True:
+        scale = float(f"{scale:.2g}")
+        area = pixels * scale**2
+        cost = expected_cost(area, SIZES_PX[0], normals, defects, speed=speed)
+        if scale <= 0.05 or _fits(cost, folder):
+            return Kept(scale, why, cost, cost.minutes <= LONGEST_MINUTES)
+        scale *= 0.8
+
+
+def _fits(cost: Cost, folder: Path) -> bool:
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    free = shutil.disk_usage(there).free
+    return cost.disk_gb * 1e9 <= ROOM * free and cost.memory_gb * 1e9 <= ROOM * os.sysconf(
+        "SC_PAGE_SIZE"
+    ) * os.sysconf("SC_PHYS_PAGES")
+
+
+def expected_cost(
+    pixels: float, window_px: int, normals: int, defects: int, *, speed: float
+) -> Cost:
+    """What it takes from pictures of so many network pixels to a detector whose trainings see
+    windows of `window_px` a side; `speed` is that of `machine_speed`.
+    """
+    square = SIZES_PX[0] ** 2
+    seconds = pixels / square * (PICTURE_S * (normals + defects) + DEFECT_S * defects)
+    seconds += window_px**2 / square * TRAINING_S
+    stored = normals * (2 + PER_NORMAL) + defects * (2 + COPIES)
+    return Cost(
+        seconds / speed / 60,
+        LEAST_MEMORY_GB + MEMORY_B * pixels / 1e9,
+        stored * pixels * DISK_B / 1e9,
+    )
 
 
 def machine_speed() -> float:

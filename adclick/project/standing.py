@@ -9,13 +9,14 @@ from adclick.run.yaml_files import read_yaml
 
 
 class Standing(NamedTuple):
-    """The side that pictures are seen at, whether the product is a texture, and whether the
-    detector learns from masks that were given.
+    """The side that pictures are seen at, whether the product is a texture, whether the detector
+    learns from masks that were given, and the `scale` at which pictures keep their shape, if any.
     """
 
     size_px: int
     texture: bool
     masks: bool
+    scale: float | None = None
 
 
 def standing_of(project: Project) -> Standing:
@@ -29,4 +30,6 @@ def standing_of(project: Project) -> Standing:
             f"{shown(project.overlay)}: not of a project: size_px or datasets.{DATASET}.textures"
             " is missing"
         ) from None
-    return Standing(size_px, project.name in textures, project.variant == MASKED)
+    size = values["datasets"][DATASET].get("size")
+    scale = size.get("scale") if isinstance(size, dict) else None
+    return Standing(size_px, project.name in textures, project.variant == MASKED, scale)

@@ -1,14 +1,19 @@
 """`adclick init`: photographs are looked at, and a project is made of them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
+from adclick.data.images import read_mask
+from adclick.data.lifelike import areas_of
 from adclick.project.masks import mask_lines, pair_masks
+from adclick.project.scales import Scale, propose
 from adclick.project.sheet import counts, left_out_before, sheet_lines, taken_back
 from adclick.project.survey import Survey, survey_lines, survey_photographs, without
 from adclick.project.writing import MASKED, OVERLAY, Project, open_project, write_project
+from adclick.run.artifacts import read_json
 from adclick.run.errors import InputError
 from adclick.run.folders import shown
 
@@ -22,6 +27,7 @@ def init(
     output: Path,
     name: str | None,
     size_px: int | None,
+    scale: float | None = None,
     texture: bool | None,
     held_out: int | None,
     leave_out: Sequence[Path],
@@ -43,9 +49,12 @@ def init(
         progress=_count,
     )
     survey = without(without(found, _of_survey(found, still)), leave_out)
+    masks = None if mask_dir is None else pair_masks(survey, mask_dir)
+    sides = labelled_sides(masks, there)
+    if sides:
+        survey = replace(survey, scale=proposed(survey, sides, output))
     for line in survey_lines(survey):
         print(line)
-    masks = None if mask_dir is None else pair_masks(survey, mask_dir)
     for line in mask_lines(survey, masks, mask_dir) if masks and mask_dir else ():
         print(line)
     if masks is None and there is not None and there.variant == MASKED:
@@ -57,6 +66,7 @@ def init(
         survey,
         name=name,
         size_px=size_px,
+        scale=scale,
         texture=texture,
         held_out=held_out,
         backbone=backbone,
@@ -64,6 +74,31 @@ def init(
     )
     for line in (*sheet_lines(project.sheet), *next_steps(project)):
         print(line)
+
+
+def labelled_sides(masks: Mapping[Path, Path] | None, there: Project | None) -> list[float]:
+    """How large labelled defects are, as sides of squares in photographs' pixels: those of masks
+    that are given, else those that were labelled in the project.
+    """
+    if masks is not None:
+        areas = [area for path in masks.values() for area in areas_of(read_mask(path))]
+    elif there is not None and there.labels.is_dir():
+        areas = [
+            sum(one["mask"]["counts"][1::2])
+            for path in sorted(there.labels.rglob("*.json"))
+            for one in read_json(path).get("objects", [])
+            if one.get("mask")
+        ]
+    else:
+        areas = []
+    return [area**0.5 for area in areas if area]
+
+
+def proposed(survey: Survey, sides: Sequence[float], folder: Path) -> Scale:
+    """What is proposed now that it is known how large defects are."""
+    used = (*survey.normals, *survey.defects)
+    shapes = [(one.height, one.width) for one in used]
+    return propose(len(survey.normals), len(survey.defects), shapes, sides, folder=folder)
 
 
 def _of_survey(survey: Survey, paths: Sequence[Path]) -> list[Path]:

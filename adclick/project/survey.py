@@ -342,7 +342,7 @@ def survey_lines(survey: Survey) -> Iterator[str]:
         yield f"look at {shown(odd.photograph.path)}: unlike the other normal ones ({place})"
     yield _view_line(survey.view)
     yield from _shortages(survey)
-    yield survey.scale.line
+    yield from survey.scale.lines
 
 
 def size_line(sizes: Mapping[tuple[int, int], int]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from adclick.project.scales import LARGEST_RADIUS
 from adclick.project.sheet import read_known, sheet_text
 from adclick.project.survey import Survey
 from adclick.run.artifacts import write_text
@@ -20,6 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 OVERLAY, SHEETS = "adclick.yaml", "photographs"
 BASE, SCALE, TEMPLATE = "config/config.yaml", "config/small.yaml", "config/own.yaml"
 RUN = DATASET = "own"
+MOST_SCALE = 4.0
 # Keys of the scale that are about other data sets and tables.
 OF_OTHERS = {
     "pretrain_on",
@@ -88,6 +90,7 @@ def write_project(
     *,
     name: str | None = None,
     size_px: int | None = None,
+    scale: float | None = None,
     texture: bool | None = None,
     held_out: int | None = None,
     backbone: Path | None = None,
@@ -96,10 +99,11 @@ def write_project(
     """Write (or write again) a project's settings and its list of photographs, each file whole.
 
     Photographs stay where they are; those below the folder are named relative to it. `name` is the
-    product's, by default the folder's. What is None is as the survey proposes or, where a project
-    is there, as it has it. `held_out` normal photographs (by default a fifth, 100 at most) are
-    never trained on: the threshold is set with them. A photograph that was held out or trained on
-    before stays so, unless `held_out` asks for more or fewer; it keeps its id, and what was left
+    product's, by default the folder's. Pictures become squares of `size_px`, or keep their shape at
+    `scale` network pixels by one of theirs. What is None is as the survey proposes or, where a
+    project is there, as it has it. `held_out` normal photographs (by default a fifth, 100 at most)
+    are never trained on: the threshold is set with them. A photograph that was held out or trained
+    on before stays so, unless `held_out` asks for more or fewer; it keeps its id, and what was left
     out, or was for tests, is still, unless the survey has it otherwise. `backbone` is a safetensors
     file of ResNet-18's weights, for machines without a network. With `masks` (by photograph) the
     detector learns from these and not from labels, and photographs without one are not used.
@@ -117,7 +121,9 @@ def write_project(
     photographs = sheet_text(
         survey, read_known(project.sheet), folder / SHEETS, held_out=held_out, masks=masks
     )
-    settings = _settings(before, survey, project, size_px=size_px, texture=texture, masks=masks)
+    settings = _settings(
+        before, survey, project, size_px=size_px, scale=scale, texture=texture, masks=masks
+    )
     if backbone is not None:
         weights = {"source": "file", "file": str(backbone.absolute())}
         settings.setdefault("features", {})["weights"] = weights
@@ -222,6 +228,7 @@ def _settings(
     project: Project,
     *,
     size_px: int | None,
+    scale: float | None,
     texture: bool | None,
     masks: Mapping[Path, Path] | None,
 ) -> dict[str, Any]:
@@ -232,10 +239,10 @@ def _settings(
 
     values = _template(project.name) if before is None else deepcopy(dict(before))
     if before is None:
-        size_px = survey.scale.size_px if size_px is None else size_px
+        if size_px is None and scale is None:
+            size_px, scale = _proposed_size(survey)
         texture = survey.view.texture if texture is None else texture
-    if size_px is not None and (before is None or size_px != values.get("size_px")):
-        update_config(values, _of_size(size_px))
+    _set_size(values, survey, size_px, scale, new=before is None)
     dataset = values["datasets"][DATASET]
     if texture is not None:
         dataset["textures"] = [project.name] if texture else []
@@ -248,6 +255,35 @@ def _settings(
         dataset["training_defects"] = 0
     values["run_adclick_seg"] = [project.variant]
     return values
+
+
+def _proposed_size(survey: Survey) -> tuple[int | None, float | None]:
+    """The side of squares, or the scale at which pictures keep their shape."""
+    kept = survey.scale.kept
+    return (None, kept.scale) if kept and kept.proposed else (survey.scale.size_px, None)
+
+
+def _set_size(
+    values: dict[str, Any],
+    survey: Survey,
+    size_px: int | None,
+    scale: float | None,
+    *,
+    new: bool,
+) -> None:
+    """Have pictures of another size, and what goes with it, where one is asked for."""
+    from snakemake.utils import update_config
+
+    dataset = values["datasets"][DATASET]
+    if size_px is not None and scale is not None:
+        raise InputError("--size makes squares, --scale keeps the shape: give one of them")
+    if scale is not None and dataset.get("size") != {"scale": scale}:
+        update_config(values, _of_scale(scale, survey))
+        dataset["size"] = {"scale": scale}
+    elif size_px is not None:
+        kept = dataset.pop("size", None)
+        if new or kept or size_px != values.get("size_px"):
+            update_config(values, _of_size(size_px))
 
 
 def _template(name: str) -> dict[str, Any]:
@@ -281,6 +317,25 @@ def _of_size(size_px: int) -> dict[str, Any]:
         "clicks": {"radius_px": max(1, round(scale["clicks"]["radius_px"] * larger))},
         "scale_note": f"{size_px} px, ResNet-18, small networks, no words",
         "size_px": size_px,
+    }
+
+
+def _of_scale(scale: float, survey: Survey) -> dict[str, Any]:
+    """What goes with a scale: patches are searched as far, in the photographs' pixels, as in
+    squares of the usual size, but not endlessly.
+    """
+    if not 0 < scale <= MOST_SCALE:
+        raise InputError(f"--scale {scale}: must be above 0 and at most {MOST_SCALE}")
+    usual = _shipped(SCALE)
+    shapes = [(one.height, one.width) for one in (*survey.normals, *survey.defects)]
+    side = sorted(height * width for height, width in shapes)[len(shapes) // 2] ** 0.5
+    radius = usual["matchings"]["location_aware"]["radius"]
+    larger = max(1.0, scale * side / usual["size_px"])
+    return {
+        "matchings": {"location_aware": {"radius": round(min(LARGEST_RADIUS, radius * larger), 2)}},
+        "clicks": {"radius_px": usual["clicks"]["radius_px"]},
+        "scale_note": f"{scale:g} of the photographs' pixels, ResNet-18, small networks, no words",
+        "size_px": usual["size_px"],
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 CHECKSUM_BYTES = 4
+LARGE_BYTES = 2**24  # of a larger row only what is asked for is read
 FLETCHER32 = 3  # HDF5's number of this filter
 
 
@@ -51,11 +52,56 @@ class StoredRows:
             )
         return values.view(self.dtype).reshape(self.shape[1:])
 
+    def lazily(self, row: int) -> "np.ndarray | LargeRow":
+        """One row; a large one that is stored plainly is read when its parts are asked for."""
+        place = None if self._descriptor < 0 else self._place(row)
+        if place is None or self.dtype.itemsize * math.prod(self.shape[1:]) <= LARGE_BYTES:
+            return self[row]
+        return LargeRow(self, row, place)
+
+    def read_lines(self, place: int, first: int, last: int) -> np.ndarray:
+        """Of a row that begins at a place of the file, lines `first` … `last` - 1 of its first
+        axis. Its sum is of all of it, and is not looked at.
+        """
+        line = self.dtype.itemsize * math.prod(self.shape[2:])
+        values = np.empty((last - first) * line, np.uint8)
+        if not _read_into(values, self._descriptor, place + first * line):
+            raise OSError(f"{self.array.file.filename}: cut off; delete it and run its stage again")
+        return values.view(self.dtype).reshape(last - first, *self.shape[2:])
+
     def _place(self, row: int) -> int | None:
         """Where a row's chunk begins in the file; None where it was never written."""
         index = range(len(self))[row]
         found = self.array.id.get_chunk_info_by_coord((index, *[0] * (len(self.shape) - 1)))
         return found.byte_offset
+
+
+class LargeRow:
+    """A row in its file: a window of its first two axes reads the lines that it lies in."""
+
+    def __init__(self, rows: StoredRows, row: int, place: int) -> None:
+        """The row of an array whose bytes begin at a place of its file."""
+        self._rows, self._row, self._place = rows, row, place
+        self.shape = rows.shape[1:]
+
+    def __len__(self) -> int:
+        """How many lines it has."""
+        return self.shape[0]
+
+    def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray:
+        """A window, without steps."""
+        down, across = window
+        first, last, _ = down.indices(self.shape[0])
+        return self._rows.read_lines(self._place, first, max(first, last))[:, across]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All of it."""
+        return np.asarray(self._rows[self._row], dtype)
+
+
+def lazily(rows: Any, row: int) -> Any:
+    """A row of an array of any kind, or what reads its parts: `np.asarray` gives all of it."""
+    return rows.lazily(row) if isinstance(rows, StoredRows) else rows[row]
 
 
 def fletcher32(data: np.ndarray) -> int:

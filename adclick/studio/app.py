@@ -76,6 +76,7 @@ class ProjectBody(_Body):
     """What the project has otherwise than was proposed."""
 
     size_px: Annotated[int, Field(ge=64, le=1024)] | None = None
+    scale: Annotated[float, Field(gt=0, le=4)] | None = None
     texture: bool | None = None
     backbone: Text | None = None
 
@@ -226,7 +227,9 @@ def _add_photographs(app: FastAPI, studio: Studio) -> None:
     @app.post(f"{API}/project")
     def make_project(body: ProjectBody) -> dict[str, Any]:
         """Write the project of what is chosen."""
-        studio.make_project(size_px=body.size_px, texture=body.texture, backbone=body.backbone)
+        studio.make_project(
+            size_px=body.size_px, scale=body.scale, texture=body.texture, backbone=body.backbone
+        )
         return studio.state()
 
 

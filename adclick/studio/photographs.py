@@ -116,6 +116,10 @@ class Photographs:
             "texture": survey.view.texture,
             "size_px": scale.size_px,
             "minutes": scale.minutes,
+            "cost": scale.cost.line,
+            "kept": None
+            if scale.kept is None
+            else {**scale.kept._asdict(), "cost": scale.kept.cost.line},
             "larger": None if scale.larger is None else list(scale.larger),
             "samples": {
                 "normal": [str(one.path) for one in used.normals[:8]],
@@ -186,7 +190,12 @@ class Photographs:
             self._keep()
 
     def make_project(
-        self, *, size_px: int | None, texture: bool | None, backbone: Path | None = None
+        self,
+        *,
+        size_px: int | None,
+        texture: bool | None,
+        backbone: Path | None = None,
+        scale: float | None = None,
     ) -> Project:
         """Write the project of what is chosen; what is None is as the project has it, or proposed.
 
@@ -214,7 +223,10 @@ class Photographs:
                 self.folder,
                 without(survey, self._left_out(survey)),
                 name=self.name,
-                size_px=has.size_px if size_px is None and has else size_px,
+                size_px=has.size_px
+                if has and size_px is None and scale is None and has.scale is None
+                else size_px,
+                scale=has.scale if has and size_px is None and scale is None else scale,
                 texture=has.texture if texture is None and has else texture,
                 backbone=backbone,
             )

@@ -83,7 +83,12 @@ class Studio:
         }
 
     def make_project(
-        self, *, size_px: int | None, texture: bool | None, backbone: str | None = None
+        self,
+        *,
+        size_px: int | None,
+        texture: bool | None,
+        backbone: str | None = None,
+        scale: float | None = None,
     ) -> Project:
         """Write the project of the photographs that are chosen."""
         run = self.runs.latest()
@@ -94,7 +99,9 @@ class Studio:
             raise InputError(
                 f"{shown(weights)}: no such file; give the whole path of ResNet-18's weights"
             )
-        return self.photographs.make_project(size_px=size_px, texture=texture, backbone=weights)
+        return self.photographs.make_project(
+            size_px=size_px, scale=scale, texture=texture, backbone=weights
+        )
 
     # --- learning --------------------------------------------------------------------------------
 

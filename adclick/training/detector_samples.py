@@ -13,6 +13,7 @@ from adclick.clicks.labels import abandon
 from adclick.data.geometry import Shape
 from adclick.networks.detector_inputs import DetectorForm, detector_inputs
 from adclick.residuals.calibration import base_logits
+from adclick.run.stored import lazily
 from adclick.training.region_losses import component_weights
 from adclick.training.samples import LARGEST_DELTA, draw_turn, step_generator, turned
 from adclick.training.windows import draw_view
@@ -111,7 +112,9 @@ def _draw(
     size_exponent: float,
 ) -> tuple[np.ndarray, ...]:
     row = pool.rows[int(generator.integers(len(pool.rows)))]
-    features, residual, image = pool.features[row], pool.residuals[row], pool.images[row]
+    features, residual, image = (
+        lazily(rows, row) for rows in (pool.features, pool.residuals, pool.images)
+    )
     base = base_logits(pool.maps[row], form.calibration)
     label = _label(pool, row, image.shape[:2], abandoned, generator)
     view = draw_view(
@@ -121,7 +124,9 @@ def _draw(
         stride=image.shape[0] // len(residual),
         generator=generator,
     )
-    if view is not None:
+    if view is None:
+        features, residual, image = (np.asarray(one) for one in (features, residual, image))
+    else:
         features = view.patches(features, zeros=False)
         residual = view.patches(residual, zeros=True)
         image, base, label = view.pixels(image), view.pixels(base), view.labels(label)

@@ -17,6 +17,7 @@ from torch import Tensor
 from adclick.clicks.labels import abandon
 from adclick.data.geometry import Shape
 from adclick.language.words import Texts, draw_text, text_of
+from adclick.run.stored import lazily
 from adclick.training.windows import draw_view
 
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -116,8 +117,8 @@ def _draw(
 ) -> tuple[Any, ...]:
     pool = pools[int(generator.integers(len(pools)))]
     index = int(generator.integers(len(pool.residual_rows)))
-    residual = pool.residuals[pool.residual_rows[index]]
-    image = pool.images[pool.image_rows[index]]
+    residual = lazily(pool.residuals, pool.residual_rows[index])
+    image = lazily(pool.images, pool.image_rows[index])
     label = _label(pool, index, image.shape[:2], augmentation, generator)
     view = draw_view(
         label,
@@ -126,7 +127,9 @@ def _draw(
         stride=image.shape[0] // len(residual),
         generator=generator,
     )
-    if view is not None:
+    if view is None:
+        residual, image = np.asarray(residual), np.asarray(image)
+    else:
         residual = view.patches(residual, zeros=True)
         image, label = view.pixels(image), view.labels(label)
     turn = Turn(0, False)

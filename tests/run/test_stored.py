@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from adclick.run import stored
 from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
 from adclick.run.stored import StoredRows
 
@@ -99,3 +100,29 @@ def test_many_threads_read_at_once(tmp_path: Path) -> None:
         asked = [0, 1, 2] * 40
         for index, row in zip(asked, pool.map(found.__getitem__, asked), strict=True):
             assert np.array_equal(row, rows[index])
+
+
+def test_of_a_large_row_the_lines_of_a_window_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).random((3, 20, 9, 4)).astype(np.float16)
+    write(tmp_path / "rows.h5", values)
+    with open_arrays(tmp_path / "rows.h5") as file:
+        rows = StoredRows(file["values"])
+        assert isinstance(rows.lazily(1), np.ndarray)  # small: read and checked as a whole
+        monkeypatch.setattr(stored, "LARGE_BYTES", 100)
+        row = stored.lazily(rows, 1)
+        assert (len(row), row.shape) == (20, (20, 9, 4))
+        read: list[int] = []
+        before = stored._read_into
+        monkeypatch.setattr(
+            stored,
+            "_read_into",
+            lambda buffer, *at: read.append(len(buffer)) or before(buffer, *at),
+        )
+        assert np.array_equal(row[5:12, 3:7], values[1, 5:12, 3:7])
+        assert read == [7 * 9 * 4 * 2]
+        assert np.array_equal(row[15:40, :], values[1, 15:])
+        assert row[25:40, :].shape == (0, 9, 4)
+        assert np.array_equal(np.asarray(row), values[1])
+        assert np.array_equal(stored.lazily(values, 2), values[2])

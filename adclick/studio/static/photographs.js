@@ -124,29 +124,47 @@ function odd(suspects) {
 /** What the project has comes first, else what is proposed. @param {any} found @param {any} has */
 function settings(found, has) {
   const size = /** @type {HTMLSelectElement} */ (byId("size"));
-  const sizes = [[found.size_px, found.minutes], ...(found.larger ? [found.larger] : [])];
-  if (has && !sizes.some(([px]) => px === has.size_px)) sizes.unshift([has.size_px, null]);
+  const square = (/** @type {number} */ px) => `${px} px`;
+  const sizes = [{ value: String(found.size_px), name: square(found.size_px), cost: found.cost }];
+  if (found.larger) {
+    const [px, minutes] = found.larger;
+    sizes.push({ value: String(px), name: `${square(px)}, for small defects`, cost: `about ${span(60 * minutes)} of computing here` });
+  }
+  if (found.kept) {
+    const { scale, why, cost, proposed } = found.kept;
+    const kept = { value: `scale ${scale}`, name: `shape kept, at ${scale} of its size`, cost: `${why}: ${cost}` };
+    if (proposed) sizes.unshift(kept);
+    else sizes.push(kept);
+  }
+  const now = has && (has.scale ? `scale ${has.scale}` : String(has.size_px));
+  const proposed = sizes[0].value;
+  if (has && !sizes.some(({ value }) => value === now)) {
+    sizes.unshift({ value: now, name: has.scale ? `shape kept, at ${has.scale} of its size` : square(has.size_px), cost: "" });
+  }
   const key = JSON.stringify([sizes, found.texture, has]);
   if (size.dataset.key !== key) {
     size.dataset.key = key;
     const own = settled ? size.value : "";
     size.replaceChildren(
-      ...sizes.map(([px, minutes]) => {
-        const note = px === has?.size_px ? ", as it is now" : px === found.larger?.[0] ? ", for small defects" : "";
-        return element("option", { value: px, "data-minutes": minutes }, `${px} px${note}`);
-      }),
+      ...sizes.map(({ value, name, cost }) => element("option", { value, "data-cost": cost }, name + (value === now ? ", as it is now" : ""))),
     );
-    size.value = own || String(has?.size_px ?? found.size_px);
+    size.value = own || now || proposed;
     if (size.selectedIndex < 0) size.selectedIndex = 0;
     if (!settled) /** @type {HTMLSelectElement} */ (byId("texture")).value = String(has?.texture ?? found.texture);
   }
   timeLine();
 }
 
+/** What is chosen: a square's side, or a scale. */
+function sizeAsked() {
+  const { value } = /** @type {HTMLSelectElement} */ (byId("size"));
+  return value.startsWith("scale ") ? { scale: Number(value.slice(6)) } : { size_px: Number(value) };
+}
+
 function timeLine() {
   const size = /** @type {HTMLSelectElement} */ (byId("size"));
-  const minutes = size.selectedOptions[0]?.dataset.minutes;
-  byId("time").textContent = minutes ? `Before you label, the click model learns; afterwards, the detector: together about ${span(60 * Number(minutes))} on this machine.` : "";
+  const cost = size.selectedOptions[0]?.dataset.cost;
+  byId("time").textContent = cost ? `Before you label, the click model learns; afterwards, the detector. Together: ${cost}.` : "";
 }
 
 // --- folders -------------------------------------------------------------------------------------
@@ -293,7 +311,7 @@ async function make() {
   button.disabled = true;
   try {
     await post("project", {
-      size_px: Number(/** @type {HTMLSelectElement} */ (byId("size")).value),
+      ...sizeAsked(),
       texture: /** @type {HTMLSelectElement} */ (byId("texture")).value === "true",
       backbone: /** @type {HTMLInputElement} */ (byId("backbone")).value.trim() || null,
     });
