@@ -41,6 +41,7 @@ from adclick.models.session import (
     Session,
     open_image,
     start_session,
+    trained_fitted,
     trained_form,
     trained_precision,
 )
@@ -89,6 +90,7 @@ class OpenedModel:
     network: ClickNetwork | TrainedDetector
     form: ResidualForm
     precision: Precision
+    fitted: bool
     backbone: Backbone
     bank: Any
     bank_ids: tuple[str, ...]
@@ -130,7 +132,7 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
     for name in described.files:
         if name != BANK and file_sha256(part(folder, name)) != described.files[name]:
             raise InputError(f"{folder / name}: not as it was exported; export the model again")
-    network, form, precision = _load_network(folder / WEIGHTS, described.kind, chosen)
+    network, form, precision, fitted = _load_network(folder / WEIGHTS, described.kind, chosen)
     bank = open_arrays(part(folder, BANK))
     if json.loads(text_of(bank, "stamp") or "null") != described.stamp:
         raise InputError(f"{folder / BANK}: of another export; export the model again")
@@ -155,6 +157,7 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
         network=network,
         form=form,
         precision=precision,
+        fitted=fitted,
         backbone=backbone.to(chosen),
         bank=bank,
         bank_ids=tuple(image_ids(bank)),
@@ -164,13 +167,14 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
 
 def _load_network(
     path: Path, kind: str, device: torch.device
-) -> tuple[ClickNetwork | TrainedDetector, ResidualForm, Precision]:
+) -> tuple[ClickNetwork | TrainedDetector, ResidualForm, Precision, bool]:
     if kind == FEATURE_DETECTOR:
         trained = load_detector(path, device=device)
-        return trained, trained.form.residual, "float32"
+        return trained, trained.form.residual, "float32", False
     network, metadata = load_model(path, kind=kind)
     settings = metadata.extra["settings"]
-    return network.to(device).eval(), trained_form(settings), trained_precision(settings)
+    own = (trained_form(settings), trained_precision(settings), trained_fitted(settings))
+    return network.to(device).eval(), *own
 
 
 def encode(model: OpenedModel, image: UInt8[np.ndarray, "height width 3"]) -> Encoding:
@@ -289,6 +293,7 @@ def _open_whole(
         image=encoding.image,
         radius_px=model.description.clicks.radius_px,
         precision=model.precision,
+        fitted=model.fitted,
     )
 
 
@@ -389,6 +394,7 @@ def _open(
         radius_px=model.description.clicks.radius_px,
         device=torch.device(model.device),
         precision=model.precision,
+        fitted=model.fitted,
     )
 
 

@@ -14,7 +14,13 @@ from adclick.clicks.robot import Predict
 from adclick.data.geometry import Shape, cells_in, contents_of, cropped
 from adclick.language.words import Texts, read_texts, text_of
 from adclick.models.refining import refined
-from adclick.models.session import Session, open_image, trained_form, trained_precision
+from adclick.models.session import (
+    Session,
+    open_image,
+    trained_fitted,
+    trained_form,
+    trained_precision,
+)
 from adclick.models.sliding import zero_click_map
 from adclick.models.windows import answer_in_parts
 from adclick.models.zoom import crop_inputs
@@ -43,6 +49,7 @@ class Opened:
     radius_px: float
     device: torch.device
     precision: Precision
+    fitted: bool
 
     @property
     def stride(self) -> int:
@@ -117,6 +124,7 @@ class Opened:
             radius_px=self.radius_px,
             device=self.device,
             precision=self.precision,
+            fitted=self.fitted,
         )
 
 
@@ -150,4 +158,5 @@ def open_network(
             radius_px,
             device,
             trained_precision(metadata.extra["settings"]),
+            trained_fitted(metadata.extra["settings"]),
         )

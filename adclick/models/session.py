@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from adclick.clicks.click import Click
+from adclick.clicks.disks import Fitting, fitting
 from adclick.clicks.spreading import PictureGraph, picture_graph
 from adclick.networks.inputs import ResidualForm, click_maps, network_input
 from adclick.networks.loading import ClickNetwork
@@ -30,6 +31,7 @@ class Session:
     shape: tuple[int, int]
     radius_px: float
     precision: Precision = "float32"
+    fit: Fitting | None = None
 
     @torch.no_grad()
     def predict(
@@ -41,7 +43,12 @@ class Session:
         empty. Clicks are in pixels of the network's input.
         """
         given = click_maps(
-            clicks, previous, shape=self.shape, radius_px=self.radius_px, graph=self.graph
+            clicks,
+            previous,
+            shape=self.shape,
+            radius_px=self.radius_px,
+            graph=self.graph,
+            fit=self.fit,
         )
         batch = torch.from_numpy(given[None]).to(self.tokens.device)
         with reduced(batch.device, self.precision):
@@ -59,6 +66,11 @@ def trained_form(settings: Mapping[str, Any]) -> ResidualForm:
     return ResidualForm(**settings["residual_input"])
 
 
+def trained_fitted(settings: Mapping[str, Any]) -> bool:
+    """Whether a network was trained on disks as wide as what was clicked."""
+    return settings["training"].get("disks") == "fitted"
+
+
 @torch.no_grad()
 def open_image(
     model: ClickNetwork,
@@ -72,6 +84,7 @@ def open_image(
     radius_px: float,
     device: torch.device,
     precision: Precision = "float32",
+    fitted: bool = False,
 ) -> Session:
     """A session on one image at the network's size.
 
@@ -86,7 +99,15 @@ def open_image(
     with reduced(device, precision):
         tokens = model.embed(inputs, pictures)
         maps = model.language_maps(pictures, *words)
-    return start_session(model, tokens, maps, image=image, radius_px=radius_px, precision=precision)
+    return start_session(
+        model,
+        tokens,
+        maps,
+        image=image,
+        radius_px=radius_px,
+        precision=precision,
+        fitted=fitted,
+    )
 
 
 def start_session(
@@ -97,9 +118,11 @@ def start_session(
     image: UInt8[np.ndarray, "height width 3"],
     radius_px: float,
     precision: Precision = "float32",
+    fitted: bool = False,
 ) -> Session:
     """A session on what `open_image` has computed of an image."""
     cells = model.click_cells
     graph = None if cells is None else picture_graph(image, cells=cells)
     shape = (image.shape[0], image.shape[1])
-    return Session(model, tokens, maps, graph, shape, radius_px, precision)
+    fit = fitting(image) if fitted else None
+    return Session(model, tokens, maps, graph, shape, radius_px, precision, fit)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adclick.clicks.click import Click, click_disks
+from adclick.clicks.disks import Fitting, fitted_disks
 from adclick.clicks.spreading import PictureGraph, diffuse_clicks
 
 
@@ -65,14 +66,20 @@ def click_maps(
     shape: tuple[int, int],
     radius_px: float,
     graph: PictureGraph | None,
+    fit: Fitting | None = None,
 ) -> Float32[np.ndarray, "click_map height width"]:
     """What a click stem sees: the previous probability (None: nowhere), positive disks and negative
     disks, and with a graph the clicks diffused over the picture.
 
-    Clicks and the disks' radius are in the network's pixels.
+    Clicks and the disks' radius are in the network's pixels; with `fit` the disks are as wide as
+    what was clicked, that radius at most.
     """
     last = np.zeros(shape, np.float32) if previous is None else np.asarray(previous, np.float32)
-    maps = [last[None], click_disks(clicks, shape=shape, radius_px=radius_px)]
+    if fit is None:
+        disks = click_disks(clicks, shape=shape, radius_px=radius_px)
+    else:
+        disks = fitted_disks(fit, clicks, radius_px=radius_px)
+    maps = [last[None], disks]
     if graph is not None:
         maps.append(diffuse_clicks(graph, clicks))
     return np.concatenate(maps)

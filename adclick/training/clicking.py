@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float32, Int8, UInt8
 from torch import Tensor
 
 from adclick.clicks.click import Click, draw_disk
+from adclick.clicks.disks import Fitting, fitted_radius, fitting
 from adclick.clicks.sampling import sample_deepest_click, sample_first_clicks, sample_next_click
 from adclick.clicks.spreading import PictureGraph, diffuse_clicks, picture_graph
 from adclick.training.plan import Plan
@@ -31,7 +32,7 @@ class StepClicks:
     turned pictures do.
 
     `rounds` says how many corrective clicks each picture gets, `graphs` what clicks are diffused
-    over, None where they are disks alone.
+    over, None where they are disks alone, and `fits` the pictures that disks are fitted in.
     """
 
     labels: Int8[np.ndarray, "batch height width"]
@@ -41,6 +42,7 @@ class StepClicks:
     graphs: Sequence[PictureGraph | None]
     rounds: int
     radius_px: float
+    fits: Sequence[Fitting | None]
 
 
 def start_clicks(
@@ -62,6 +64,7 @@ def start_clicks(
         _graphs(batch, cells) if plan.iis and cells is not None else [None for _ in indices],
         _rounds(plan, step_generator(seed, step, 3 * CLICK_STREAM)) if plan.iis else 0,
         plan.radius_px,
+        _fits(batch) if plan.iis and plan.disks == "fitted" else [None for _ in indices],
     )
     if plan.iis and plan.first_clicks:
         for index, label in enumerate(labels):
@@ -108,6 +111,10 @@ def _graphs(batch: Batch, cells: int) -> list[PictureGraph]:
     return [picture_graph(image, cells=cells) for image in turned(batch.images, batch.turns)]
 
 
+def _fits(batch: Batch) -> list[Fitting | None]:
+    return [fitting(image) for image in turned(batch.images, batch.turns)]
+
+
 def _rounds(plan: Plan, generator: np.random.Generator) -> int:
     rounds = int(generator.integers(plan.click_rounds + 1))
     return 0 if generator.random() < plan.uncorrected_steps else rounds
@@ -123,5 +130,8 @@ def _first(
 
 def _add(clicks: StepClicks, index: int, new: Iterable[Click]) -> None:
     for click in new:
+        radius, fit = clicks.radius_px, clicks.fits[index]
+        if fit is not None:
+            radius = fitted_radius(fit, click, clicks.clicks[index], radius_px=radius)
         clicks.clicks[index].append(click)
-        draw_disk(clicks.disks[index, 0 if click.positive else 1], click, clicks.radius_px)
+        draw_disk(clicks.disks[index, 0 if click.positive else 1], click, radius)

@@ -11,7 +11,8 @@ class Plan:
     """The settings of one training; lengths in steps, the disk radius in network pixels.
 
     `precision` is that of the networks' forward and backward passes; losses, norms' statistics,
-    weights and their moving average are float32.
+    weights and their moving average are float32. `disks` that are `fitted` are as wide as what is
+    clicked, the radius at most.
     """
 
     steps: int
@@ -30,6 +31,7 @@ class Plan:
     threshold: float
     residual: ResidualForm
     precision: Precision = "float32"
+    disks: str | None = None
 
 
 def warmup_rate(step: int, rate: float, warmup_steps: int) -> float:

@@ -1,9 +1,10 @@
 """Settings of the trainings, and the variants that are trained."""
 
 import itertools
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from adclick.run.settings.section import Count, Name, NonNegative, Positive, Section, Share
 
@@ -51,6 +52,21 @@ class SharedTraining(Section):
     )
     augment: bool = Field(description="Joint flips and quarter turns.")
     gain: NonNegative = Field(description="The residual is scaled by exp(U(-gain/2, gain/2)).")
+    disks: Literal["fixed", "fitted"] | None = Field(
+        None,
+        description="How wide click disks are: `fixed`, all `clicks.radius_px`, or `fitted`, as"
+        " wide as the like-coloured place that is clicked, `radius_px` at most, and never over"
+        " a click of the other sign. A network is clicked as it was trained. Without it: `fixed`,"
+        " the paper's.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without a word about disks it is written as it was before there was one."""
+        values = dump(self)
+        if values.get("disks") is None:
+            values.pop("disks", None)
+        return values
 
 
 class Training(SharedTraining):
