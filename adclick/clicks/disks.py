@@ -15,7 +15,7 @@ from adclick.clicks.click import Click, draw_disk
 from adclick.clicks.edges import mean_squared_step
 
 LIKENESS = 4.0  # times the picture's mean squared step a colour differs at most that is alike
-ALIKE_SHARE = 0.5  # of a ring: below it the disk ends
+ALIKE_SHARE = 0.8  # of a ring: below it the disk ends
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ def fitting(image: UInt8[np.ndarray, "height width 3"]) -> Fitting:
 
 
 def fitted_radius(
-    picture: Fitting, click: Click, earlier: Sequence[Click], *, radius_px: float | int
+    picture: Fitting, click: Click, clicks: Sequence[Click], *, radius_px: float | int
 ) -> float:
     """The radius of a click's disk in pixels of the picture, 0 (the clicked pixel) to `radius_px`.
 
-    The disk grows ring by ring while half of a ring's pixels in the picture have the clicked one's
-    colour, and no further than half the way to an earlier click of the other sign.
+    The disk grows ring by ring while four of five pixels of a ring have the clicked one's
+    colour, and no further than half the way to any of `clicks` of the other sign.
     """
     reach = int(radius_px)
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -58,7 +58,7 @@ def fitted_radius(
         radius += 1
     apart = [
         np.hypot(one.row - click.row, one.column - click.column)
-        for one in earlier
+        for one in clicks
         if one.positive != click.positive
     ]
     return max(0.0, min([float(radius), *((distance - 1) / 2 for distance in apart)]))
@@ -73,7 +73,7 @@ def fitted_disks(
 ) -> Float32[np.ndarray, "2 height width"]:
     """`click_disks` of clicks in a picture's pixels, each disk of its own radius."""
     disks = np.zeros((2, *picture.colours.shape[:2]), np.float32)
-    for index, click in enumerate(clicks):
-        radius = fitted_radius(picture, click, clicks[:index], radius_px=radius_px)
+    for click in clicks:
+        radius = fitted_radius(picture, click, clicks, radius_px=radius_px)
         draw_disk(disks[0 if click.positive else 1], click, radius)
     return disks

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, Int8, UInt8
 from torch import Tensor
 
 from adclick.clicks.click import Click, draw_disk
-from adclick.clicks.disks import Fitting, fitted_radius, fitting
+from adclick.clicks.disks import Fitting, fitted_disks, fitting
 from adclick.clicks.sampling import sample_deepest_click, sample_first_clicks, sample_next_click
 from adclick.clicks.spreading import PictureGraph, diffuse_clicks, picture_graph
 from adclick.training.plan import Plan
@@ -130,8 +130,9 @@ def _first(
 
 def _add(clicks: StepClicks, index: int, new: Iterable[Click]) -> None:
     for click in new:
-        radius, fit = clicks.radius_px, clicks.fits[index]
-        if fit is not None:
-            radius = fitted_radius(fit, click, clicks.clicks[index], radius_px=radius)
         clicks.clicks[index].append(click)
-        draw_disk(clicks.disks[index, 0 if click.positive else 1], click, radius)
+        draw_disk(clicks.disks[index, 0 if click.positive else 1], click, clicks.radius_px)
+    fit = clicks.fits[index]
+    if fit is not None:  # a new click makes the disks of those of the other sign smaller
+        given = clicks.clicks[index]
+        clicks.disks[index] = fitted_disks(fit, given, radius_px=clicks.radius_px)

@@ -320,7 +320,7 @@ def test_a_change_of_photographs_keeps_what_the_project_has(
     made = write_project(tmp_path / "shell", survey, size_px=320, texture=not proposed)
     client = opened(made.folder)
     state = found(client)
-    assert state["has"] == {"size_px": 320, "texture": not proposed, "masks": False}
+    assert state["has"] == {"size_px": 320, "texture": not proposed, "masks": False, "scale": None}
     assert (state["found"]["normals"], state["found"]["tests"]) == (12, 3)
     before = (made.sheet.read_text(), made.overlay.read_text())
     assert client.post(f"{API}/project", json={}).status_code == 200
