@@ -5,18 +5,21 @@ import pytest
 import torch
 
 from adclick.clicks.click import Click
+from adclick.clicks.disks import fitting
 from adclick.language.words import Text, draw_text
 from adclick.models.session import open_image
 from adclick.networks.adclick import build_adclick
 from adclick.networks.adclick_seg import build_adclick_seg
 from adclick.networks.checkpoints import seeded
-from adclick.networks.inputs import ResidualForm
+from adclick.networks.inputs import ResidualForm, click_maps
 from adclick.networks.vision_language import normalise_image
 from adclick.training.batches import network_inputs, send
-from adclick.training.clicking import start_clicks
+from adclick.training.clicking import add_next_clicks, start_clicks
+from adclick.training.fit import make_plan
 from adclick.training.loop import forward_with_clicks, optimiser_of, train
 from adclick.training.plan import Plan, ema_weight, warmup_rate
 from adclick.training.samples import Augmentation, Batch, Pool, Turn, draw_batch, draw_turn, turned
+from tests.chain import micro_config
 
 CPU = torch.device("cpu")
 FORM = ResidualForm(normalise="channel", clamp=200.0, groups=4, log=True)
@@ -410,3 +413,39 @@ def test_a_model_that_diffuses_clicks_sees_them_beyond_their_disk() -> None:
         changes[cells] = (tokens[1] - tokens[0]).abs().amax(1)[0]
     assert changes[None][0, 0] == 0
     assert changes[16][0, 0] > 10 * changes[16][0, 7]
+
+
+def test_fitted_disks_are_those_that_a_session_draws() -> None:
+    generator = np.random.default_rng(0)
+    given = replace(batch(), turns=(Turn(1, True), Turn(2, False)))
+    images = np.full((2, 64, 64, 3), 120, np.uint8)
+    images[0, 20:22] = 10
+    given = replace(given, images=images)
+    known = plan(disks="fitted")
+    clicks = start_clicks(given, known, cells=None, seed=0, step=0)
+    add_next_clicks(clicks, generator.random((2, 64, 64)) > 0.5, map)
+    fixed = start_clicks(given, plan(), cells=None, seed=0, step=0)
+    add_next_clicks(fixed, np.random.default_rng(0).random((2, 64, 64)) > 0.5, map)
+    for index, turn in enumerate(given.turns):
+        assert clicks.clicks[index] == fixed.clicks[index]  # what is clicked stays
+        picture = np.ascontiguousarray(turned_by_numpy(images[index], *turn))
+        maps = click_maps(
+            clicks.clicks[index],
+            None,
+            shape=(64, 64),
+            radius_px=known.radius_px,
+            graph=None,
+            fit=fitting(picture),
+        )
+        assert np.array_equal(clicks.disks[index], maps[1:])
+    assert (clicks.disks != fixed.disks).any()
+
+
+def test_settings_are_written_as_before_unless_disks_are_chosen() -> None:
+    known = micro_config().adclick_training
+    assert "disks" not in known.model_dump(mode="json")
+    fitted = known.model_copy(update={"disks": "fitted"})
+    assert fitted.model_dump(mode="json")["disks"] == "fitted"
+    how = {"first_clicks": True, "iis": True, "radius_px": 3.0, "threshold": 0.5}
+    plans = [make_plan(one, pretrain=False, form=FORM, **how) for one in (known, fitted)]
+    assert [one.disks for one in plans] == [None, "fitted"]
