@@ -35,6 +35,7 @@ REPOSITORY = Path(__file__).parents[1]
 HEADERS = {"content-type": "application/json", "x-adclick": "1"}
 ANNOTATOR = "robot"
 START_S = 300
+PATIENCE_S = 1200  # a large picture is encoded before its first click
 
 
 def main() -> None:
@@ -197,7 +198,7 @@ def call(address: str, body: dict[str, Any] | None = None) -> Any:
     """What the server answers to a question, or with a body to a deed, as JSON."""
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data=content, headers=HEADERS)
-    with urllib.request.urlopen(request, timeout=120) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return json.loads(answer.read())
 
 

@@ -22,7 +22,7 @@ from adclick.residuals.retrieval import histogram_distances, nearest_images
 from adclick.run.artifacts import read_json
 from adclick.run.settings.residuals import Matching
 
-MATCHED_BYTES = 2**29  # of the matched images' patches that are in memory at once
+MATCHED_BYTES = 2**28  # of the matched images' patches that are in memory at once
 LEAST_STRIP = 8  # rows of patches
 
 

@@ -90,7 +90,12 @@ def features_of(
     if not is_cut(backbone, batch.shape[1:]):
         return compute(batch)
     patches, layer1 = zip(*(in_strips(backbone, one, compute) for one in batch), strict=True)
-    return np.stack(patches), np.stack(layer1)
+    return _stacked(patches), _stacked(layer1)
+
+
+def _stacked(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """The maps of a batch; those of one large picture are not copied."""
+    return maps[0][None] if len(maps) == 1 else np.stack(maps)
 
 
 def first_map_of(
@@ -126,5 +131,5 @@ def _batches(images: Any, rows: Sequence[int], size: int) -> Iterator[np.ndarray
 
 
 def _check_half(name: str, *features: np.ndarray) -> None:
-    if not all(np.abs(array).max() <= LARGEST_HALF for array in features):
+    if not all(array.max() <= LARGEST_HALF and array.min() >= -LARGEST_HALF for array in features):
         raise InputError(f"{name}: features overflow half precision; check its weights")

@@ -51,13 +51,15 @@ def in_strips(
             within = own[0].swapaxes(0, axis)
             pixels, places = strip.stop - strip.start, len(within)
             if index == len(wholes):
-                shape = (length * places // pixels, *within.shape[1:])
+                shape = [*own[0].shape]
+                shape[axis] = length * places // pixels
                 wholes.append(np.empty(shape, np.float32))
             first, last, start = (
                 place * places // pixels for place in (strip.first, strip.last, strip.start)
             )
-            wholes[index][first:last] = within[first - start : last - start]
-    return [np.ascontiguousarray(whole.swapaxes(0, axis)) for whole in wholes]
+            whole = wholes[index].swapaxes(0, axis)
+            whole[first:last] = within[first - start : last - start]
+    return wholes
 
 
 def _strips(length: int, across: int, backbone: Backbone) -> Iterator[Strip]:
