@@ -239,7 +239,8 @@ def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None
     stride = model.description.backbone.stride
 
     def open_part(part: Part) -> Predict:
-        image, residual = encoding.image[part.pixels(stride)], encoding.residual[part.cells()]
+        image = np.array(encoding.image[part.pixels(stride)])  # which may lie in a file
+        residual = np.array(encoding.residual[part.cells()])
 
         def open_window(window: Window) -> Predict:
             return _open(model, *crop_inputs(image, residual, window), texts, masks).predict
