@@ -151,6 +151,7 @@ class Desk:
             "tile_px": PICTURE_TILE_PX if is_large(picture.shape) else None,
             "state": self._state_of(key),
             "broken": picture.broken,
+            "kind": picture.kind,
             "annotator": saved.get("annotator"),
             "types": sorted({one["type"] or "unknown" for one in saved.get("objects", [])}),
             "clicks": saved.get("clicks", 0),

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from adclick.annotate.store import Picture, picture_of
 from adclick.data.images import list_pictures, write_png
@@ -52,14 +53,14 @@ def find_run_pictures(category: Path, folder: Path) -> list[Picture]:
     # Links keep their names: a run knows its files by the names that it found them under.
     files = list_pictures(Path(os.path.normpath(folder.absolute())))
     found: list[Picture] = []
-    for image_id, path in wanted.items():
+    for image_id, (path, kind) in wanted.items():
         fitting = [file for file in files if ends_in(str(file), path)]
         if len(fitting) != 1:
             raise InputError(
                 f"{folder}: {path} of the run is {'there twice' if fitting else 'not below it'};"
                 " give the folder of the data set"
             )
-        found.append(replace(picture_of(image_id, fitting[0]), source=path))
+        found.append(replace(picture_of(image_id, fitting[0]), source=path, kind=kind))
     return found
 
 
@@ -67,9 +68,9 @@ def find_manifest_pictures(category: Path, root: Path) -> list[Picture]:
     """The same defects as the files that the manifest names: below the data set's folder `root`, or
     anywhere where it has whole paths. InputError when the run has no manifest.
     """
-    wanted = _wanted(category)
     return [
-        replace(picture_of(image_id, root / path), source=path) for image_id, path in wanted.items()
+        replace(picture_of(image_id, root / one.path), source=one.path, kind=one.kind)
+        for image_id, one in _wanted(category).items()
     ]
 
 
@@ -84,12 +85,19 @@ def recorded_paths(labels: Path) -> dict[str, str]:
     return dict(zip(map(str, table["image_id"]), map(str, table["path"]), strict=True))
 
 
-def _wanted(category: Path) -> Mapping[str, str]:
-    """The files, as the manifest has them, of the images to label."""
+class _Wanted(NamedTuple):
+    """An image to label: its file, as the manifest has it, and its kind of defect."""
+
+    path: str
+    kind: str
+
+
+def _wanted(category: Path) -> Mapping[str, _Wanted]:
+    """The images to label, by their ids."""
     if not (category / IMAGES).is_file():
         raise InputError(f"{category}: no category of a finished run; run the workflow first")
     table = read_csv(category / "make_manifest/manifest.csv")
-    columns = [map(str, table[name]) for name in ("image_id", "path", "role")]
+    columns = [map(str, table[name]) for name in ("image_id", "path", "role", "defect_type")]
     defects = [row for row in zip(*columns, strict=True) if row[2].endswith("defect")]
     trained_on = [row for row in defects if row[2] in TRAINED_ON]
-    return {image_id: path for image_id, path, _ in trained_on or defects}
+    return {image_id: _Wanted(path, kind) for image_id, path, _, kind in trained_on or defects}

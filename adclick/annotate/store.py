@@ -46,7 +46,8 @@ SavedState = Literal["done", "normal", "skipped", "todo"]
 class Picture:
     """An image to label: its key, file and size (height, width); `broken` says why it is none.
 
-    `source` is its path in the data set, where its key is not that path without suffix.
+    `source` is its path in the data set, where its key is not that path without suffix; `kind` the
+    kind of defect that the data set says it has.
     """
 
     key: str
@@ -54,6 +55,7 @@ class Picture:
     shape: tuple[int, int]
     broken: str | None
     source: str | None = None
+    kind: str | None = None
 
 
 def find_pictures(folder: Path) -> list[Picture]:

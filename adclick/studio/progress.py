@@ -5,6 +5,7 @@ and for one that failed a line that says why and what to do.
 import re
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ STAGES: dict[str, tuple[str, float]] = {
     "evaluate_maps": ("Score the detector", 15.0),
 }
 OTHER_S = 15.0
+NETWORKS = {"train_adclick_seg": 3}  # that a stage trains one after the other, as configured
 TARGETS = ("all", "click_models", "detectors")  # ask for files and make none
 KILLED = re.compile(r"\bKilled\b|exit (?:code|status) (?:137|-9)\b|signal 9\b|SIGKILL", re.I)
 NO_WORD = "it ended without saying why"
@@ -146,7 +148,8 @@ def _share(
             continue
         age, expected = now - job["began"], expected_s(job["rule"])
         if number in trainings:
-            part = trainings[number]["step"] / max(1, trainings[number]["steps"])
+            told = trainings[number]
+            part = (told["network"] - 1 + told["step"] / max(1, told["steps"])) / told["networks"]
             running += min(part, 0.95) * expected
             least = max(least, age * (1 - part) / part if part else 0.0)
         else:
@@ -162,14 +165,24 @@ def _ended(jobs: Mapping[int, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _trainings(jobs: Mapping[int, Mapping[str, Any]], working: Path) -> dict[int, dict[str, Any]]:
-    """Step and loss of the trainings that run, from the last line about them in their logs."""
+    """Step and loss of the trainings that run, from the last line about them in their logs, and
+    which of how many networks it is about: where steps begin anew it is the next one.
+    """
     found = {}
     for number, job in jobs.items():
         if job["ended"] is None and "train" in job["rule"] and job["log"]:
-            steps = STEP.findall(_tail(working / job["log"][0]))
+            steps = STEP.findall(_text(working / job["log"][0]))
             if steps:
                 step, steps_of_all, loss = steps[-1]
-                found[number] = {"step": int(step), "steps": int(steps_of_all), "loss": float(loss)}
+                numbers = [int(one[0]) for one in steps]
+                network = 1 + sum(after <= before for before, after in pairwise(numbers))
+                found[number] = {
+                    "step": int(step),
+                    "steps": int(steps_of_all),
+                    "loss": float(loss),
+                    "network": network,
+                    "networks": max(network, NETWORKS.get(job["rule"], 1)),
+                }
     return found
 
 
@@ -227,6 +240,10 @@ def _advice(line: str) -> str:
     if line == NO_WORD:
         return "The whole log may say more. Going on takes up what is done already."
     return "Mend what the line names, then go on: what is done already is kept."
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _tail(path: Path) -> str:

@@ -22,6 +22,7 @@ def category(folder: Path, roles: dict[str, str], seed: int = 0) -> np.ndarray:
     made = folder / "make_manifest"
     pixels = np.random.default_rng(seed).integers(0, 256, (len(roles), 8, 8, 3), np.uint8)
     columns = {"image_id": list(roles), "path": [f"cap/{name}.bmp" for name in roles]}
+    columns["defect_type"] = [name.split("/")[1] for name in roles]
     table = pd.DataFrame(columns | {"role": list(roles.values())})
     write_csv(made / "manifest.csv", table, stamp={})
     specs = {"images": ArraySpec((8, 8, 3), "uint8")}
@@ -72,6 +73,7 @@ def test_the_files_of_a_run_are_labelled_at_their_own_size(tmp_path: Path) -> No
         (data / f"cap/{name}.png").rename(data / f"cap/{name}.bmp")
     for folder in (data, data / "cap", data / "cap/../../data"):
         found = find_run_pictures(tmp_path / "run", folder)
+        assert {one.kind for one in found} == {"rust"}
         assert [(one.key, one.shape) for one in found] == [
             ("train/rust/000", (20, 30)),
             ("test/rust/000", (20, 30)),

@@ -186,7 +186,8 @@ def _label_through_a_kill(one: Visitor, served: StudioServed) -> None:
             served.start()
             one.visit(f"label/#{key}")
             one.page.wait_for_selector(wait)
-            assert one.page.locator("#stage").get_attribute("data-revision") == "1"
+            assert one.page.locator("#stage").get_attribute("data-revision") == "2"
+        assert one.page.locator("#type").input_value() == kind  # as its folder is called
         one.page.keyboard.press("Enter")
         one.page.wait_for_function(
             "key => document.getElementById('stage').dataset.key !== key", arg=key

@@ -126,6 +126,40 @@ def test_the_graph_gives_the_maps_of_torch(
             np.testing.assert_allclose(map_of(picture), of_torch(model, picture), atol=1e-3)
 
 
+ODD = {
+    "everywhere": {"comparison": {"radius": None, "matched_neighbours": 1}},
+    "one place": {"comparison": {"radius": 0.0, "foreground_neighbours": 1}},
+    "unfinished": {
+        "pictures": {"resize": "area"},
+        "detection": {"smoothing_px": 0.0, "foreground_exponent": 2.0},
+    },
+}
+
+
+@pytest.mark.parametrize("settings", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("variant", ["weak_features", "weak"])
+def test_graphs_of_odd_settings_give_the_maps_of_torch(
+    variant: str,
+    settings: dict[str, dict[str, object]],
+    models: dict[str, Path],
+    pictures: list[np.ndarray],
+    tmp_path: Path,
+) -> None:
+    folder = shutil.copytree(models[variant], tmp_path / "model")
+    said = json.loads((folder / "model.json").read_text())
+    for part, values in settings.items():
+        said[part] |= values
+    (folder / "model.json").write_text(json.dumps(said))
+    export_onnx(folder, tmp_path / "onnx")
+    model = open_model(folder, device="cpu")
+    usual = of_torch(open_model(models[variant], device="cpu"), pictures[0])
+    assert np.abs(of_torch(model, pictures[0]) - usual).max() > 1e-3  # the settings do something
+    tiny = np.full((8, 9, 3), 127, np.uint8)
+    with open_onnx(tmp_path / "onnx") as map_of:
+        for picture in (*pictures, tiny):
+            np.testing.assert_allclose(map_of(picture), of_torch(model, picture), atol=1e-3)
+
+
 def test_a_rate_is_refused_where_nothing_was_held_out(
     models: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -72,7 +72,25 @@ def test_a_trainings_loss_is_that_of_its_logs_last_line(run: Run) -> None:
     assert progress(run, working=run.folder)["training"] is None
     log.write_text("step 1 of 300: loss 0.9\nstep 12 of 300: loss 5.1e-02\n")
     told = progress(run, working=run.folder)["training"]
-    assert told == {"step": 12, "steps": 300, "loss": 0.051}
+    assert told == {"step": 12, "steps": 300, "loss": 0.051, "network": 1, "networks": 1}
+
+
+def test_networks_that_are_trained_one_after_the_other_never_take_the_bar_back(run: Run) -> None:
+    """Of three, as a detector has; also where there turn out to be more."""
+    text = (run.folder / "events.jsonl").read_text().replace("train_adclick", "train_adclick_seg")
+    (run.folder / "events.jsonl").write_text(text)
+    log, lines, shares = run.folder / "train_adclick_seg.log", "", []
+    for step in 4 * [1, 75, 150]:
+        lines += f"step {step} of 150: loss 0.1\n"
+        log.write_text(lines)
+        told = progress(run, working=run.folder, now=BEGUN + 40)
+        shares.append(told["share"])
+        if len(shares) == 5:
+            assert (told["training"]["network"], told["training"]["networks"]) == (2, 3)
+    assert shares[:9] == sorted(shares[:9])
+    read, trained = expected_s("make_manifest"), expected_s("train_adclick_seg")
+    assert shares[4] == pytest.approx((read + 0.5 * trained) / (read + 2 * trained))
+    assert shares[9] == pytest.approx((read + 0.75 * trained) / (read + 2 * trained), rel=0.01)
 
 
 def test_a_training_counts_by_its_steps(run: Run) -> None:

@@ -13,7 +13,6 @@ where the click model was learnt. Needs ffmpeg.
 """
 
 import argparse
-import base64
 import json
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from tools.browser.record import HEIGHT, POINTER, WIDTH, Film, encode
 from tools.browser.serving import free_port
 from tools.browser.small_project import shrink
 from tools.browser.studio import LEARN_S, StudioServed, Visitor
+from tools.own_product import decoded
 
 CLICKS, ENOUGH_IOU = 5, 0.85  # a person stops clicking when the mask is good
 NEW_SHARE = 0.025  # of the bar, between two frames
@@ -146,10 +146,10 @@ class Way:
         if path.startswith("/label/api/v1/images/") and path.endswith(("/open", "/actions")):
             with_mask: dict[str, Any] = response.json() if response.ok else {}
             if with_mask.get("mask"):
-                self._masks[with_mask["key"]] = decoded(with_mask["mask"])
+                self._masks[with_mask["key"]] = decoded(with_mask["mask"]) > 127
 
     def label(self, name: str, *, shown: bool, kill: bool = False) -> None:
-        """Click a defect `kind/stem` until its mask holds, name its kind, save; filmed or not."""
+        """Click a defect `kind/stem` until its mask holds, save; filmed or not."""
         page, truth = self.one.page, self.product.masks[name]
         key = self._open(name)
         taken = np.zeros(truth.shape, bool)
@@ -166,15 +166,9 @@ class Way:
                 self.one.ready()
                 page.wait_for_selector(SETTLED.format(key=key))
                 self.entered()
-                assert page.get_attribute("#stage", "data-revision") == "1", "a click was lost"
+                assert page.get_attribute("#stage", "data-revision") == "2", "a click was lost"
         kind = name.split("/")[0]
-        for _ in range(20):
-            if page.input_value("#type") == kind:
-                break
-            page.keyboard.press("y")
-            page.wait_for_timeout(100)
-            page.wait_for_selector(SETTLED.format(key=key))
-        assert page.input_value("#type") == kind
+        assert page.input_value("#type") == kind, "a folder's name is the kind of defect"
         self.film.wait(0.5 if shown else 0)
         if shown:
             self.still(f"label-{kind}")
@@ -238,12 +232,6 @@ def computing_s(folder: Path) -> float:
     except (OSError, ValueError, KeyError, psutil.Error):
         return 0.0
     return times.user + times.system + times.children_user + times.children_system
-
-
-def decoded(png: str) -> np.ndarray:
-    """A mask out of the page's answer: PNG in base64."""
-    content = np.frombuffer(base64.b64decode(png.split(",")[-1]), np.uint8)
-    return np.asarray(cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)) > 127
 
 
 def iou(mask: np.ndarray, truth: np.ndarray) -> float:

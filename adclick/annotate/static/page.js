@@ -35,8 +35,14 @@ const clock = new Clock();
 const pictures = new Pictures();
 const queue = new Queue((key) => choose(key));
 const stage = new Stage(byId("stage"), {
-  mark: (row, column, positive) => send({ kind: "click", row, column, positive }),
-  stroke: (points, erase) => send({ kind: "stroke", erase, radius: stage.radius, points }),
+  mark: (row, column, positive) => {
+    nameFirst();
+    send({ kind: "click", row, column, positive });
+  },
+  stroke: (points, erase) => {
+    nameFirst();
+    send({ kind: "stroke", erase, radius: stage.radius, points });
+  },
   viewed: showZoom,
 });
 
@@ -347,6 +353,13 @@ function send(action) {
   if (!session || stage.locked) return;
   touched = performance.now();
   session.send(action);
+}
+
+/** What is marked first in a photograph of a known kind of defect is of that kind. */
+function nameFirst() {
+  if (!session || session.state.type || session.state.objects.length || session.waiting.length) return;
+  const kind = queue.rows.find((row) => row.key === session?.key)?.kind;
+  if (session.state.types.includes(kind)) send({ kind: "type", value: kind });
 }
 
 let thresholdTimer = 0;

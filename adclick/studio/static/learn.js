@@ -71,7 +71,7 @@ function training(now) {
   const [low, high] = [Math.min(...last), Math.max(...last)];
   const points = last.map((loss, index) => `${((120 * index) / Math.max(1, last.length - 1)).toFixed(1)},${(26 - (24 * (loss - low)) / (high - low || 1)).toFixed(1)}`);
   byId("curve").querySelector("polyline")?.setAttribute("points", points.join(" "));
-  /** @type {HTMLElement} */ (byId("training").querySelector("span")).textContent = `Training: step ${now.step} of ${now.steps}, loss ${now.loss.toPrecision(3)}`;
+  /** @type {HTMLElement} */ (byId("training").querySelector("span")).textContent = `Training${now.networks > 1 ? ` network ${now.network} of ${now.networks}` : ""}: step ${now.step} of ${now.steps}, loss ${now.loss.toPrecision(3)}`;
 }
 
 /** @param {any[]} all @param {boolean} running */
