@@ -18,16 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 import psutil
-from playwright.sync_api import Response, sync_playwright
+from playwright.sync_api import Browser, Response, sync_playwright
 
 from adclick.clicks.deepest import next_click
 from adclick.project.writing import open_project
@@ -60,6 +60,7 @@ class Way:
         self.took: dict[str, float] = {}
         self.computed: dict[str, float] = {}
         self.clicks_ms: list[float] = []
+        self.verdicts: dict[str, str] = {}  # of new photographs, by their names
         self._masks: dict[str, np.ndarray] = {}
         one.page.on("response", self._heard)
 
@@ -405,49 +406,75 @@ def main() -> None:
     parser.add_argument("--go-on", action="store_true", help="take up what is in --keep")
     parser.add_argument("--scheme", default="dark", choices=["dark", "light"])
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = (asked.keep or Path(name)).absolute()
         given = folder / "photographs"
         product = take_tiles(asked.tiles, given) if asked.tiles else draw_washers(given)
-        served = StudioServed(folder / product.name, free_port())
-        served.start()
-        try:
-            with sync_playwright() as playwright:
-                size = {"width": WIDTH, "height": HEIGHT}
-                browser = launch(playwright)
-                one = Visitor(browser, served.address, viewport=size, color_scheme=asked.scheme)
-                one.visit("photographs")
-                way = Way(one, served, product, folder)
-                way.entered()
-                if not asked.go_on:
-                    play_photographs(way, asked.backbone)
-                    play_clicks(way)
-                play_labels(way)
-                play_inspect(way)
-                play_take(way)
-                drop_the_rest(way)
-        finally:
-            served.kill()
+        way = walk(
+            launch(playwright),
+            product,
+            folder,
+            backbone=asked.backbone,
+            scheme=asked.scheme,
+            go_on=asked.go_on,
+        )
         encode(folder / "frames", asked.output / "studio.gif")
-        print(json.dumps(told(way, asked.output / "studio.gif"), indent=2))
+        bytes_ = (asked.output / "studio.gif").stat().st_size
+        print(json.dumps({"frames": way.film.count, "bytes": bytes_, **told(way)}, indent=2))
+
+
+def walk(
+    browser: Browser,
+    product: Product,
+    folder: Path,
+    *,
+    backbone: Path | None = None,
+    scheme: Literal["dark", "light"] = "dark",
+    go_on: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> Way:
+    """Go the whole way, in a folder that then has the project, the stills and the frames."""
+    served = StudioServed(folder / product.name, free_port(), environment)
+    served.start()
+    try:
+        size = {"width": WIDTH, "height": HEIGHT}
+        one = Visitor(browser, served.address, viewport=size, color_scheme=scheme)
+        one.visit("photographs")
+        way = Way(one, served, product, folder)
+        way.entered()
+        if not go_on:
+            play_photographs(way, backbone)
+            play_clicks(way)
+        play_labels(way)
+        play_inspect(way)
+        play_take(way)
+        drop_the_rest(way)
+        one.close()
+    finally:
+        served.kill()
+    return way
 
 
 def drop_the_rest(way: Way) -> None:
-    """The other new photographs, all at once."""
+    """The other new photographs, all at once; what is said of all of them."""
+    way.go("inspect")
+    way.one.page.wait_for_selector("#gallery li")
+    way.press_on("#groups label:has([value=new])")
     if len(way.product.new) > 1:
-        way.go("inspect")
         with way.timed("other new photographs"):
             drop(way, way.product.new[1:])
         way.still("inspect-all-new")
+    way.verdicts = way.one.page.evaluate(
+        "() => Object.fromEntries([...document.querySelectorAll('#gallery button')].map((one) =>"
+        " [one.querySelector('.name').textContent, one.querySelector('.verdict').textContent]))"
+    )
 
 
-def told(way: Way, gif: Path) -> dict[str, Any]:
+def told(way: Way) -> dict[str, Any]:
     """What is to be known of the way."""
     clicks = np.array(way.clicks_ms)
     lost = ("Failed to load resource",)  # while the server was killed
     return {
-        "frames": way.film.count,
-        "bytes": gif.stat().st_size,
         "seconds": {step: round(value, 1) for step, value in way.took.items()},
         "computed_s": {step: round(value, 1) for step, value in way.computed.items()},
         "clicks": len(clicks),
@@ -458,6 +485,7 @@ def told(way: Way, gif: Path) -> dict[str, Any]:
         },
         "faults": [one for one in way.one.faults if not any(word in one for word in lost)],
         "current_in_the_shell": in_the_shell(way.served.folder),
+        "verdicts": way.verdicts,
         "without_adclick": without_adclick(way),
     }
 
