@@ -16,6 +16,7 @@ let threshold = null;
 let movedByHand = false;
 /** @type {string | null} */
 let current = null;
+let chosen = false; // by hand; until then the highest score is shown
 let over = memory.get("over") ?? "map";
 let opacity = Number(memory.get("map-opacity") ?? 0.55);
 /** @type {Map<string, AnomalyMap>} */
@@ -61,10 +62,10 @@ function update(news) {
   gallery();
   consequences();
   histogram();
-  if (!current || !news.pictures.some((/** @type {any} */ row) => row.key === current)) {
-    const rows = sorted();
-    if (rows.length) choose(rows[0].key);
-  } else if (viewed?.key !== current || (!viewed.map && viewed.picture)) look(current);
+  const there = news.pictures.some((/** @type {any} */ row) => row.key === current);
+  const first = sorted()[0]?.key;
+  if (first && first !== current && !(chosen && there)) show(first);
+  else if (current && (viewed?.key !== current || (!viewed.map && viewed.picture))) look(current);
   draw();
 }
 
@@ -282,6 +283,12 @@ async function mapOf(key, small) {
 
 /** @param {string} key */
 function choose(key) {
+  chosen = true;
+  show(key);
+}
+
+/** @param {string} key */
+function show(key) {
   current = key;
   for (const item of byId("gallery").children) verdict(/** @type {HTMLElement} */ (item));
   look(key);
@@ -460,8 +467,9 @@ async function drop(files) {
       tell(`Taking ${file.name}`);
       const { key } = await upload(`inspection?name=${encodeURIComponent(file.name)}`, file);
       current = key;
-      const chosen = /** @type {HTMLInputElement} */ (document.querySelector("[name=group][value=new]"));
-      chosen.checked = true;
+      chosen = true;
+      const fresh = /** @type {HTMLInputElement} */ (document.querySelector("[name=group][value=new]"));
+      fresh.checked = true;
     } catch (error) {
       report(error);
     }
