@@ -37,7 +37,7 @@ from tools.browser.record import HEIGHT, POINTER, WIDTH, Film, encode
 from tools.browser.serving import free_port
 from tools.browser.small_project import shrink
 from tools.browser.studio import LEARN_S, StudioServed, Visitor
-from tools.own_product import decoded
+from tools.large_pictures import seen_mask
 
 CLICKS, ENOUGH_IOU = 5, 0.85  # a person stops clicking when the mask is good
 NEW_SHARE = 0.025  # of the bar, between two frames
@@ -145,9 +145,9 @@ class Way:
         """Keep the mask of what is open, as it is told to the page."""
         path = urlsplit(response.url).path
         if path.startswith("/label/api/v1/images/") and path.endswith(("/open", "/actions")):
-            with_mask: dict[str, Any] = response.json() if response.ok else {}
-            if with_mask.get("mask"):
-                self._masks[with_mask["key"]] = decoded(with_mask["mask"]) > 127
+            session: dict[str, Any] = response.json() if response.ok else {}
+            if "key" in session:
+                self._masks[session["key"]] = seen_mask(session)
 
     def label(self, name: str, *, shown: bool, kill: bool = False) -> None:
         """Click a defect `kind/stem` until its mask holds, save; filmed or not."""
