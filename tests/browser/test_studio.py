@@ -206,7 +206,7 @@ def _click(one: Visitor, row: int, column: int) -> None:
         [row, column],
     )
     one.page.mouse.click(*spot)
-    one.page.wait_for_function("() => Number(document.getElementById('stage').dataset.revision)")
+    one.page.wait_for_selector("#stage:not([data-revision='0'])[data-waiting='0']")
 
 
 def _inspect_a_new_one(one: Visitor, tmp_path: Path) -> float:
