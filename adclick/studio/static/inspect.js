@@ -63,8 +63,8 @@ function update(news) {
   consequences();
   histogram();
   const there = news.pictures.some((/** @type {any} */ row) => row.key === current);
-  const first = sorted()[0]?.key;
-  if (first && first !== current && !(chosen && there)) show(first);
+  const highest = sorted()[0]?.key;
+  if (highest && highest !== current && !(chosen && there)) show(highest);
   else if (current && (viewed?.key !== current || (!viewed.map && viewed.picture))) look(current);
   draw();
 }
