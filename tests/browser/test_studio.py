@@ -153,7 +153,7 @@ def _learn_through_a_kill(one: Visitor, served: StudioServed, quick: dict[str, s
     one.step("learn")
     one.page.uncheck("#along")  # the test learns when it wants to
     one.learn()
-    one.page.wait_for_selector("#stages .done")
+    one.page.wait_for_selector("#stages .done", timeout=600_000)  # at a low priority
     served.kill()
     served.environment = quick  # from the next run on
     served.start()
