@@ -121,9 +121,10 @@ function moved() {
 function consequences() {
   const [held, tests] = ["normal", "test"].map((which) => state.pictures.filter((/** @type {any} */ row) => row.group === which && row.score !== null));
   const alarms = [tests.length ? said(tests, "", " for tests") : "", held.length ? said(held, "held-out ", "") : ""].filter(Boolean);
+  const waiting = state.pictures.filter(isNormal).length;
   const measured = tests.length ? tests : held;
   byId("false-alarms").textContent = measured.length ? `${((100 * measured.filter(isMarked).length) / measured.length).toFixed(1)} %` : "unknown";
-  byId("false-alarms-text").textContent = alarms.length ? ` false alarms: ${alarms.join("; ")}` : ": no normal photograph was held out";
+  byId("false-alarms-text").textContent = alarms.length ? ` false alarms: ${alarms.join("; ")}` : waiting ? ` yet: ${counted(waiting, "normal photograph")} to be looked at` : ": no normal photograph was held out";
   /** @param {any[]} rows @param {string} before @param {string} after */
   function said(rows, before, after) {
     return `${rows.filter(isMarked).length} of ${counted(rows.length, `${before}normal photograph${after}`, `${before}normal photographs${after}`)}`;
