@@ -121,7 +121,7 @@ function moved() {
 function consequences() {
   const [held, tests] = ["normal", "test"].map((which) => state.pictures.filter((/** @type {any} */ row) => row.group === which && row.score !== null));
   const alarms = [tests.length ? said(tests, "", " for tests") : "", held.length ? said(held, "held-out ", "") : ""].filter(Boolean);
-  const waiting = state.pictures.filter(isNormal).length;
+  const waiting = state.pictures.filter((/** @type {any} */ row) => isNormal(row) && !row.broken).length;
   const measured = tests.length ? tests : held;
   byId("false-alarms").textContent = measured.length ? `${((100 * measured.filter(isMarked).length) / measured.length).toFixed(1)} %` : "unknown";
   byId("false-alarms-text").textContent = alarms.length ? ` false alarms: ${alarms.join("; ")}` : waiting ? ` yet: ${counted(waiting, "normal photograph")} to be looked at` : ": no normal photograph was held out";
