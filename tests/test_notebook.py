@@ -17,6 +17,7 @@ NOTEBOOK = ROOT / "docs/notebook.ipynb"
 
 @pytest.mark.workflow
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:No contour levels")  # of what learns in three steps
 def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxscript")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
