@@ -1,6 +1,7 @@
 """Models of the library anomalib, which has an environment of its own: this end of it."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -82,8 +83,9 @@ def _steps(pictures: int, *, epochs: int, batch: int, most: int) -> int:
 def _start(python: str, task: dict[str, Any]) -> "subprocess.Popen[bytes]":
     # -P: the runner's own folder is not where libraries are looked for.
     command = [python, "-P", str(sys.modules[runner.__module__].__file__), json.dumps(task)]
+    quiet = {**os.environ, "TQDM_DISABLE": "1"}  # a bar of thousands of steps is a log of megabytes
     try:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=quiet)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(

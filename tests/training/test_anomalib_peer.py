@@ -83,6 +83,15 @@ def test_an_interpreter_without_the_library_is_one_line() -> None:
         learn("Padim", {}, **asked())
 
 
+def test_no_bar_of_progress_fills_the_log(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$TQDM_DISABLE" > "{tmp_path}/said"\nexit 1\n')
+    python.chmod(0o755)
+    with pytest.raises(InputError, match="ended early"):
+        learn("Padim", {}, **asked(python=str(python)))
+    assert (tmp_path / "said").read_text() == "1\n"
+
+
 def test_weights_that_do_not_fit_are_found_before_the_library_runs(tmp_path: Path) -> None:
     weights = {"source": "file", "file": str(tmp_path / "none.safetensors"), "seed": 0}
     wrong = FEATURES.model_copy(update={"weights": FEATURES.weights.model_copy(update=weights)})
