@@ -251,6 +251,7 @@ def test_what_was_labelled_in_a_run_is_exported_from_its_data(
     run, data = tmp_path / "run", tmp_path / "data"
     labels = run / "annotate/labels" if kept == "in the run" else tmp_path / "labels"
     columns = {"image_id": [image_id], "path": [path], "role": ["train_defect"]}
+    columns |= {"defect_type": [image_id.split("/")[1]]}
     write_csv(run / "make_manifest/manifest.csv", pd.DataFrame(columns), stamp={})
     (run / "make_manifest/images.h5").touch()
     write_png(data / path, np.full((*SHAPE, 3), 60, np.uint8))
