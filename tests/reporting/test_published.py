@@ -68,6 +68,7 @@ KEYS_OF_A_RUN = {
         "data_root",
         "compute_threads",
         "precision",
+        "spare_disk",
         "scale_note",
         "tables",
         "figure_cases",
