@@ -89,7 +89,8 @@ def test_a_run_is_watched_by_a_server_that_did_not_begin_it(folder: Path, runs: 
     assert run is not None and run.state == "running"
     wait_for(lambda: progress(run, working=folder)["training"] is not None)
     told = progress(run, working=folder)
-    assert told["training"] == {"step": 3, "steps": 8, "loss": 0.25}
+    place = {"network": 1, "networks": 1}
+    assert told["training"] == {"step": 3, "steps": 8, "loss": 0.25, **place}
     assert [(one["name"], one["done"], one["begun"]) for one in told["stages"]] == [
         ("train_first", 0, 1),
         ("second", 0, 0),
