@@ -20,8 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(skip)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """No longer than a file: while it is open an event loop runs in this thread, in which other
+    files' tests could neither run their own nor fork a command.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
