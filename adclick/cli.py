@@ -405,9 +405,9 @@ def export_labels(
     """Write labels as other software reads them.
 
     mvtec: test/<type> and ground_truth/<type>/<stem>_mask.png. anomalib: the same and a CSV with
-    its columns. coco: annotations.json with run-length masks. yolo: segmentation polygons. png:
-    masks, index masks of the types and classes.json. Only finished images (done and normal) are
-    written.
+    its columns. coco: annotations/instances_default.json with run-length masks, and images. yolo:
+    segmentation polygons. png: masks, index masks of the types and classes.json. Only finished
+    images (done and normal) are written.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from adclick.annotate.store import run_lengths, save_label
-from adclick.data.images import read_mask, write_png
+from adclick.data.images import list_pictures, read_mask, write_png
 from adclick.data.layouts.csv import read_rows
 from adclick.data.toy import draw_defect, draw_normal
 from adclick.metrics import pixel_metrics
@@ -24,18 +24,28 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/neighbours.md"
 ANOMALIB = ROOT / ".venv-anomalib/bin/python"
 FIFTYONE = ROOT / ".venv-fiftyone/bin/python"
+DATUMARO = ROOT / ".venv-datumaro/bin/python"
 KINDS, SIZE_PX = ("rust", "scratch"), 64
 anomalib = pytest.mark.skipif(not ANOMALIB.exists(), reason="no .venv-anomalib: make peers")
 fiftyone = pytest.mark.skipif(
     not FIFTYONE.exists(), reason="no .venv-fiftyone: a venv with fiftyone and pycocotools"
 )
+datumaro = pytest.mark.skipif(
+    not DATUMARO.exists(), reason="no .venv-datumaro: a venv with datumaro"
+)
+COLOURS = {"rust": (200, 30, 30), "scratch": (10, 90, 30)}  # of labels in CVAT
+
+
+def recipes(title: str, language: str = "python") -> list[str]:
+    """The blocks of a language below a heading."""
+    section = re.split(r"^## ", PAGE.read_text("utf-8"), flags=re.MULTILINE)
+    (text,) = [part for part in section if part.startswith(f"{title}\n")]
+    return [block for said, block in FENCE.findall(text) if said == language]
 
 
 def recipe(title: str, language: str = "python") -> str:
     """The one block of a language below a heading."""
-    section = re.split(r"^## ", PAGE.read_text("utf-8"), flags=re.MULTILINE)
-    (text,) = [part for part in section if part.startswith(f"{title}\n")]
-    (block,) = [block for said, block in FENCE.findall(text) if said == language]
+    (block,) = recipes(title, language)
     return block
 
 
@@ -180,11 +190,75 @@ def test_maps_of_a_model_of_anomalib_are_scored(place: Path) -> None:
     assert "6: 2 normal, 4 defective" in said
 
 
+def test_masks_as_cvat_writes_them_are_started_from(place: Path) -> None:
+    """A colour a label on black, in its layout of *Segmentation mask 1.1*."""
+    out, back = recipes("CVAT", "")
+    type_lines(out, place)
+    for kind in KINDS:
+        for number in range(2):
+            mask = truth(place, kind, number)
+            colours = np.where(mask[..., None], np.uint8(COLOURS[kind]), np.uint8(0))
+            write_png(place / f"SegmentationClass/{kind}-{number:03}.png", colours)
+    check_masks_come_back(back, place)
+
+
+@datumaro
+@pytest.mark.slow
+def test_cvat_reads_our_labels_and_we_its_masks(place: Path) -> None:
+    """By the library with which it imports a file or a whole folder, and exports masks."""
+    out, back = recipes("CVAT", "")
+    type_lines(out, place)
+    code = f"""
+import json, pathlib
+from datumaro.components.dataset import Dataset
+from datumaro.components.environment import Environment
+
+(layout,) = Environment().detect_dataset("bracket-coco")
+assert layout in ("coco", "coco_instances")
+file = "bracket-coco/annotations/instances_default.json"
+read = {{path: Dataset.import_from(path, "coco_instances") for path in (file, "bracket-coco")}}
+found = [
+    {{item.id: [int(one.image.sum()) for one in item.annotations if one.type.name == "mask"]
+      for item in dataset}}
+    for dataset in read.values()
+]
+label_map = {{name: [tuple(colour), [], []] for name, colour in {COLOURS!r}.items()}}
+label_map = {{"background": [(0, 0, 0), [], []], **label_map}}
+read[file].export("cvat", "voc_segmentation", apply_colormap=True, label_map=label_map)
+pathlib.Path("cvat/SegmentationClass").rename("SegmentationClass")
+print(json.dumps(found))
+"""
+    marked = {
+        f"{kind}-{number:03}": [int(truth(place, kind, number).sum())]
+        for kind in KINDS
+        for number in range(2)
+    }
+    assert json.loads(run(DATUMARO, code, place)) == [marked, marked]
+    check_masks_come_back(back, place)
+
+
+def truth(place: Path, kind: str, number: int) -> np.ndarray:
+    return read_mask(place / f"data/bracket/masks/{kind}/{number:03}.png")
+
+
+def check_masks_come_back(command: str, place: Path) -> None:
+    """The masks that the page starts from, by a command's options, are those that were drawn."""
+    words = shlex.split(command)
+    given = dict(zip(words[2::2], words[3::2], strict=True))
+    pictures = list_pictures(place / given["--images"])
+    assert len(pictures) == 2 * len(KINDS)
+    for picture in pictures:
+        kind, number = picture.stem.split("-")
+        mask = place / given["--masks"] / f"{picture.stem}.png"
+        found = read_mask(mask, mask_values=given["--mask-values"])
+        assert np.array_equal(found, truth(place, kind, int(number)))
+
+
 @fiftyone
 @pytest.mark.slow
 def test_fiftyone_reads_labels_and_maps(place: Path) -> None:
     """By the importer that the recipe's `Dataset.from_dir` takes, which needs no database."""
-    type_lines(recipe("CVAT", "").splitlines()[0], place)
+    type_lines(recipes("CVAT", "")[0], place)
     cv2.imwrite(str(place / "map.tiff"), np.full((SIZE_PX, SIZE_PX), 0.25, np.float32))
     code = """
 import cv2, fiftyone, json
@@ -192,7 +266,7 @@ from fiftyone.utils.coco import COCODetectionDatasetImporter
 
 importer = COCODetectionDatasetImporter(
     data_path="bracket-coco/images",
-    labels_path="bracket-coco/annotations.json",
+    labels_path="bracket-coco/annotations/instances_default.json",
     label_types=["segmentations"],
 )
 with importer:
@@ -207,7 +281,7 @@ print(json.dumps([names, heat.map.mean().item()]))
     found, level = json.loads(run(FIFTYONE, code, place))
     assert level == pytest.approx(0.25)
     masks = {
-        f"{kind}-{number:03}.png": read_mask(place / f"data/bracket/masks/{kind}/{number:03}.png")
+        f"{kind}-{number:03}.png": truth(place, kind, number)
         for kind in KINDS
         for number in range(2)
     }

@@ -25,6 +25,7 @@ from adclick.run.folders import ends_in, fault_of_type
 
 UNKNOWN = "unknown"
 NORMAL = "good"
+COCO_FILE = "annotations/instances_default.json"  # a name by which tools know the folder as COCO
 ANOMALIB_COLUMNS = ("image_path", "label", "label_index", "split", "mask_path", "defect_type")
 
 
@@ -168,7 +169,7 @@ def write_anomalib(labels: Sequence[Label], output: Path) -> None:
 
 
 def write_coco(labels: Sequence[Label], output: Path) -> None:
-    """COCO instances: `annotations.json` with a run-length mask a defect, and `images/`."""
+    """COCO instances: a run-length mask a defect (`COCO_FILE`), and `images/`."""
     numbers = _numbers(labels)
     images, annotations = [], []
     for index, label in enumerate(labels, start=1):
@@ -190,7 +191,7 @@ def write_coco(labels: Sequence[Label], output: Path) -> None:
             )
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    write_text(output / "annotations.json", json.dumps(content, indent=1) + "\n")
+    write_text(output / COCO_FILE, json.dumps(content, indent=1) + "\n")
 
 
 def write_yolo(labels: Sequence[Label], output: Path) -> None:

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 
 from adclick.annotate.actions import ClickAction, ObjectAction, TypeAction
 from adclick.annotate.desk import Desk
-from adclick.annotate.export import FORMATS, Label, compressed, finished_labels
+from adclick.annotate.export import COCO_FILE, FORMATS, Label, compressed, finished_labels
 from adclick.annotate.export import main as export_labels
 from adclick.annotate.run_pictures import find_run_pictures
 from adclick.annotate.store import Picture, run_lengths, save_label, saved_labels, saved_mask
@@ -94,7 +94,7 @@ def test_anomalib_itself_reads_its_table(labels, images) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_coco_is_read_back_by_its_own_library(labels, images) -> None:
     output = exported(labels, images, "coco")
-    coco = COCO(output / "annotations.json")
+    coco = COCO(output / COCO_FILE)
     (image,) = [one for one in coco.dataset["images"] if one["file_name"] == "crack-000.png"]
     annotations = coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))
     names = [coco.cats[one["category_id"]]["name"] for one in annotations]
@@ -364,7 +364,7 @@ def decoded(segmentation: dict[str, Any]) -> np.ndarray:
 
 def from_coco(output: Path, name: str) -> dict[str, np.ndarray]:
     if output not in SHEETS:
-        content = json.loads((output / "annotations.json").read_text())
+        content = json.loads((output / COCO_FILE).read_text())
         SHEETS[output] = defaultdict(dict)
         kinds = {one["id"]: one["name"] for one in content["categories"]}
         names = {one["id"]: Path(one["file_name"]).stem for one in content["images"]}

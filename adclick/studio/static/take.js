@@ -9,7 +9,7 @@ const WORDS = /** @type {Record<string, [string, string, string]>} */ ({
   report: ["The report", "One HTML file with numbers and pictures.", ""],
   "labels-mvtec": ["Labels as MVTec AD", "test/<kind> and ground_truth/<kind>, which anomalib reads as well.", ""],
   "labels-anomalib": ["Labels for anomalib", "The same, and a CSV with the columns of its tabular data.", ""],
-  "labels-coco": ["Labels as COCO", "annotations.json with run-length masks; CVAT and FiftyOne read it.", ""],
+  "labels-coco": ["Labels as COCO", "Annotations with run-length masks, and images; CVAT and FiftyOne read it.", ""],
   "labels-yolo": ["Labels as YOLO", "Polygons that lose nothing.", ""],
   "labels-png": ["Labels as PNG", "Masks, index masks of the kinds, and classes.json.", ""],
 });
