@@ -53,16 +53,18 @@ class StoredRows:
         return values.view(self.dtype).reshape(self.shape[1:])
 
     def lazily(self, row: int) -> "np.ndarray | LargeRow":
-        """One row; a large one that is stored plainly is read when its parts are asked for."""
-        place = None if self._descriptor < 0 else self._place(row)
-        if place is None or self.dtype.itemsize * math.prod(self.shape[1:]) <= LARGE_BYTES:
+        """One row; a large one is read when its parts are asked for."""
+        if self.dtype.itemsize * math.prod(self.shape[1:]) <= LARGE_BYTES:
             return self[row]
-        return LargeRow(self, row, place)
+        return LargeRow(self, row)
 
-    def read_lines(self, place: int, first: int, last: int) -> np.ndarray:
-        """Of a row that begins at a place of the file, lines `first` … `last` - 1 of its first
-        axis. Its sum is of all of it, and is not looked at.
+    def read_lines(self, row: int, first: int, last: int) -> np.ndarray:
+        """Of a row lines `first` … `last` - 1 of its first axis. The sum of a row that is one chunk
+        is not looked at: it is of all of it.
         """
+        place = None if self._descriptor < 0 else self._place(row)
+        if place is None:
+            return self.array[row, first:last]
         line = self.dtype.itemsize * math.prod(self.shape[2:])
         values = np.empty((last - first) * line, np.uint8)
         if not _read_into(values, self._descriptor, place + first * line):
@@ -79,9 +81,9 @@ class StoredRows:
 class LargeRow:
     """A row in its file: a window of its first two axes reads the lines that it lies in."""
 
-    def __init__(self, rows: StoredRows, row: int, place: int) -> None:
-        """The row of an array whose bytes begin at a place of its file."""
-        self._rows, self._row, self._place = rows, row, place
+    def __init__(self, rows: StoredRows, row: int) -> None:
+        """A row of an array."""
+        self._rows, self._row = rows, row
         self.shape = rows.shape[1:]
 
     def __len__(self) -> int:
@@ -92,7 +94,7 @@ class LargeRow:
         """A window, without steps."""
         down, across = window
         first, last, _ = down.indices(self.shape[0])
-        return self._rows.read_lines(self._place, first, max(first, last))[:, across]
+        return self._rows.read_lines(self._row, first, max(first, last))[:, across]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All of it."""

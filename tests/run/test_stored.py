@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from adclick.run import stored
+from adclick.run import artifacts, stored
 from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
 from adclick.run.stored import StoredRows
 
@@ -126,3 +126,20 @@ def test_of_a_large_row_the_lines_of_a_window_are_read(
         assert row[25:40, :].shape == (0, 9, 4)
         assert np.array_equal(np.asarray(row), values[1])
         assert np.array_equal(stored.lazily(values, 2), values[2])
+
+
+def test_of_a_row_that_is_stored_in_several_chunks_those_of_a_window_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "LARGE_ENTRY", 100)
+    monkeypatch.setattr(artifacts, "LARGE_CHUNK", 3 * 9 * 4 * 2)
+    monkeypatch.setattr(stored, "LARGE_BYTES", 100)
+    values = np.random.default_rng(0).random((3, 20, 9, 4)).astype(np.float16)
+    write(tmp_path / "rows.h5", values)
+    with open_arrays(tmp_path / "rows.h5") as file:
+        assert file["values"].chunks == (1, 3, 9, 4)
+        row = stored.lazily(StoredRows(file["values"]), 1)
+        assert isinstance(row, stored.LargeRow)
+        assert np.array_equal(row[5:12, 3:7], values[1, 5:12, 3:7])
+        assert row[25:40, :].shape == (0, 9, 4)
+        assert np.array_equal(np.asarray(row), values[1])
