@@ -285,12 +285,12 @@ class Desk:
     ) -> dict[str, Any]:
         """The session as the page sees it."""
         state, picture = opened.state, self._picture(key)
-        defect = state.defect
+        defect, others = state.defect, union_plane(state, leaving_out=state.defect.id)
         planes = {
             "probability": shown_probability(state, defect),
             "mask": mask_plane(state, defect),
             "strokes": defect.strokes,
-            "others": union_plane(state, leaving_out=defect.id),
+            "others": others if others.tiles or not others.is_whole else None,
         }
         whole = {
             name: array_of(one) for name, one in planes.items() if one is not None and one.is_whole

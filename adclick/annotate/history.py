@@ -82,6 +82,7 @@ class Defect:
 
 
 _MASKS: WeakKeyDictionary[Defect, Plane] = WeakKeyDictionary()  # a defect never changes
+_SHRUNK: WeakKeyDictionary[Plane, Plane] = WeakKeyDictionary()  # nor does a mask, or what sees it
 
 
 @dataclass(frozen=True, eq=False)
@@ -365,6 +366,10 @@ def _check_inside(state: State, points: Sequence[tuple[int, int]]) -> None:
 
 def _shrunk(mask: Plane, seen: Shape) -> Plane:
     """The share of each of the network's pixels that a mask covers."""
-    box = shrunk_box(mask, seen)
-    shares = area_shares(mask, seen, box).astype(np.float16)
-    return written(blank_plane(seen, np.float16), box, shares)
+    if mask not in _SHRUNK:
+        shrunk = blank_plane(seen, np.float16)
+        for tile in tiles_of(shrunk, shrunk_box(mask, seen)):
+            box = shrunk.box_of(tile)
+            shrunk = written(shrunk, box, area_shares(mask, seen, box).astype(np.float16))
+        _SHRUNK[mask] = shrunk
+    return _SHRUNK[mask]

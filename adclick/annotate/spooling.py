@@ -47,18 +47,22 @@ def spooled(encoding: Any, folder: Path | None) -> Any:
     """An encoding whose large arrays lie in files of a folder; as it is without one."""
     if folder is None:
         return encoding
+    arrays = {one.name: getattr(encoding, one.name) for one in fields(encoding)}
     large = {
-        one.name: _written(getattr(encoding, one.name), folder)
-        for one in fields(encoding)
-        if isinstance(getattr(encoding, one.name), np.ndarray)
-        and getattr(encoding, one.name).nbytes > SPOOLED_BYTES
+        name: _written(array, folder)
+        for name, array in arrays.items()
+        if isinstance(array, np.ndarray) and array.nbytes > SPOOLED_BYTES
     }
     return replace(encoding, **large) if large else encoding
 
 
 def _written(array: np.ndarray, folder: Path) -> Spooled:
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".npy", delete=False) as file:
-        np.save(file, array)
+        try:
+            np.save(file, array)
+        except OSError:  # a full disk: half of it would fill it further
+            Path(file.name).unlink()
+            raise
     return Spooled(Path(file.name), array.nbytes)
 
 

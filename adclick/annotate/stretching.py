@@ -71,7 +71,8 @@ def area_shares(
         top, bottom, down = _overlaps(marked.top, marked.height, seen[0], plane.shape[0])
         left, right, across = _overlaps(marked.left, marked.width, seen[1], plane.shape[1])
         own = part_of(plane, Box(top, left, bottom - top, right - left)) == value
-        shares[marked.seen_from(box)] = down @ own.astype(np.float32) @ across.T
+        if own.any():
+            shares[marked.seen_from(box)] = down @ own.astype(np.float32) @ across.T
     return shares
 
 

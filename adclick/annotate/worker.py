@@ -357,13 +357,13 @@ class Encodings:
     def _encode(self, key: str) -> None:
         try:
             encoding: Any = self._worker.call("encode", self._path_of(key))
-            failure = None
+            score, failure = teaching_value(np.asarray(encoding.residual_map)), None
         except Exception as error:  # of this image alone: the thread encodes the others
-            encoding, failure = None, _line(error)
+            encoding, score, failure = None, 0.0, _line(error)
         with self._changed:
             if failure is None:
                 self._kept[key] = encoding
-                self.scores[key] = teaching_value(np.asarray(encoding.residual_map))
+                self.scores[key] = score
             else:
                 self._failed[key] = self.last_error = failure
             while self._full() and len(self._kept) > 1:

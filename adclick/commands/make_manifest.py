@@ -4,7 +4,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -77,9 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The number of rows is known only after empty masks are seen, so pixels are collected first.
     place = job.outputs["images"].parent
     place.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=place) as aside:
-        loaded = [_put_aside(one, Path(aside)) for one in found]
-        _write(job, loaded, use, defects, normals)
+    loaded = [_put_aside(one, place) for one in found]
+    _write(job, loaded, use, defects, normals)
 
 
 def _write(
@@ -123,7 +122,7 @@ def _write(
 
 
 def _put_aside(one: LoadedRow, folder: Path) -> LoadedRow:
-    """A row whose large pictures lie in files of a folder until they are looked at."""
+    """A row whose large pictures lie on a folder's disk until they are looked at."""
     large = {
         name: _in_file(array, folder)
         for name, array in vars(one).items()
@@ -133,9 +132,11 @@ def _put_aside(one: LoadedRow, folder: Path) -> LoadedRow:
 
 
 def _in_file(array: np.ndarray, folder: Path) -> np.ndarray:
-    with NamedTemporaryFile(dir=folder, suffix=".npy", delete=False) as file:
-        np.save(file, array)
-    return np.load(file.name, mmap_mode="r")
+    """The array in a file without a name, which goes with it, however the job ends."""
+    with TemporaryFile(dir=folder) as file:
+        file.write(np.ascontiguousarray(array).data)
+        file.flush()
+        return np.memmap(file, array.dtype, "r", shape=array.shape)
 
 
 def _passed_over(root: Path, category: str, rows: Sequence[Row]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from adclick.models.session import (
     trained_precision,
 )
 from adclick.models.sliding import zero_click_map
-from adclick.models.windows import answer_in_parts
+from adclick.models.windows import answer_in_parts, opened_once
 from adclick.models.zoom import crop_inputs
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.loading import load_model
@@ -85,7 +85,10 @@ class Opened:
             )
 
         return answer_in_parts(
-            open_part, content=self.contents[row], window=self.window, stride=self.stride
+            opened_once(open_part),
+            content=self.contents[row],
+            window=self.window,
+            stride=self.stride,
         )
 
     def map_without_clicks(

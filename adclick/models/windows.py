@@ -24,14 +24,14 @@ def answer_in_parts(open_part: Open, *, content: Shape, window: int, stride: int
     A picture that one window covers is its only part. In a larger one each click is answered in the
     windows that it lies in (`click_parts`), which see what is known of them so far; elsewhere the
     last answer stays, so a click costs the same in a picture of any size. Towards a window's edge
-    its answer fades into the last one.
+    its answer fades into the last one. A part is opened anew for every answer, unless `open_part`
+    is one of `opened_once`.
     """
     grid = cells_in(content, stride)
     shape = (grid[0] * stride, grid[1] * stride)
-    kept = opened_once(open_part)
 
     def in_part(part: Part, clicks: Sequence[Click], previous: np.ndarray | None) -> np.ndarray:
-        return kept(part)(clicks, previous)
+        return open_part(part)(clicks, previous)
 
     def of_whole(clicks: Sequence[Click], previous: np.ndarray | None) -> np.ndarray:
         before = None if previous is None else in_frame(previous, shape)

@@ -66,7 +66,7 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
 
 

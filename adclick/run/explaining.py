@@ -27,7 +27,7 @@ from adclick.run.yaml_files import read_yaml
 def explain(judge: Judge, path: Path) -> Iterator[str]:
     """Lines that say what made a result, of what, and whether it is current."""
     job = judge.makers[path]
-    wanted, verdict = judge.describe(job), judge.verdict(job)
+    verdict = judge.verdict(job)
     yield str(path)
     yield f"made by: {job.rule} (python -m {job.command})"
     stamp = _stamp_of(judge, job)
@@ -39,9 +39,10 @@ def explain(judge: Judge, path: Path) -> Iterator[str]:
     for name, value in sorted((stamp or {}).get("inputs", {}).items()):
         if name in OF_THEIR_OWN:
             yield f"  {name} of its own (digest {value})"
-    if wanted.seed and stamp is None:
-        yield f"seed: {wanted.seed}"
     yield from _conclusion(judge, verdict)
+    obstacle = judge.obstacle(job) if verdict.state == ABSENT else None
+    if obstacle is not None:
+        yield f"it {obstacle}"
 
 
 def _made_with(stamp: Mapping[str, Any]) -> Iterator[str]:

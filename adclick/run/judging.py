@@ -41,7 +41,7 @@ class Judge:
 
     jobs: Sequence[PlannedJob]
     thorough: bool = False
-    _stamps: dict[Path, dict[str, Any] | None] = field(default_factory=dict)
+    _stamps: dict[Path, dict[str, Any] | InputError | None] = field(default_factory=dict)
     _described: dict[PlannedJob, Job[Any]] = field(default_factory=dict)
     _verdicts: dict[PlannedJob, Verdict] = field(default_factory=dict)
 
@@ -53,11 +53,27 @@ class Judge:
     def stamp(self, path: Path) -> dict[str, Any] | None:
         """The stamp of a file that is there; InputError when it is damaged."""
         if path not in self._stamps:
-            said = damage(path) if self.thorough else None
-            if said is not None:
-                raise InputError(said)
-            self._stamps[path] = None if path.is_dir() else read_stamp(path)
-        return self._stamps[path]
+            self._stamps[path] = self._read_stamp(path)
+        found = self._stamps[path]
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    def _read_stamp(self, path: Path) -> dict[str, Any] | InputError | None:
+        said = damage(path) if self.thorough else None
+        if said is not None:
+            return InputError(said)
+        try:
+            return None if path.is_dir() else read_stamp(path)
+        except InputError as error:
+            return error
+
+    def _is_damaged(self, path: Path) -> bool:
+        try:
+            self.stamp(path)
+        except InputError:
+            return True
+        return False
 
     def describe(self, job: PlannedJob) -> Job[Any]:
         """The job as its command understands it, with the stamp that its results would get."""
@@ -65,11 +81,22 @@ class Judge:
             self._described[job] = describe_job(job.command, job.argv, self._digest)
         return self._described[job]
 
+    def obstacle(self, job: PlannedJob) -> str | None:
+        """Why a job's results cannot be made now, if they cannot."""
+        try:
+            self.describe(job)
+        except InputError as error:
+            return f"cannot be made now: {error}"
+        return None
+
     def _digest(self, path: Path, *, training: bool = False) -> str:
-        """What stands for an input now; of one that is not kept, what would stand for it."""
-        if path.exists() or path not in self.makers:
+        """What stands for an input now; of one that is not kept, or damaged, what would stand for
+        it once it is made again.
+        """
+        maker = self.makers.get(path)
+        if maker is None or (path.exists() and not self._is_damaged(path)):
             return input_digest(path, training=training)
-        stamp = self.describe(self.makers[path]).stamp
+        stamp = self.describe(maker).stamp
         return stamp[TRAINING] if training and TRAINING in stamp else digest(stamp)
 
     def verdict(self, job: PlannedJob) -> Verdict:
@@ -79,7 +106,9 @@ class Judge:
         return self._verdicts[job]
 
     def inputs(self, job: PlannedJob) -> list[tuple[str, Path]]:
-        """A job's inputs by name."""
+        """A job's inputs by name; of one that cannot be made now they are not known."""
+        if self.obstacle(job) is not None:
+            return []
         described = self.describe(job)
         lists = [(name, path) for name, paths in described.lists.items() for path in paths]
         return [*described.inputs.items(), *lists]
@@ -93,10 +122,10 @@ class Judge:
         except InputError as error:
             return Verdict(DAMAGED, (str(error),))
         lacking = [f"{path} is not there" for path in job.outputs if not path.exists()]
-        try:
-            wanted = self.describe(job)
-        except InputError as error:
-            return Verdict(STALE, (*lacking, f"cannot be made now: {error}"))
+        obstacle = self.obstacle(job)
+        if obstacle is not None:
+            return Verdict(STALE, (*lacking, obstacle))
+        wanted = self.describe(job)
         reasons = [*lacking, *_differences(stamps[0], wanted)] if stamps else lacking
         reasons += _of_other_files(wanted)
         follows = [path for _, path in self.inputs(job) if self._outdated(path)]

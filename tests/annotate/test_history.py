@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from adclick.annotate import planes
+from adclick.annotate import history, planes
 from adclick.annotate.actions import (
     ClearAction,
     ClickAction,
@@ -12,8 +12,8 @@ from adclick.annotate.actions import (
     ThresholdAction,
     TypeAction,
 )
-from adclick.annotate.history import State, apply, defect_mask, union, union_plane
-from adclick.annotate.planes import Box
+from adclick.annotate.history import Defect, State, apply, defect_mask, union, union_plane
+from adclick.annotate.planes import Box, plane_of
 from adclick.run.errors import InputError
 from tests.annotate.fake import SIZE, FakeModel
 
@@ -207,6 +207,23 @@ def test_an_image_of_tiles_is_edited_as_one_that_is_whole(seen, monkeypatch) -> 
         assert differ.mean() < 0.001  # a value at the threshold, where sums are rounded otherwise
     for one, other in zip(told, told_in_tiles, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+def test_a_mask_to_start_from_is_shrunk_once_and_tile_by_tile(monkeypatch) -> None:
+    monkeypatch.setattr(planes, "WHOLE_PIXELS", 0)
+    monkeypatch.setattr(planes, "TILE_PX", 16)
+    mask = np.zeros((256, 320), bool)
+    mask[10:13, 20:27] = mask[250, 300:] = True
+    state = State((256, 320), (128, 160), 0.49, {1: Defect(1, None, 0.5, base=plane_of(mask))}, 1)
+    boxes, before = [], history.area_shares
+    record = lambda plane, seen, box: boxes.append(box) or before(plane, seen, box)  # noqa: E731
+    monkeypatch.setattr(history, "area_shares", record)
+    shown = history.shown_probability(state, state.defect)
+    means = mask.reshape(128, 2, 160, 2).mean(axis=(1, 3))
+    assert np.array_equal(planes.array_of(shown), means.astype(np.float16))
+    assert len(shown.tiles) == 2
+    assert max(box.height for box in boxes) == 16
+    assert history.shown_probability(state, state.defect) is shown
 
 
 def test_states_share_what_no_edit_touched(monkeypatch) -> None:

@@ -1,6 +1,8 @@
+import errno
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -46,6 +48,20 @@ def test_large_arrays_go_between_processes_as_files(
         discard(received)  # gone already
         spooled(encoding, folder)
     assert not folder.exists()
+
+
+def test_on_a_full_disk_no_half_of_an_array_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: IO[bytes], array: np.ndarray) -> None:
+        file.write(array.tobytes()[:50])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spooling, "SPOOLED_BYTES", 100)
+    monkeypatch.setattr(spooling.np, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        spooled(Encoding(np.zeros((20, 30)), np.arange(3)), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:

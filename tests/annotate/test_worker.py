@@ -62,6 +62,23 @@ def test_a_picture_that_fails_holds_up_no_other(encodings) -> None:
         encodings.get("fault")
 
 
+def test_a_map_that_cannot_be_looked_at_holds_up_no_other(encodings, monkeypatch) -> None:
+    values = iter([ValueError("no map"), 0.25])
+
+    def value(_: object) -> float:
+        found = next(values)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(worker, "teaching_value", value)
+    encodings.want(["k0", "k1"])
+    settle(encodings)
+    assert encodings.scores == {"k1": 0.25}
+    with pytest.raises(InputError, match="no map"):
+        encodings.get("k0")
+
+
 def test_what_comes_first_is_kept_and_encoding_ahead_stops_when_full(encodings) -> None:
     encodings.want([f"k{index}" for index in range(9)])
     settle(encodings)

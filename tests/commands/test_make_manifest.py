@@ -11,6 +11,7 @@ from PIL import Image
 
 from adclick.commands import label_defects, make_manifest
 from adclick.data.images import write_png
+from adclick.data.manifest import LoadedRow
 from adclick.run.artifacts import image_ids, input_digest, open_arrays, read_csv
 from adclick.run.errors import InputError
 from adclick.run.plan.stages import settings_json
@@ -71,6 +72,28 @@ def run(root: Path, out: Path, *flags: str, duplicates: str = "warn", **changes:
     argv += ["--files", "x", "--duplicates", duplicates, *flags]
     make_manifest.main(argv)
     return Counter(read_csv(out / "manifest.csv")["role"])
+
+
+def test_large_pictures_wait_on_the_disk_and_leave_nothing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ksdd2(tmp_path / "ksdd2")
+    waited: list[list[Path]] = []
+    before = make_manifest._put_aside
+
+    def noted(one: LoadedRow, folder: Path) -> LoadedRow:
+        aside = before(one, folder)
+        waited.append([*folder.iterdir()])
+        assert isinstance(aside.image, np.memmap) == (folder.name == "large")
+        return aside
+
+    monkeypatch.setattr(make_manifest, "_put_aside", noted)
+    for name, size in (("small", make_manifest.LARGE_BYTES), ("large", 0)):
+        monkeypatch.setattr(make_manifest, "LARGE_BYTES", size)
+        run(tmp_path / "ksdd2", tmp_path / name, layout="ksdd2", category="ksdd2")
+    assert not any(waited)  # nothing for a killed job to leave behind
+    for path in (tmp_path / "small").iterdir():
+        assert path.read_bytes() == (tmp_path / "large" / path.name).read_bytes()
 
 
 def test_ksdd2_has_one_type_and_spare_defects(tmp_path: Path) -> None:

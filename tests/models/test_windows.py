@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from adclick.clicks.click import Click
-from adclick.models.windows import answer_in_parts, click_parts
+from adclick.models import windows
+from adclick.models.windows import answer_in_parts, click_parts, opened_once
 from adclick.networks.parts import Part
 
 STRIDE, WINDOW = 8, 32
@@ -100,3 +101,13 @@ def test_replaying_clicks_at_once_opens_the_same_windows() -> None:
     found = predict(clicks, None)
     assert asked.parts == click_parts(clicks, (500, 75), WINDOW, STRIDE)
     assert found[100, 100] == found[3000, 200] == 1
+
+
+def test_parts_are_opened_once_until_many_others_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "MOST_OPENED", 2)
+    asked = Asked()
+    kept = opened_once(asked.open)
+    first, second, third = (Part(place, 0, 4, 4) for place in (0, 8, 16))
+    for part in (first, second, first, third, first, second):
+        kept(part)
+    assert asked.parts == [first, second, third, second]

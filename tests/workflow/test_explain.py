@@ -135,6 +135,31 @@ def test_all_of_a_run_is_judged(copied: Project) -> None:
     assert text.splitlines()[-1].endswith(f"--forcerun {MAPS}")
 
 
+def test_a_result_that_cannot_be_opened_stops_no_other(copied: Project) -> None:
+    path = copied.folder / MAPS
+    path.write_bytes(path.read_bytes()[:1000])
+    code, text = explain(copied, "--all", "results/micro")
+    assert code == 1, text
+    assert "predict_maps: 1 damaged" in text
+    assert "evaluate_maps: 1 stale" in text
+    assert text.splitlines()[-1].endswith(f"--forcerun {MAPS}")
+    code, text = explain(copied, SCORES)
+    assert code == 1, text
+    assert f"  maps {MAPS} (damaged)" in text.splitlines()
+    assert f"  made of {MAPS}, which is damaged" in text.splitlines()
+
+
+def test_a_result_that_cannot_be_made_stops_no_other(copied: Project) -> None:
+    weights = "{features: {weights: {source: file, file: broken.safetensors}}}"
+    (copied.folder / "tests/config/data.yaml").write_text(weights)
+    (copied.folder / "broken.safetensors").write_bytes(b"no tensors")
+    code, text = explain(copied, "--all", "results/micro")
+    assert code == 1, text
+    assert "make_manifest: 1 current" in text
+    assert "extract_features: 1 stale" in text
+    assert "cannot be made now: broken.safetensors: not a readable safetensors file" in text
+
+
 def test_what_is_asked_for_wrongly_is_one_line(made: Project, tmp_path: Path) -> None:
     for words, says in (
         ((f"{PLACE}/nothing.h5",), "nothing.h5"),
