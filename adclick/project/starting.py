@@ -78,20 +78,31 @@ def init(
 
 def labelled_sides(masks: Mapping[Path, Path] | None, there: Project | None) -> list[float]:
     """How large labelled defects are, as sides of squares in photographs' pixels: those of masks
-    that are given, else those that were labelled in the project.
+    that are given, else those that were labelled in the project. What cannot be read is left out:
+    the stages that need it say so.
     """
     if masks is not None:
-        areas = [area for path in masks.values() for area in areas_of(read_mask(path))]
-    elif there is not None and there.labels.is_dir():
-        areas = [
-            sum(one["mask"]["counts"][1::2])
-            for path in sorted(there.labels.rglob("*.json"))
-            for one in read_json(path).get("objects", [])
-            if one.get("mask")
-        ]
+        areas = [area for path in masks.values() for area in _mask_areas(path)]
+    elif there is not None:
+        areas = [area for path in there.labels.rglob("*.json") for area in _label_areas(path)]
     else:
         areas = []
     return [area**0.5 for area in areas if area]
+
+
+def _mask_areas(path: Path) -> list[float]:
+    try:
+        return areas_of(read_mask(path))
+    except InputError:
+        return []
+
+
+def _label_areas(path: Path) -> list[float]:
+    try:
+        objects = read_json(path).get("objects", [])
+        return [float(sum(one["mask"]["counts"][1::2])) for one in objects if one.get("mask")]
+    except (InputError, OSError, AttributeError, KeyError, TypeError):
+        return []
 
 
 def proposed(survey: Survey, sides: Sequence[float], folder: Path) -> Scale:

@@ -116,8 +116,26 @@ def test_labels_of_a_project_tell_how_small_defects_are(
     mask[100:109, 200:209] = True
     facts = {"state": "done", "objects": [{"type": "rust", "mask": run_lengths(mask)}]}
     save_label(open_project(tmp_path / "ring").labels, "train/rust/000", facts, mask)
+    for number, odd in enumerate(("{", '{"objects": ["no defect"]}', '{"objects": [{"mask": 1}]}')):
+        (open_project(tmp_path / "ring").labels / f"odd{number}.json").write_text(odd)
     capsys.readouterr()
     begun(tmp_path)
     assert "--scale 0.89, since a quarter of the labelled defects are smaller than 9 px" in (
         capsys.readouterr().out
     )
+
+
+def test_a_broken_mask_does_not_hold_up_a_project(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import numpy as np
+
+    from adclick.data.images import write_png
+
+    write_photographs(tmp_path / "photos", "washer", normals=6, kinds={"rust": 2}, size_px=600)
+    mask = np.zeros((600, 600), bool)
+    mask[100:109, 200:209] = True
+    write_png(tmp_path / "masks/rust/000.png", mask)
+    (tmp_path / "masks/rust/001.png").write_bytes(b"no picture")
+    begun(tmp_path, mask_dir=tmp_path / "masks")
+    assert "smaller than 9 px" in capsys.readouterr().out
