@@ -1,14 +1,22 @@
 """The residual of every image of a source against its neighbours' nearest patches (Eq. 3-4)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float64
 
 from adclick.data.geometry import Shape, cells_in, contents_of, write_contents
 from adclick.residuals.bank_rows import BankRows
 from adclick.residuals.comparison import Bank, chosen_matching, compare
 from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_features
-from adclick.run.artifacts import ArraySpec, create_array, create_arrays, image_ids, open_arrays
+from adclick.run.artifacts import (
+    ArrayFile,
+    ArraySpec,
+    create_array,
+    create_arrays,
+    image_ids,
+    open_arrays,
+)
 from adclick.run.job import parse_job, run
 from adclick.run.parts import made_in_parts
 from adclick.run.plan.residuals import ComputeResiduals
@@ -77,15 +85,27 @@ def main(argv: Sequence[str] | None = None) -> None:
             ) as computed,
             create_arrays(target, image_ids=ids, specs=specs, stamp=job.stamp) as file,
         ):
-            total, count = np.zeros(channels, np.float64), 0
-            for index, arrays in enumerate(computed):
-                for name in specs:
-                    file[name][index] = arrays[name]
-                if ids[index] in bank_ids:
-                    total, count = total + arrays["mean_square"], count + 1
-            mean_square = total / max(count, 1)
+            of_bank = [image_id in bank_ids for image_id in ids]
+            mean_square = _write(file, computed, specs, of_bank, channels)
             create_array(file, "normal_mean_square", (channels,), "float32")[:] = mean_square
             write_contents(file, contents, grid)
+
+
+def _write(
+    file: ArrayFile,
+    computed: Iterator[Mapping[str, np.ndarray]],
+    specs: Collection[str],
+    of_bank: Sequence[bool],
+    channels: int,
+) -> Float64[np.ndarray, " channel"]:
+    """Write all images' arrays; the mean square residual of the bank's own, or zeros."""
+    total, count = np.zeros(channels, np.float64), 0
+    for index, arrays in enumerate(computed):
+        for name in specs:
+            file[name][index] = arrays[name]
+        if of_bank[index]:
+            total, count = total + arrays["mean_square"], count + 1
+    return total / max(count, 1)
 
 
 def _specs(settings: ComputeResiduals, grid: Shape, channels: int) -> dict[str, ArraySpec]:

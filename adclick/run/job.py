@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -108,21 +109,11 @@ def parse_job(
     many = {name: list(values[name]) for name in lists}
     valid = read_settings(settings, values["settings"])
     seed = values.get("seed")
-
-    digest_of = _digest_of.get() or input_digest
-
-    def stamped(*, training: bool) -> dict[str, Any]:
-        inputs: dict[str, Any] = {
-            name: digest_of(path, training=training) for name, path in given.items()
-        }
-        inputs |= {
-            name: [digest_of(path, training=training) for path in paths]
-            for name, paths in many.items()
-        }
-        return make_stamp(command, settings=valid.model_dump(mode="json"), inputs=inputs, seed=seed)
-
-    seen = stamped(training=True)
-    stamp = seen if trains(valid) else with_training(stamped(training=False), seen)
+    said = valid.model_dump(mode="json")
+    stamped = partial(make_stamp, command, settings=said, seed=seed)
+    seen = stamp = stamped(inputs=_digests(given, many, training=True))
+    if not trains(valid):
+        stamp = with_training(stamped(inputs=_digests(given, many, training=False)), seen)
     job = Job(
         inputs=given,
         lists=many,
@@ -136,6 +127,18 @@ def parse_job(
     if _digest_of.get() is not None:
         raise _DescribedError(job)
     return job
+
+
+def _digests(
+    given: Mapping[str, Path], many: Mapping[str, Sequence[Path]], *, training: bool
+) -> dict[str, Any]:
+    """What stands for the inputs in a stamp; with `training`, for what trainings see of them."""
+    digest_of = _digest_of.get() or input_digest
+    single = {name: digest_of(path, training=training) for name, path in given.items()}
+    lists = {
+        name: [digest_of(path, training=training) for path in paths] for name, paths in many.items()
+    }
+    return {**single, **lists}
 
 
 def with_training(stamp: dict[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
