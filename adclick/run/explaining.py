@@ -46,11 +46,12 @@ def explain(judge: Judge, path: Path) -> Iterator[str]:
 
 
 def _made_with(stamp: Mapping[str, Any]) -> Iterator[str]:
-    libraries = ", ".join(f"{name} {one}" for name, one in sorted(stamp["libraries"].items()))
-    yield f"code: {stamp['code']}, with {libraries or 'no numeric library'}"
-    yield f"seed: {'none' if stamp['seed'] is None else stamp['seed']}"
+    used, settings, seed = (stamp.get(name) for name in ("libraries", "settings", "seed"))
+    libraries = ", ".join(f"{name} {one}" for name, one in sorted((used or {}).items()))
+    yield f"code: {stamp.get('code', 'unknown')}, with {libraries or 'no numeric library'}"
+    yield f"seed: {'none' if seed is None else seed}"
     yield "settings:"
-    yield from (f"  {name}: {json.dumps(one)}" for name, one in sorted(stamp["settings"].items()))
+    yield from (f"  {name}: {json.dumps(one)}" for name, one in sorted((settings or {}).items()))
 
 
 def _stamp_of(judge: Judge, job: PlannedJob) -> dict[str, Any] | None:

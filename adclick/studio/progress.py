@@ -5,7 +5,6 @@ and for one that failed a line that says why and what to do.
 import re
 import time
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +37,11 @@ STAGES: dict[str, tuple[str, float]] = {
     "evaluate_maps": ("Score the detector", 15.0),
 }
 OTHER_S = 15.0
-NETWORKS = {"train_adclick_seg": 3}  # that a stage trains one after the other, as configured
 TARGETS = ("all", "click_models", "detectors")  # ask for files and make none
 KILLED = re.compile(r"\bKilled\b|exit (?:code|status) (?:137|-9)\b|signal 9\b|SIGKILL", re.I)
 NO_WORD = "it ended without saying why"
 STEP = re.compile(r"step (\d+) of (\d+): loss ([0-9.eE+-]+)")
+NETWORK = re.compile(r"network (\d+) of (\d+)")  # of those that a stage trains one after the other
 TAIL_BYTES = 20_000
 
 
@@ -165,25 +164,34 @@ def _ended(jobs: Mapping[int, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _trainings(jobs: Mapping[int, Mapping[str, Any]], working: Path) -> dict[int, dict[str, Any]]:
-    """Step and loss of the trainings that run, from the last line about them in their logs, and
-    which of how many networks it is about: where steps begin anew it is the next one.
+    """What the logs of the trainings that run say, once they say something."""
+    running = {
+        number: _training(_text(working / job["log"][0]))
+        for number, job in jobs.items()
+        if job["ended"] is None and "train" in job["rule"] and job["log"]
+    }
+    return {number: told for number, told in running.items() if told is not None}
+
+
+def _training(log: str) -> dict[str, Any] | None:
+    """Step and loss of the last line about a training in its log, and which of how many networks it
+    is about; a network that has just begun is at step 0.
     """
-    found = {}
-    for number, job in jobs.items():
-        if job["ended"] is None and "train" in job["rule"] and job["log"]:
-            steps = STEP.findall(_text(working / job["log"][0]))
-            if steps:
-                step, steps_of_all, loss = steps[-1]
-                numbers = [int(one[0]) for one in steps]
-                network = 1 + sum(after <= before for before, after in pairwise(numbers))
-                found[number] = {
-                    "step": int(step),
-                    "steps": int(steps_of_all),
-                    "loss": float(loss),
-                    "network": network,
-                    "networks": max(network, NETWORKS.get(job["rule"], 1)),
-                }
-    return found
+    steps = STEP.findall(log)
+    if not steps:
+        return None
+    step, steps_of_all, loss = steps[-1]
+    begun = [*NETWORK.finditer(log)]
+    network, networks = begun[-1].groups() if begun else (1, 1)
+    if begun and not STEP.search(log, begun[-1].end()):
+        step = 0
+    return {
+        "step": int(step),
+        "steps": int(steps_of_all),
+        "loss": float(loss),
+        "network": int(network),
+        "networks": int(networks),
+    }
 
 
 def failure(run: Run, working: Path) -> dict[str, Any]:

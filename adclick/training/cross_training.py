@@ -91,6 +91,7 @@ def cross_train(
     dealt = fold_sources(sources, [kinds[source] for source in sources], count) if sources else []
     detectors, calibrations, losses, held = [], [], [], []
     for fold, own_normals in enumerate(normal_folds):
+        print(f"network {fold + 1} of {count}", flush=True)
         inside = {"normal": own_normals, "simulated": own_normals}
         inside |= {"real": dealt[fold]} if sources else {}
         seen = {

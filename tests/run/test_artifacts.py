@@ -175,3 +175,9 @@ def test_arrays_for_which_there_is_no_room_are_an_error_and_never_zeros(tmp_path
                 assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
         assert path.exists()
     assert refused > size // PAGE - 4
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "results").touch()
+    with pytest.raises(OSError, match=r"results'$"):
+        write_text(tmp_path / "results/a.txt", "text")
