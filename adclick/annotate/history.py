@@ -129,11 +129,6 @@ def apply(state: State, edit: Edit, *, predict: Predict, start_mask: StartMask) 
             return replace(state, defects={}, current=1)
 
 
-def defect_mask(state: State, defect: Defect) -> Mask:
-    """A defect's mask at the image's size, as `mask_plane` has it."""
-    return array_of(mask_plane(state, defect))
-
-
 def mask_plane(state: State, defect: Defect) -> Plane:
     """A defect's mask at the image's size: the model's answer above its threshold, clicked pixels
     being what their last click says, or the mask it started from; strokes over it.

@@ -209,11 +209,6 @@ class Worker:
                         raise WorkerError(f"{self._name}: the process died ({error!r})") from None
         raise AssertionError("unreachable")
 
-    @property
-    def process_id(self) -> int | None:
-        """The process, for tests and operators."""
-        return self._process.pid if self._process is not None else None
-
     def close(self) -> None:
         """End the process; none is started any more."""
         self._closed = True
@@ -438,11 +433,6 @@ class Model:
     def restarts(self) -> int:
         """How often a process had to be started again."""
         return self._clicker.restarts + self._encoder.restarts
-
-    @property
-    def process_ids(self) -> list[int | None]:
-        """Both processes."""
-        return [self._clicker.process_id, self._encoder.process_id]
 
     def close(self) -> None:
         """End both processes."""

@@ -12,7 +12,7 @@ from adclick.annotate.actions import (
     ThresholdAction,
     TypeAction,
 )
-from adclick.annotate.history import Defect, State, apply, defect_mask, union, union_plane
+from adclick.annotate.history import Defect, State, apply, mask_plane, union, union_plane
 from adclick.annotate.planes import Box, plane_of
 from adclick.run.errors import InputError
 from tests.annotate.fake import SIZE, FakeModel
@@ -49,7 +49,7 @@ def stroke(*points, erase=False, radius=4.0):
 
 
 def mask(state):
-    return defect_mask(state, state.defect)
+    return planes.array_of(mask_plane(state, state.defect))
 
 
 def test_every_clicked_pixel_is_what_its_last_click_says() -> None:
