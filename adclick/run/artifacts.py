@@ -72,8 +72,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def disk_error(error: BaseException) -> int | None:
     """Which of `DISK_ERRORS` an exception is, or one that it came of, also where HDF5 has only
-    written it down; or None.
+    written it down; None where it is none, or where a file of another stage could not be read.
     """
+    if "file read failed" in str(error):
+        return None
     said = re.search(r"errno = (\d+)", str(error))
     number = int(said[1]) if said else getattr(error, "errno", None)
     if number in DISK_ERRORS:

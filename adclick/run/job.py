@@ -3,6 +3,7 @@ mistake.
 """
 
 import argparse
+import errno
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -180,8 +181,9 @@ def _told(error: OSError) -> list[str]:
     """What to say instead of a traceback: of the disk, or of the files of the command line."""
     if error.errno in DISK_ERRORS:
         place = error.filename or "results"
+        what = "read or written" if error.errno == errno.EIO else "written"
         return [
-            f"{place}: cannot be written ({error.strerror}); see to the disk, then type the same"
+            f"{place}: cannot be {what} ({error.strerror}); see to the disk, then type the same"
             " command again: what is finished stays"
         ]
     named = [Path(word) for word in sys.argv[1:] if word.endswith(CHECKED)]

@@ -181,3 +181,17 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "results").touch()
     with pytest.raises(OSError, match=r"results'$"):
         write_text(tmp_path / "results/a.txt", "text")
+
+
+@pytest.mark.parametrize("what", ["read", "write"])
+def test_a_disk_that_fails_is_named_by_what_was_written_and_never_by_what_was_read(
+    what: str, tmp_path: Path
+) -> None:
+    said = (
+        f"Can't {what} data (file {what} failed: errno = 5, error message = 'Input/output error')"
+    )
+    with pytest.raises(OSError) as caught, replacing(tmp_path / "a.h5"):
+        raise OSError(said)
+    assert (str(caught.value) == said) == (what == "read")
+    assert caught.value.filename == (None if what == "read" else str(tmp_path / "a.h5"))
+    assert not list(tmp_path.iterdir())
