@@ -432,12 +432,16 @@ class Desk:
         window = self.model.facts.window_in(shape)
 
         def predict(
-            clicks: Sequence[Click], defect_type: str | None, previous: Previous | None
+            clicks: Sequence[Click], asked: int, defect_type: str | None, previous: Previous | None
         ) -> list[tuple[Box, Float32[np.ndarray, "box_height box_width"]]]:
             """What the model's answer to clicks in the picture's pixels changes."""
             scaled = scale_clicks(clicks, shape=seen, original_shape=shape)
             if window is not None:
-                return self._changed_in_windows(key, defect_type, scaled, previous, seen, window)
+                if previous is None:
+                    asked = len(scaled)
+                return self._changed_in_windows(
+                    key, defect_type, scaled, scaled[-asked:], previous, seen, window
+                )
             whole = whole_box(seen)
             before = None if previous is None else previous(whole)
             return [(whole, self.model.predict(key, defect_type, scaled, before))]
@@ -449,11 +453,14 @@ class Desk:
         key: str,
         defect_type: str | None,
         clicks: Sequence[Click],
+        asked: Sequence[Click],
         previous: Previous | None,
         seen: tuple[int, int],
         window: int,
     ) -> list[tuple[Box, Float32[np.ndarray, "box_height box_width"]]]:
-        """What clicks change in a picture that is larger than a window of the network's."""
+        """What the clicks that are asked change in a picture that is larger than a window of the
+        network's.
+        """
         stride = self.model.facts.stride
         changed: list[tuple[Box, np.ndarray]] = []
 
@@ -477,6 +484,7 @@ class Desk:
                 key, defect_type, part, inside, before
             ),
             clicks,
+            asked=asked,
             grid=cells_in(seen, stride),
             window=window,
             stride=stride,

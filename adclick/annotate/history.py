@@ -51,9 +51,11 @@ Grey = Float[np.ndarray, "box_height box_width"]
 # image.
 Previous = Callable[[Box], Grey]
 # The model: what it changes of a defect's probability, box by box, at the size in which it sees the
-# image, after clicks in original pixels, of a type (None = unknown), from the mask before the last
-# click (None = empty).
-Predict = Callable[[Sequence[Click], "str | None", "Previous | None"], Sequence[tuple[Box, Grey]]]
+# image, after clicks in original pixels, so many of which (the last ones) it answers now, of a type
+# (None = unknown), from the mask before them (None = empty).
+Predict = Callable[
+    [Sequence[Click], int, "str | None", "Previous | None"], Sequence[tuple[Box, Grey]]
+]
 # The mask [height width] that a start action names; InputError when there is none.
 StartMask = Callable[[StartAction, tuple[int, int]], Mask]  # of the image's shape
 
@@ -246,7 +248,7 @@ def _clicked(state: State, defect: Defect, edit: ClickAction, predict: Predict) 
     _check_inside(state, [(edit.row, edit.column)])
     clicks = (*defect.clicks, Click(edit.row, edit.column, edit.positive))
     freed = replace(defect, strokes=_freed(defect.strokes, edit))
-    changed = predict(clicks, defect.type, _previous(state, freed))
+    changed = predict(clicks, 1, defect.type, _previous(state, freed))
     return replace(_answered(state, freed, changed), clicks=clicks)
 
 
@@ -254,7 +256,7 @@ def _typed(state: State, defect: Defect, predict: Predict) -> Defect:
     """Another type is another text: the clicks are answered again."""
     if not defect.clicks:
         return defect
-    changed = predict(defect.clicks, defect.type, _previous(state, defect))
+    changed = predict(defect.clicks, len(defect.clicks), defect.type, _previous(state, defect))
     return _answered(state, defect, changed)
 
 

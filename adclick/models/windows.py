@@ -49,6 +49,7 @@ def answer_in_parts(open_part: Open, *, content: Shape, window: int, stride: int
         change_in_parts(
             in_part,
             clicks,
+            asked=clicks if previous is None else clicks[-1:],
             grid=grid,
             window=window,
             stride=stride,
@@ -80,6 +81,7 @@ def change_in_parts(
     ask: Callable[[Part, Sequence[Click], np.ndarray | None], np.ndarray],
     clicks: Sequence[Click],
     *,
+    asked: Sequence[Click],
     grid: Shape,
     window: int,
     stride: int,
@@ -87,13 +89,13 @@ def change_in_parts(
     read: Callable[[Part], np.ndarray],
     write: Callable[[Part, np.ndarray], None],
 ) -> None:
-    """Lay a network's answers in the windows that the last click lies in (with `from_nothing`, any
-    click) over what is known of a picture.
+    """Lay a network's answers in the windows that some of the clicks, `asked`, lie in over what is
+    known of a picture.
 
-    `ask` answers the clicks in a part, in its pixels, from what is known of it (None: nothing is);
-    `read` gives what is known of a part, and `write` keeps what is known then.
+    `ask` answers the clicks in a part, in its pixels, from what is known of it (None, with
+    `from_nothing`: nothing is); `read` gives what is known of a part, and `write` keeps what is
+    known then.
     """
-    asked = clicks if from_nothing else clicks[-1:]
     for part in click_parts(clicks, grid, window, stride):
         if not _inside(asked, part, stride):
             continue

@@ -25,7 +25,7 @@ EMPTY = State(SHAPE, (SIZE, SIZE), 0.49)
 def after(*edits, state=EMPTY, start=None, seen=None):
     model = FakeModel(None)
 
-    def predict(clicks, defect_type, before):
+    def predict(clicks, asked, defect_type, before):
         previous = None if before is None else before(SEEN)
         if seen is not None:
             seen.append((clicks, defect_type, previous))
@@ -165,7 +165,7 @@ def in_tiles(edits, state, monkeypatch, tile_px):
     monkeypatch.setattr(planes, "TILE_PX", tile_px)
     states, given = [], []
 
-    def predict(clicks, defect_type, before):
+    def predict(clicks, asked, defect_type, before):
         box = Box(0, 0, *state.seen)
         previous = np.zeros(state.seen, np.float32) if before is None else before(box)
         given.append(previous)

@@ -130,6 +130,19 @@ def test_what_was_done_is_there_again_and_saved_exactly(desk: Desk, tmp_path: Pa
     assert saved is not None and np.array_equal(saved, shown(session))
 
 
+def test_another_type_is_answered_in_every_window_that_was_clicked(desk: Desk) -> None:
+    """Each is asked once more, from its own last answer."""
+    apart = [click(20, 30), click(120, 300)]
+    before = shown(act(desk, *apart, click(22, 31)))
+    asked = desk.model.windows  # type: ignore[attr-defined]
+    opened = set(asked)
+    asked.clear()
+    after = shown(act(desk, TypeAction(kind="type", value="crack")))
+    assert len(opened) >= 2
+    assert set(asked) == opened and len(asked) == len(opened)
+    assert after[20, 30] and after[120, 300] and before[120, 300]
+
+
 def test_a_stroke_sends_the_tiles_that_have_something_in_them(desk: Desk) -> None:
     session = act(desk, StrokeAction(kind="stroke", erase=False, radius=2, points=[(40, 40)]))
     assert [piece[:4] for piece in session["pieces"]["mask"]] == [[32, 32, 32, 32]]
