@@ -73,28 +73,26 @@ def main(argv: Sequence[str] | None = None) -> None:
             types, sources = [], []
             for index, image_id in enumerate(ids):
                 row = place[image_id]
-                content = contents[row]
-                label = cropped(_label(labels, index, settings.radius_px), content)
-                least = minimum_area_px(settings.simulation.minimum_area, content)
+                picture = cropped(images["images"][row], contents[row])
+                label = cropped(_label(labels, index, settings.radius_px), contents[row])
+                least = minimum_area_px(settings.simulation.minimum_area, contents[row])
                 checksum = str(manifest["sha256"][row])
                 for copy in range(copies):
-                    generator = drawing_generator(checksum, job.seed, copy)
-                    picture = cropped(images["images"][row], content)
                     image, drawn, source = picture, label, row
                     if copy:
+                        generator = drawing_generator(checksum, job.seed, copy)
                         normal = int(generator.choice(normals))
                         image, drawn, is_pasted = expand_defect(
-                            image,
+                            picture,
                             label,
-                            _fitted(images["images"][normal], contents[normal], content),
+                            _fitted(images["images"][normal], contents[normal], contents[row]),
                             generator,
                             paste=paste(normal),
                             simulate=simulate(row),
                             minimum_area_px=least,
                         )
                         source = normal if is_pasted else row
-                    target = index * copies + copy
-                    write_drawn(file, target, image, drawn)
+                    write_drawn(file, index * copies + copy, image, drawn)
                     types.append(str(manifest["defect_type"][row]))
                     sources.append(str(manifest["image_id"][source]))
             write_names(file, types, sources)
