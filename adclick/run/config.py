@@ -64,10 +64,13 @@ class Config(Section):
         " in float16, which its features are kept in; losses, norms' statistics, weights and their"
         " averages stay float32. `float32`: nothing is. A CPU computes in float32 all the same."
     )
-    spare_disk: bool = Field(
-        description="Whether what can be made again goes as soon as nothing more of a run reads it:"
-        " the bank of normal features, residuals of drawn pictures, maps. `snakemake --notemp`"
-        " keeps it all the same."
+    spare_disk: bool | Literal["all"] = Field(
+        description="Whether what can be made again goes when nothing more of a run reads it."
+        " `true`: the bank of normal features, residuals of drawn pictures, networks' maps. `all`:"
+        " everything but scores, figures and finished networks, so drawn pictures, real ones'"
+        " residuals, pretrained weights, peers' maps and what a killed job would go on from too; to"
+        " export a network or to train one more, nearly everything is made anew. `snakemake"
+        " --notemp` keeps it all the same."
     )
     seeds: list[Count] = Field(
         min_length=1,

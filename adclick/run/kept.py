@@ -14,6 +14,13 @@ from adclick.run.artifacts import read_json, replacing, write_json
 from adclick.run.errors import InputError
 from adclick.run.provenance import file_sha256
 
+SPARE = "ADCLICK_SPARE_DISK"  # set by the workflow
+
+
+def spares_disk() -> bool:
+    """Whether nothing is kept that only saves time: a run with `spare_disk: all`."""
+    return os.environ.get(SPARE) == "all"
+
 
 def made_once(
     outputs: Mapping[str, Path], stamp: Mapping[str, Any], make: Callable[[], None]
@@ -21,8 +28,8 @@ def made_once(
     """`make` the outputs, or take back those that were made with an equal stamp and are undamaged.
 
     They are kept under second names beside them, which takes no space while both are there; where a
-    file cannot have two names, nothing is kept. What is kept of another stamp goes before anything
-    is made.
+    file cannot have two names, or disk is spared, nothing is kept. What is kept of another stamp
+    goes before anything is made.
     """
     sums = _sums_file(outputs)
     if _is_kept(outputs, stamp, sums):
@@ -35,6 +42,8 @@ def made_once(
     for path in (sums, *map(_second, outputs.values())):
         path.unlink(missing_ok=True)
     make()
+    if spares_disk():
+        return
     with suppress(OSError):
         for path in outputs.values():
             _second(path).hardlink_to(path)

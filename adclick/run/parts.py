@@ -11,6 +11,7 @@ import numpy as np
 
 from adclick.run.artifacts import ArraySpec, create_arrays, image_ids, open_arrays, text_of
 from adclick.run.errors import InputError
+from adclick.run.kept import spares_disk
 
 IMAGES = 32  # a part: what a killed job loses at most
 
@@ -36,7 +37,8 @@ def made_in_parts(
     bytes as one that ran through. The parts vanish when the block ends well, or with an InputError,
     which would come again; anything else leaves them.
 
-    Meanwhile they take as much disk as the arrays themselves.
+    Meanwhile they take as much disk as the arrays themselves; where disk is spared, each goes as
+    soon as it was read, and a killed job begins anew.
     """
     folder = path.with_name(f".{path.name}.parts")
     try:
@@ -66,6 +68,8 @@ def _arrays(
         with open_arrays(part) as file:
             for index in range(len(chosen)):
                 yield {name: file[name][index] for name in specs}
+        if spares_disk():
+            part.unlink()
 
 
 def _is_whole(

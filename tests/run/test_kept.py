@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adclick.run.kept import made_once
+from adclick.run.kept import SPARE, made_once
 
 STAMP = {"code": "a", "inputs": {"images": ["1"]}}
 
@@ -73,3 +73,14 @@ def test_a_failure_keeps_nothing(make, tmp_path: Path) -> None:
         made_once({"weights": tmp_path / "weights.safetensors"}, STAMP, lambda: 1 // 0)
     assert list(tmp_path.iterdir()) == []
     assert make()
+
+
+def test_where_disk_is_spared_nothing_is_kept(make, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv(SPARE, "all")
+    assert make()
+    assert len(list(tmp_path.iterdir())) == 2
+    assert make()
+    monkeypatch.delenv(SPARE)
+    assert make()
+    monkeypatch.setenv(SPARE, "all")
+    assert not make()  # what is there is taken back all the same

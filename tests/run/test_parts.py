@@ -9,6 +9,7 @@ import pytest
 from adclick.run import parts
 from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
 from adclick.run.errors import InputError
+from adclick.run.kept import SPARE
 from adclick.run.parts import made_in_parts
 
 IDS = [f"train/good/{index:03d}" for index in range(7)]
@@ -161,3 +162,22 @@ def test_a_part_without_what_every_artifact_has_is_made_anew(tmp_path: Path) -> 
     with h5py.File(part, "w") as file:
         file.attrs["complete"] = True
     assert not parts._is_whole(part, ["a"], {}, {})
+
+
+def test_where_disk_is_spared_one_part_is_there_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").mkdir()
+    kept = make(tmp_path / "kept", Work())
+    monkeypatch.setenv(SPARE, "all")
+    most, folder = [], tmp_path / "spared"
+    folder.mkdir()
+
+    class Looking(Work):
+        def __call__(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+            most.append([path.name for path in (folder / PARTS).glob("*.h5")])
+            yield from super().__call__(start, stop)
+
+    assert make(folder, Looking()) == kept
+    assert most == [[], [], []]
+    assert names(folder) == names(tmp_path / "kept")

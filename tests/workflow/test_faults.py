@@ -200,12 +200,13 @@ def test_a_picture_that_changed_between_runs_is_read_anew(
     assert different == {f"{PLACE}/make_manifest/record.json"}  # the digest of the file's date
 
 
+@pytest.mark.parametrize(("spared", "also"), [(True, set()), ("all", {MADE})])
 def test_with_little_disk_what_can_be_made_again_goes_and_scores_are_the_same(
-    begun: Project, undisturbed: Project
+    begun: Project, undisturbed: Project, spared: bool | str, also: set[str]
 ) -> None:
-    spare = {"spare_disk": True}
+    spare = {"spare_disk": spared}
     begun.run(TARGET, overlay=spare)
-    gone = {f"{PLACE}/extract_features/features.h5", f"{PLACE}/{MAPS}"}
+    gone = {f"{PLACE}/extract_features/features.h5", f"{PLACE}/{MAPS}", *also}
     found, before = begun.repeatable(), undisturbed.repeatable()
     assert found == {name: text for name, text in before.items() if name not in gone}
     assert gone < before.keys()

@@ -2,7 +2,9 @@ rule pretrain_adclick:
     input:
         unpack(planned(plan.clicks.pretraining_inputs)),
     output:
-        weights="results/{run}/{dataset}/{category}/pretrain_adclick/{matching}/{pretraining}/seed{seed}/weights.safetensors",
+        weights=passing_at_last(
+            "results/{run}/{dataset}/{category}/pretrain_adclick/{matching}/{pretraining}/seed{seed}/weights.safetensors"
+        ),
         record="results/{run}/{dataset}/{category}/pretrain_adclick/{matching}/{pretraining}/seed{seed}/record.json",
     log:
         "results/{run}/logs/pretrain_adclick/{dataset}-{category}-{matching}-{pretraining}-{seed}.log",

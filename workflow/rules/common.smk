@@ -7,7 +7,7 @@ from adclick.language import needs
 from adclick.run import plan
 from adclick.run.config import load_config
 from adclick.run.errors import InputError
-from adclick.run.plan import checks, names, stages
+from adclick.run.plan import checks, names, order, stages
 from adclick.run.provenance import fingerprint
 from adclick.run.settings.tables import TABLES as TABLE_NUMBERS
 
@@ -34,7 +34,8 @@ shell.prefix(
         f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
         f" ADCLICK_DATA_ROOT={shlex.quote(CONFIG.data_root)}"
         f" OMP_NUM_THREADS={CONFIG.compute_threads} MKL_NUM_THREADS={CONFIG.compute_threads}"
-        f" OPENBLAS_NUM_THREADS={CONFIG.compute_threads}; "
+        f" OPENBLAS_NUM_THREADS={CONFIG.compute_threads}"
+        f" ADCLICK_SPARE_DISK={CONFIG.spare_disk}; "
     )
     .replace("{", "{{")
     .replace("}", "}}")
@@ -47,6 +48,20 @@ GPUS = checks.local_gpus()
 def passing(path):
     """A result that can be made again: with `spare_disk` it goes when nothing more reads it."""
     return temp(path) if CONFIG.spare_disk else path
+
+
+def passing_at_last(path):
+    """One without which networks cannot be used or trained again: it goes with `spare_disk: all`."""
+    return temp(path) if CONFIG.spare_disk == "all" else path
+
+
+def in_turn(rule):
+    """A function of wildcards that says how early a job of a rule comes, so that disk is spared."""
+
+    def priority_of(wildcards):
+        return order.priority(CONFIG, rule, dict(wildcards.items()))
+
+    return priority_of
 
 
 LABELS = names.one_of(names.label_names(CONFIG))

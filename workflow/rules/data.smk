@@ -49,7 +49,7 @@ rule simulate_defects:
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         foreground="results/{run}/{dataset}/{category}/fit_foreground/foreground.h5",
     output:
-        simulated="results/{run}/{dataset}/{category}/simulate_defects/images.h5",
+        simulated=passing_at_last("results/{run}/{dataset}/{category}/simulate_defects/images.h5"),
     log:
         "results/{run}/logs/simulate_defects/{dataset}-{category}.log",
     benchmark:

@@ -5,7 +5,9 @@ rule expand_defects:
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         labels=planned(plan.clicks.labels_file),
     output:
-        expanded="results/{run}/{dataset}/{category}/expand_defects/{labels}/seed{seed}/images.h5",
+        expanded=passing_at_last(
+            "results/{run}/{dataset}/{category}/expand_defects/{labels}/seed{seed}/images.h5"
+        ),
     log:
         "results/{run}/logs/expand_defects/{dataset}-{category}-{labels}-{seed}.log",
     benchmark:
@@ -27,7 +29,9 @@ rule pretrain_adclick_seg:
     input:
         unpack(planned(plan.clicks.pretraining_inputs)),
     output:
-        weights="results/{run}/{dataset}/{category}/pretrain_adclick_seg/{matching}/{pretraining}/seed{seed}/weights.safetensors",
+        weights=passing_at_last(
+            "results/{run}/{dataset}/{category}/pretrain_adclick_seg/{matching}/{pretraining}/seed{seed}/weights.safetensors"
+        ),
         record="results/{run}/{dataset}/{category}/pretrain_adclick_seg/{matching}/{pretraining}/seed{seed}/record.json",
     log:
         "results/{run}/logs/pretrain_adclick_seg/{dataset}-{category}-{matching}-{pretraining}-{seed}.log",
@@ -105,7 +109,9 @@ rule fit_map_peer:
         manifest="results/{run}/{dataset}/{category}/make_manifest/manifest.csv",
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
     output:
-        maps="results/{run}/{dataset}/{category}/fit_map_peer/{method}/seed{seed}/maps.h5",
+        maps=passing_at_last(
+            "results/{run}/{dataset}/{category}/fit_map_peer/{method}/seed{seed}/maps.h5"
+        ),
         record="results/{run}/{dataset}/{category}/fit_map_peer/{method}/seed{seed}/record.json",
     log:
         "results/{run}/logs/fit_map_peer/{dataset}-{category}-{method}-{seed}.log",

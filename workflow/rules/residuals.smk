@@ -129,7 +129,9 @@ rule compute_residuals:
         features="results/{run}/{dataset}/{category}/extract_features/features.h5",
         foreground="results/{run}/{dataset}/{category}/fit_foreground/foreground.h5",
     output:
-        residuals="results/{run}/{dataset}/{category}/compute_residuals/{matching}/{source}.h5",
+        residuals=passing_at_last(
+            "results/{run}/{dataset}/{category}/compute_residuals/{matching}/{source}.h5"
+        ),
     log:
         "results/{run}/logs/compute_residuals/{dataset}-{category}-{matching}-{source}.log",
     benchmark:
@@ -149,7 +151,7 @@ rule compute_residuals:
         " --foreground {input.foreground:q} --residuals {output.residuals:q} > {log:q} 2>&1"
 
 
-# Those of real pictures stay: maps, clicks and exported models are made of them.
+# Those of real pictures stay longer: maps, clicks and exported models are made of them.
 if CONFIG.spare_disk:
 
     use rule compute_residuals as compute_drawn_residuals with:
