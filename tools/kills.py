@@ -2,13 +2,14 @@
 an undisturbed run: `make kills`.
 
     python -m tools.kills --kills 40
-    python -m tools.kills --kills 5 --demo
+    python -m tools.kills --kills 5 --demo --undisturbed demo.json  # kept for the next time
 
 A run is killed again and again until it ends, then another is begun, until there were as many kills
 as asked for. Every third kill takes the driver alone, whose jobs live on beside the next run's.
 """
 
 import argparse
+import json
 import random
 import shutil
 import sys
@@ -32,19 +33,15 @@ def main() -> None:
     parser.add_argument("--demo", action="store_true", help="the demo, not the micro run")
     parser.add_argument("--target", action="append", default=[], help="not the whole run")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--undisturbed", type=Path, help="where its results' digests are kept")
     chosen = parser.parse_args()
     with _project(demo=chosen.demo) as project:
-        began = time.monotonic()
-        undisturbed = start(project, *chosen.target)
-        if undisturbed.wait() != 0:
-            sys.exit(f"the undisturbed run failed:\n{said(project)[-3000:]}")
-        took_s = time.monotonic() - began
-        wanted = _results(project)
+        wanted, took_s = _undisturbed(project, chosen.target, chosen.undisturbed)
         print(f"undisturbed: {took_s:.0f} s, {len(wanted)} results", flush=True)
         generator, kills, losses = random.Random(chosen.seed), 0, 0
         while kills < chosen.kills:
-            shutil.rmtree(project.folder / "results")
-            shutil.rmtree(project.folder / ".snakemake")
+            shutil.rmtree(project.folder / "results", ignore_errors=True)
+            shutil.rmtree(project.folder / ".snakemake", ignore_errors=True)
             kills += _killed_until_it_ends(
                 project, chosen.target, chosen.kills - kills, took_s, generator
             )
@@ -61,6 +58,25 @@ def _project(*, demo: bool) -> Iterator[Project]:
         if demo:
             (project.folder / "tests/config/micro.yaml").write_text("{}\n", encoding="utf-8")
         yield replace(project, forks=forks)
+
+
+def _undisturbed(
+    project: Project, targets: list[str], kept: Path | None
+) -> tuple[dict[str, str], float]:
+    """The digests of an undisturbed run's results and the seconds that it took: those kept from
+    before, or of a run that is made now and kept.
+    """
+    if kept is not None and kept.exists():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        return found["results"], found["seconds"]
+    began = time.monotonic()
+    run = start(project, *targets)
+    if run.wait() != 0:
+        sys.exit(f"the undisturbed run failed:\n{said(project)[-3000:]}")
+    took_s, results = time.monotonic() - began, _results(project)
+    if kept is not None:
+        kept.write_text(json.dumps({"seconds": took_s, "results": results}), encoding="utf-8")
+    return results, took_s
 
 
 def _killed_until_it_ends(
