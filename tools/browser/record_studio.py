@@ -258,13 +258,14 @@ def play_photographs(way: Way, backbone: Path | None) -> None:
     page.wait_for_timeout(1_500)
     film.say("What was found: sizes, what to look at, how long it will take")
     film.wait(1.6)
+    film.say("")
     if backbone is not None:
         page.locator("#found summary").click()
         page.locator("#backbone").click()
         page.keyboard.type(str(backbone))
     way.still("photographs")
     page.locator("#make").scroll_into_view_if_needed()
-    film.wait(0.6)
+    film.wait(1.0)
     with way.timed("project made"):
         way.press_on("#make", seconds=0)
         page.wait_for_selector("#onward:not([hidden])")
@@ -317,14 +318,17 @@ def play_inspect(way: Way) -> None:
     page.wait_for_timeout(2_500)
     way.still("inspect")
     film.say("Inspect: what the threshold means, on photographs it was not trained on")
-    film.wait(1.2)
+    film.wait(1.6)
+    film.say("")
     drag_threshold(way)
     way.press_on("#reset", seconds=0.3)
     film.say("A new photograph")
     with way.timed("new photograph"):
         drop(way, way.product.new[:1])
     page.wait_for_timeout(2_500)
-    film.wait(2.0)
+    film.wait(1.0)
+    film.say("")
+    film.wait(1.6)
     way.still("inspect-new")
 
 
@@ -364,6 +368,8 @@ def play_take(way: Way) -> None:
     way.go("take")
     film.say("Take away: detector, labels, report")
     page.wait_for_selector("#make-report:not([disabled])")
+    film.wait(1.2)
+    film.say("")
     for what in ("onnx", "report", "labels-coco"):
         with way.timed(what):
             way.press_on(f"#make-{what}", seconds=0.3)
