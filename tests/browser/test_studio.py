@@ -42,6 +42,7 @@ SHOWN = {
     "inspect": "#gallery li",
 }
 NOTHING = "Nothing to be done"
+AXE_WIDTHS_PX = (360, 1366, 2560)
 
 
 def snakemake(folder: Path, *arguments: str, **variables: str) -> str:
@@ -340,9 +341,12 @@ def test_axe_finds_nothing(browser: Any, served: StudioServed, scheme: str) -> N
         for step in STEPS:
             one.visit("label/" if step == "label" else step)
             _shown(one, step)
-            one.page.wait_for_timeout(300)
-            found = Axe().run(one.page)
-            assert found.violations_count == 0, f"{step}: {found.generate_report()}"
+            for width in AXE_WIDTHS_PX:
+                one.page.set_viewport_size({"width": width, "height": 800})
+                one.page.wait_for_timeout(300)
+                found = Axe().run(one.page)
+                said = f"{step} at {width} px: {found.generate_report()}"
+                assert found.violations_count == 0, said
     finally:
         one.close()
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page
 from tools.browser.browsing import PATIENCE_MS
 
 START_S = 300
-LEARN_S = 1800
+LEARN_S = 3600
 
 
 class StudioServed:
