@@ -1,8 +1,12 @@
 """Train ADClick: pretraining on other categories, or finetuning on one (Sec. 3.4, 4.2)."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import torch
+
+from adclick.models.levels_seen import levels_seen
 from adclick.networks.adclick import build_adclick
 from adclick.networks.checkpoints import read_metadata
 from adclick.networks.inputs import ResidualForm
@@ -20,6 +24,7 @@ from adclick.training.fit import (
     make_plan,
     trunk_sizes,
 )
+from adclick.training.level_fit import fit_levels
 from adclick.training.plan import Plan
 
 COMMAND = "adclick.commands.train_adclick"
@@ -56,7 +61,35 @@ def _train(job: Job[TrainAdclick]) -> None:
         own_counts(settings),
         kind=kind,
         abandon=False,
+        finish=None if settings.refining is None else partial(_add_levels, job),
     )
+
+
+def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dict[str, Any]:
+    """Give the trained network an estimate of the level at which its answers are cut."""
+    settings, lists = job.settings, job.lists
+    refining = settings.refining
+    assert refining is not None
+    features, ious = levels_seen(
+        model.eval(),
+        settings.model_dump(mode="json"),
+        images=lists["simulated_images"][0],
+        residuals=lists["simulated_residuals"][0],
+        scales=lists["residuals"][0],
+        language=lists["languages"][0] if lists["languages"] else None,
+        category=settings.category.split("/")[-1],
+        levels=refining.levels,
+        zoom=refining.zoom,
+        edges=refining.edges,
+        radius_px=settings.radius_px,
+        threshold=settings.threshold,
+        seed=job.seed,
+        device=device,
+    )
+    if not len(features):
+        return {}
+    model.levels = fit_levels(features, ious, refining.levels, seed=job.seed).to(device)
+    return {"levels": {"features": features.shape[-1], "hidden": refining.levels.hidden}}
 
 
 def own_plan(settings: TrainAdclick) -> Plan:

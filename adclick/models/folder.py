@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float16, Float32, Int, UInt8
 
+from adclick.clicks.levels import shown_lengths
 from adclick.clicks.robot import Predict
 from adclick.data.geometry import (
     Shape,
@@ -36,7 +37,7 @@ from adclick.models.description import (
     part,
     read_description,
 )
-from adclick.models.refining import RefinedSession, refined
+from adclick.models.refining import RefinedSession, choice_of, refined
 from adclick.models.session import (
     Session,
     open_image,
@@ -234,9 +235,8 @@ def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None
     InputError for a type that the model does not know.
     """
     texts, masks = _words_of(model, defect_type)
-    use = model.description.clicks
-
-    stride = model.description.backbone.stride
+    use, stride = model.description.clicks, model.description.backbone.stride
+    scale = np.asarray(model.bank["normal_mean_square"][:], np.float32)
 
     def open_part(part: Part) -> Predict:
         image = np.array(encoding.image[part.pixels(stride)])  # which may lie in a file
@@ -255,6 +255,8 @@ def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None
             open_window=open_window,
             zoom=use.zoom,
             edges=use.edges,
+            choose=choice_of(model.network),
+            lengths=lambda: shown_lengths(residual, scale, image.shape[:2]),
             stride=stride,
             radius_px=use.radius_px,
             threshold=use.threshold,

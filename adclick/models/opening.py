@@ -1,6 +1,6 @@
 """A trained network and one category's artifacts, opened for clicking or for detection."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from adclick.clicks.levels import shown_lengths
 from adclick.clicks.robot import Predict
 from adclick.data.geometry import Shape, cells_in, contents_of, cropped
 from adclick.language.words import Texts, read_texts, text_of
-from adclick.models.refining import refined
+from adclick.models.refining import Choose, choice_of, refined
 from adclick.models.session import (
     Session,
     open_image,
@@ -25,7 +26,7 @@ from adclick.models.sliding import zero_click_map
 from adclick.models.windows import answer_in_parts, opened_once
 from adclick.models.zoom import crop_inputs
 from adclick.networks.inputs import ResidualForm
-from adclick.networks.loading import load_model
+from adclick.networks.loading import ClickNetwork, load_model
 from adclick.networks.parts import Part, map_in_parts, parts_of, window_of
 from adclick.run.artifacts import open_arrays
 from adclick.run.device import Precision
@@ -64,10 +65,15 @@ class Opened:
         zoom: Zoom | None,
         edges: Edges | None,
         threshold: float,
+        choose: Callable[[Part], Choose] | None = None,
     ) -> Predict:
         """The network's answers about the image of a row, refined, in windows where it is larger
         than the network's.
+
+        `choose` says for each part at which level its answers are cut, in place of the network's
+        own estimate, if it has one.
         """
+        own_choice = choice_of(self.model)
 
         def open_part(part: Part) -> Predict:
             image, residual = self.inputs(row, part)
@@ -79,6 +85,8 @@ class Opened:
                 ),
                 zoom=zoom,
                 edges=edges,
+                choose=own_choice if choose is None else choose(part),
+                lengths=lambda: shown_lengths(residual, self.scale, image.shape[:2]),
                 stride=self.stride,
                 radius_px=self.radius_px,
                 threshold=threshold,
@@ -144,22 +152,51 @@ def open_network(
 ) -> Iterator[Opened]:
     """A network and the artifacts of one category, open until the block ends."""
     model, metadata = load_model(weights)
-    form = trained_form(metadata.extra["settings"])
+    with open_trained(
+        model,
+        metadata.extra["settings"],
+        images=images,
+        residuals=residuals,
+        scales=residuals,
+        language=language,
+        category=category,
+        radius_px=radius_px,
+        device=device,
+    ) as opened:
+        yield opened
+
+
+@contextmanager
+def open_trained(
+    model: ClickNetwork,
+    settings: Mapping[str, Any],
+    *,
+    images: Path,
+    residuals: Path,
+    scales: Path,
+    language: Path | None,
+    category: str,
+    radius_px: float,
+    device: torch.device,
+) -> Iterator[Opened]:
+    """A network that was trained with `settings` and the artifacts of one category, open until the
+    block ends; `scales` are the residuals that have the mean square of normal ones.
+    """
     with ExitStack() as stack:
         pictures = stack.enter_context(open_arrays(images))
         signed = stack.enter_context(open_arrays(residuals))
-        scale = np.asarray(signed["normal_mean_square"][:], np.float32)
+        normal = stack.enter_context(open_arrays(scales))
         yield Opened(
             model,
             StoredRows(pictures["images"]),
             contents_of(pictures, "images"),
             StoredRows(signed["residuals"]),
-            scale,
+            np.asarray(normal["normal_mean_square"][:], np.float32),
             read_texts(language, category),
-            form,
-            window_of(metadata.extra["settings"]),
+            trained_form(settings),
+            window_of(settings),
             radius_px,
             device,
-            trained_precision(metadata.extra["settings"]),
-            trained_fitted(metadata.extra["settings"]),
+            trained_precision(settings),
+            trained_fitted(settings),
         )

@@ -1,6 +1,6 @@
-"""What becomes of a click network's answer: a second look, and the picture's edges.
+"""What becomes of a click network's answer: a second look, the picture's edges, and a level.
 
-Both are additions to the paper, on where the configuration says so; robot users, labels and the
+All are additions to the paper, on where the configuration says so; robot users, labels and the
 annotation tool ask the network in the same way.
 """
 
@@ -8,14 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+import torch
+from jaxtyping import Float, Float32, UInt8
 
 from adclick.clicks.click import Click
-from adclick.clicks.edges import follow_edges, prepare
+from adclick.clicks.edges import PreparedPicture, follow_edges, prepare, solve
+from adclick.clicks.levels import LEVELS, Seen, at_level, level_features
 from adclick.clicks.robot import Predict
 from adclick.models.zoom import Window, zoom_in
+from adclick.networks.level_choice import LevelChoice
 from adclick.networks.parts import Part
 from adclick.run.settings.clicks import Edges, Zoom
+
+Choose = Callable[[Seen, Sequence[Click]], float]  # the level of an answer after clicks
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,16 @@ def refined(
     open_window: Callable[[Window], Predict],
     zoom: Zoom | None,
     edges: Edges | None,
+    choose: Choose | None,
+    lengths: Callable[[], Float32[np.ndarray, "height width"]],
     stride: int,
     radius_px: float,
     threshold: float,
 ) -> Predict:
     """A network's answers about a picture, looked at a second time with `zoom` and drawn to the
-    picture's edges with `edges`; with neither they stay as they are.
+    picture's edges with `edges`; with neither they stay as they are. With `choose` an answer that
+    follows edges is moved so that its mask is that of the chosen level; see
+    `adclick.clicks.levels`, which reads `lengths`, those of the residual.
 
     `open_window` opens a window of the same picture for the network; `stride` is the side of a cell
     of its grid, and `radius_px` that of the click disks, in pixels of the picture.
@@ -55,6 +64,39 @@ def refined(
         predict = zoom_in(
             predict, open_window, stride=stride, threshold=threshold, **zoom.model_dump()
         )
-    if edges is not None:
-        predict = follow_edges(predict, prepare(image, edges, radius_px=radius_px))
-    return predict
+    if edges is None:
+        return predict
+    prepared = prepare(image, edges, radius_px=radius_px)
+    if choose is None:
+        return follow_edges(predict, prepared)
+    return _at_chosen_levels(predict, prepared, choose, lengths())
+
+
+def _at_chosen_levels(
+    predict: Predict,
+    prepared: PreparedPicture,
+    choose: Choose,
+    lengths: Float32[np.ndarray, "height width"],
+) -> Predict:
+    def chosen(clicks: Sequence[Click], previous: np.ndarray | None) -> np.ndarray:
+        prior = predict(clicks, previous).astype(np.float32)
+        answer = solve(prepared, prior, clicks)
+        if not clicks:
+            return answer
+        seen = Seen(answer, prior, prepared.colours, prepared.mean_squared_step, lengths)
+        return at_level(answer, choose(seen, clicks), clicks)
+
+    return chosen
+
+
+def choice_of(network: object) -> Choose | None:
+    """The level that a network's own estimate thinks best; None of a network without one."""
+    choice: LevelChoice | None = getattr(network, "levels", None)
+    if choice is None:
+        return None
+
+    def choose(seen: Seen, clicks: Sequence[Click]) -> float:
+        features = torch.from_numpy(level_features(seen, clicks))
+        return float(LEVELS[choice.best(features.to(choice.mean.device))])
+
+    return choose

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from adclick.networks.click_stem import ClickInit, ClickStem
 from adclick.networks.head import PyramidHead
 from adclick.networks.image_stem import ImageStem, build_image_stem
+from adclick.networks.level_choice import LevelChoice, LevelSizes
 from adclick.networks.neck import (
     NECK_STRIDES,
     TOKEN_STRIDE,
@@ -50,6 +51,7 @@ class ADClick(nn.Module):
         vision_language: VisionLanguageSwin | None = None,
         injection: LanguageInjection | None = None,
         language_stages: Sequence[int] = (),
+        levels: LevelChoice | None = None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -61,6 +63,7 @@ class ADClick(nn.Module):
         self.vision_language = vision_language
         self.injection = injection
         self.language_stages = tuple(language_stages)
+        self.levels = levels
 
     @property
     def language(self) -> bool:
@@ -151,6 +154,7 @@ def build_adclick(
     language: LanguageSizes | None,
     inputs: Inputs = "residual",
     image_channels: Sequence[int] = (),
+    levels: LevelSizes | None = None,
 ) -> ADClick:
     """An untrained ADClick, drawn from torch's global generator (see `checkpoints.seeded`).
 
@@ -159,7 +163,8 @@ def build_adclick(
     click_cells None, neck 240, 480, 960, 1920 at strides 4, 8, 16, 32, head_hidden 256, and for
     language embed_dim 128, depths 2 2 18 2, heads 4 8 16 32, window 12, text_channels 768,
     trainable pwam. `language=None` leaves the branch out. `image_channels` are the widths of the
-    image stem's three levels, read unless `inputs` is `residual`. ValueError on sizes that do not
+    image stem's three levels, read unless `inputs` is `residual`; `levels` are the sizes of an
+    estimate of which level of an answer is its mask. ValueError on sizes that do not
     fit together.
     """
     if image_px != TOKEN_STRIDE * grid:
@@ -193,6 +198,7 @@ def build_adclick(
         vision_language=vision_language,
         injection=injection,
         language_stages=stages if language else (),
+        levels=None if levels is None else LevelChoice(**levels),
     )
 
 

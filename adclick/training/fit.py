@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from adclick.networks.checkpoints import load_weights_into, save_model, seeded
@@ -39,6 +40,7 @@ LISTS = (
     "masks",
 )
 NEEDED = ("manifests", "images", "residuals", "simulated_images", "simulated_residuals")
+Finish = Callable[[nn.Module, torch.device], Mapping[str, Any]]
 TRUNK = {"dim", "depth", "heads", "window", "drop_path", "click_init", "language_init"}
 EXPANDED = ("expanded_images", "expanded_residuals")
 
@@ -97,9 +99,10 @@ def fit_network(
     *,
     kind: str,
     abandon: bool,
+    finish: Finish | None = None,
 ) -> None:
     """Train a network on the job's pools, from its initial weights if given, and save what came of
-    it.
+    it. `finish` adds to the trained network, and says what sizes that has.
     """
     started = time.monotonic()
     pools = collect_pools(job, counts)
@@ -120,8 +123,11 @@ def fit_network(
         trained, losses = train(
             model, draw, plan, seed=job.seed, device=device, progress=progress, clock=clock
         )
+        added = {} if finish is None else finish(trained, device)
     extra = {"settings": job.settings.model_dump(mode="json"), "stamp": job.stamp}
-    save_model(job.outputs["weights"], trained.cpu(), sizes=dict(sizes), kind=kind, extra=extra)
+    save_model(
+        job.outputs["weights"], trained.cpu(), sizes={**sizes, **added}, kind=kind, extra=extra
+    )
     record = {
         "losses": losses,
         "steps": plan.steps,

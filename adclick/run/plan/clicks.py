@@ -41,13 +41,23 @@ from adclick.run.settings.clicks import (
     PROTOCOL,
     Clicks,
     Edges,
+    Levels,
     Robot,
     Zoom,
 )
 from adclick.run.settings.data import Geometry, Resize
 from adclick.run.settings.networks import Network, ResidualInput, VisionLanguage
 from adclick.run.settings.residuals import Detection
+from adclick.run.settings.section import Section
 from adclick.run.settings.training import AdclickVariant, Batch, SegVariant, Training
+
+
+class Refining(Section):
+    """How answers are refined that a trained estimate of levels is about."""
+
+    levels: Levels
+    zoom: Zoom | None
+    edges: Edges
 
 
 class TrainAdclick(Stage):
@@ -70,6 +80,7 @@ class TrainAdclick(Stage):
     pretrain: bool
     category: str
     sources: list[str]
+    refining: Refining | None
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
@@ -91,6 +102,7 @@ class TrainAdclick(Stage):
             inputs=inputs,
             published=published,
             training=settings_of_phase(config.adclick_training, pretraining),
+            refining=_refining(config) if pretraining is None and published is None else None,
         )
 
 
@@ -114,7 +126,7 @@ class SimulateClicks(Stage):
         robot = wildcards.get("robot", PROTOCOL)
         settings = peer_settings(config, peer) if peer else {}
         is_plain = peer is not None or wildcards["method"] in plain_methods(config)
-        unrefined = {"zoom": None, "edges": None}
+        unrefined = {"zoom": None, "edges": None, "levels": None}
         return cls.pick(
             config,
             category=wildcards["category"],
@@ -192,6 +204,13 @@ class CollectLabels(Stage):
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         size = config.datasets[wildcards["dataset"]].size
         return cls.pick(config, size=size, stride=config.features.stride)
+
+
+def _refining(config: Config) -> Refining | None:
+    clicks = config.clicks
+    if clicks.levels is None or clicks.edges is None:
+        return None
+    return Refining(levels=clicks.levels, zoom=clicks.zoom, edges=clicks.edges)
 
 
 def adclick_weights(config: Config, place: str, name: str, seed: int | str) -> str:

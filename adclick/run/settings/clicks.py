@@ -49,6 +49,23 @@ class Zoom(Section):
     least_side: Share = Field(description="Its least side, as a share of the picture's.")
 
 
+class Levels(Section):
+    """How the estimate is trained that says at which level an answer is cut; a few seconds at the
+    end of a training, by a robot user on simulated pictures.
+    """
+
+    pictures: Positive = Field(description="Simulated pictures that the robot user clicks on.")
+    clicks: Positive = Field(description="Clicks on each.")
+    hidden: Positive = Field(description="Width of the two hidden layers.")
+    steps: Positive = Field(description="Steps of AdamW, 512 masks each.")
+    learning_rate: float = Field(gt=0, description="Its peak rate, of one cycle.")
+    weight_decay: NonNegative = Field(description="Its decay.")
+    noise: NonNegative = Field(
+        description="Noise on what is read, in standard deviations: simulated defects are not real"
+        " ones."
+    )
+
+
 class Clicks(Section):
     """Simulated clicks: after how many the mask is scored, its threshold, and the disks' radius."""
 
@@ -71,6 +88,21 @@ class Clicks(Section):
         " picture's edges, and the mask holds every positive click and no negative one. Without it"
         " the network's answer, as in the paper.",
     )
+
+    levels: Levels | None = Field(
+        None,
+        description="An answer that follows the picture's edges is cut at the level where its mask"
+        " is estimated to be best, and not at one half; the estimate is trained with the network."
+        " Needs `edges`. Without it one half, as in the paper.",
+    )
+
+    @model_validator(mode="after")
+    def _levels_are_of_edges(self) -> "Clicks":
+        if self.levels is not None and self.edges is None:
+            raise ValueError(
+                "levels are of answers that follow edges; set edges too, or levels to null"
+            )
+        return self
 
 
 class Robot(Section):

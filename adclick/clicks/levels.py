@@ -1,0 +1,194 @@
+"""At which level an answer is cut: what can be seen of each mask that a probability map holds.
+
+A random walker with a prior ranks pixels well and says little of how far a defect reaches: after
+one click the best mask of its answer may lie at a fifth or at four fifths. `level_features` tells
+of every level what a trained estimate of its IoU reads (`adclick.networks.level_choice`);
+`at_level` moves the chosen level to one half, so that all who read the answer go on as before.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+
+from adclick.clicks.click import Click
+from adclick.clicks.edges import clicked_pixels, honoured_share, keep_clicks
+
+LEVELS = np.array(
+    [0.04, 0.07, 0.1, 0.14, 0.18, 0.22, 0.26, 0.3, 0.34, 0.38, 0.42]
+    + [0.46, 0.5, 0.54, 0.58, 0.62, 0.66, 0.7, 0.75, 0.8, 0.86, 0.92],
+    np.float32,
+)
+HALF = int(np.flatnonzero(np.float32(0.5) == LEVELS)[0])
+LEVEL_FEATURES = 23
+RING_PX = 4  # how far around a mask its surroundings reach
+STEEPEST = 50.0  # where a mask all but vanishes between two levels
+LEAST_STEP = 1e-2  # of the mean squared step of colour, as for the picture's edges
+
+
+class Seen(NamedTuple):
+    """What levels of an answer are judged by.
+
+    `answer` and `prior` are probabilities after and before the picture's edges were followed,
+    `colours` CIE Lab with `mean_squared_step` between neighbours, `lengths` the residual's length
+    in [0, 1] (`shown_lengths`).
+    """
+
+    answer: Float32[np.ndarray, "height width"]
+    prior: Float32[np.ndarray, "height width"]
+    colours: Float32[np.ndarray, "height width 3"]
+    mean_squared_step: float
+    lengths: Float32[np.ndarray, "height width"]
+
+
+def shown_lengths(
+    residual: Float[np.ndarray, "row column channel"],
+    scale: Float[np.ndarray, " channel"],
+    shape: tuple[int, int],
+) -> Float32[np.ndarray, "height width"]:
+    """tanh(l / 4) at a picture's size, l being a patch's length as a multiple of the root mean
+    square of normal ones.
+    """
+    squared = np.square(residual.astype(np.float32)) / np.maximum(scale, 1e-12)
+    lengths = np.tanh(np.sqrt(squared.mean(axis=2)) / 4)
+    resized = cv2.resize(lengths, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return resized.astype(np.float32)
+
+
+def level_features(
+    seen: Seen, clicks: Sequence[Click]
+) -> Float32[np.ndarray, "level level_feature"]:
+    """What is seen of the mask at each of `LEVELS`, none of it a size in pixels, so that small
+    defects are judged as large ones are.
+
+    The level; clicks, positive and negative ones, the share that the prior honours; how fast the
+    mask shrinks there; the answer's and the picture's steps across its outline; residual, prior and
+    colour inside against the ring around it; its agreement with prior and answer at one half; its
+    expected IoU, were the answer a chance; its mean probability; and five of these relative to the
+    other levels.
+    """
+    index = np.searchsorted(LEVELS, seen.answer)  # a pixel is in the masks of all levels below
+    area = np.maximum(_above(index), 1)
+    grown = cv2.dilate(seen.answer, np.ones((2 * RING_PX + 1,) * 2, np.uint8))
+    ring_index = np.searchsorted(LEVELS, grown)
+    ring_area = np.maximum(_above(ring_index) - _above(index), 1)
+
+    def inside(plane: np.ndarray) -> np.ndarray:
+        return _above(index, plane) / area
+
+    def around(plane: np.ndarray) -> np.ndarray:
+        return (_above(ring_index, plane) - _above(index, plane)) / ring_area
+
+    answer_steps, colour_steps = _outline_steps(seen, index)
+    residual = inside(seen.lengths) - around(seen.lengths)
+    expected = _expected_iou(_above(index, seen.answer), _above(index), float(seen.answer.sum()))
+    away = np.stack([inside(own) - around(own) for own in np.moveaxis(seen.colours, 2, 0)])
+    shrinking = (area[_neighbour(-1)] - area[_neighbour(1)]) / area
+    columns = [
+        LEVELS,
+        *_told(seen, clicks),
+        np.minimum(shrinking / (LEVELS[_neighbour(1)] - LEVELS[_neighbour(-1)]), STEEPEST),
+        answer_steps,
+        colour_steps,
+        inside(seen.lengths),
+        around(seen.lengths),
+        residual,
+        inside(seen.prior),
+        around(seen.prior),
+        _agreement(index, seen.prior > 0.5),
+        _agreement(index, seen.answer > 0.5),
+        expected,
+        inside(seen.answer),
+        np.sqrt(np.square(away).sum(axis=0)) / _root_step(seen),
+        *(_relative(own) for own in (answer_steps, colour_steps, residual, expected)),
+        np.log(area / area[HALF]),
+    ]
+    return np.stack([np.broadcast_to(own, LEVELS.shape) for own in columns], axis=1).astype(
+        np.float32
+    )
+
+
+def level_ious(
+    answer: Float32[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]
+) -> Float[np.ndarray, " level"]:
+    """The IoU of an answer's mask at each of `LEVELS` with the truth, 0 for two empty masks."""
+    return _agreement(np.searchsorted(LEVELS, answer), truth)
+
+
+def at_level(
+    answer: Float32[np.ndarray, "height width"], level: float, clicks: Sequence[Click]
+) -> Float32[np.ndarray, "height width"]:
+    """The answer with what was the level at one half, odds being multiplied by the same; clicked
+    pixels stay 0 or 1.
+    """
+    yes, no = answer * (1 - level), (1 - answer) * level
+    moved = (yes / np.maximum(yes + no, 1e-12)).astype(np.float32)
+    return keep_clicks(moved, clicked_pixels(clicks, (answer.shape[0], answer.shape[1])))
+
+
+# --- sums over the masks of all levels at once --------------------------------------------------
+
+
+def _above(
+    index: Int[np.ndarray, " *shape"], weights: np.ndarray | None = None
+) -> Float[np.ndarray, " level"]:
+    """The sum of weights (of ones) over the pixels in the mask of each level."""
+    given = None if weights is None else weights.ravel()
+    counts = np.bincount(index.ravel(), given, minlength=len(LEVELS) + 1)
+    return counts[::-1].cumsum()[::-1][1:].astype(np.float64)
+
+
+def _agreement(
+    index: Int[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
+) -> Float[np.ndarray, " level"]:
+    """The IoU of the mask of each level with another."""
+    common = _above(index, mask.astype(np.float32))
+    return common / np.maximum(_above(index) + mask.sum() - common, 1)
+
+
+def _outline_steps(
+    seen: Seen, index: Int[np.ndarray, "height width"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean steps of answer and colour (in root mean square steps) across each level's outline,
+    0 where there is none.
+    """
+    length, answer, colour = (np.zeros(len(LEVELS)) for _ in range(3))
+    for axis in (0, 1):
+        first, second = (np.take(index, range(*ends), axis) for ends in _ends(index.shape[axis]))
+        low, high = np.minimum(first, second), np.maximum(first, second)
+        steps = np.abs(np.diff(seen.answer, axis=axis))
+        colours = np.sqrt(np.square(np.diff(seen.colours, axis=axis)).sum(axis=2))
+        length += _above(high) - _above(low)
+        answer += _above(high, steps) - _above(low, steps)
+        colour += _above(high, colours) - _above(low, colours)
+    return answer / np.maximum(length, 1), colour / np.maximum(length, 1) / _root_step(seen)
+
+
+def _ends(length: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (0, length - 1), (1, length)
+
+
+def _expected_iou(inside: np.ndarray, area: np.ndarray, all_of_it: float) -> np.ndarray:
+    """Expected defective pixels in a mask over those in mask or defect, were answers chances."""
+    return inside / np.maximum(area + all_of_it - inside, 1)
+
+
+def _told(seen: Seen, clicks: Sequence[Click]) -> tuple[float, float, float, float]:
+    positive = sum(click.positive for click in clicks)
+    clicked = clicked_pixels(clicks, (seen.prior.shape[0], seen.prior.shape[1]))
+    honoured = honoured_share(seen.prior, clicked)
+    return len(clicks), positive, len(clicks) - positive, honoured
+
+
+def _root_step(seen: Seen) -> float:
+    return float(np.sqrt(max(seen.mean_squared_step, LEAST_STEP)))
+
+
+def _neighbour(step: int) -> Int[np.ndarray, " level"]:
+    return np.clip(np.arange(len(LEVELS)) + step, 0, len(LEVELS) - 1)
+
+
+def _relative(values: Float[np.ndarray, " level"]) -> Float[np.ndarray, " level"]:
+    return values / max(float(values.max()), 1e-6)

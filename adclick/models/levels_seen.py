@@ -1,0 +1,103 @@
+"""What is seen of a trained network's answers to a robot user, for the estimate of their levels."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from adclick.clicks.click import Click
+from adclick.clicks.levels import HALF, LEVELS, Seen, level_features, level_ious
+from adclick.clicks.robot import simulate_clicks
+from adclick.data.geometry import cells_in, cropped, in_frame
+from adclick.models.opening import Opened, open_trained
+from adclick.models.refining import Choose
+from adclick.networks.loading import ClickNetwork
+from adclick.networks.parts import Part
+from adclick.run.artifacts import open_arrays
+from adclick.run.settings.clicks import Edges, Levels, Zoom
+
+
+def levels_seen(
+    model: ClickNetwork,
+    settings: Mapping[str, Any],
+    *,
+    images: Path,
+    residuals: Path,
+    scales: Path,
+    language: Path | None,
+    category: str,
+    levels: Levels,
+    zoom: Zoom | None,
+    edges: Edges,
+    radius_px: float,
+    threshold: float,
+    seed: int,
+    device: torch.device,
+) -> tuple[Float[np.ndarray, "answer level feature"], Float[np.ndarray, "answer level"]]:
+    """Features and IoUs of the masks at every level of the answers to clicks on drawn pictures.
+
+    `images` and `residuals` are of simulated defects, `settings` those that the network was trained
+    with. Answers are cut at one half meanwhile, so what is clicked does not depend on the estimate
+    to come.
+    """
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    with (
+        open_arrays(images) as drawn,
+        open_trained(
+            model,
+            settings,
+            images=images,
+            residuals=residuals,
+            scales=scales,
+            language=language,
+            category=category,
+            radius_px=radius_px,
+            device=device,
+        ) as opened,
+    ):
+        kinds = drawn["types"]
+        for row in _some_rows(len(drawn["labels"]), levels.pictures, seed):
+            truth = cropped(drawn["labels"][row], opened.contents[row]) > 0.5
+            if not truth.any():
+                continue
+            predict = opened.answers(
+                row,
+                [kinds[row].decode()],
+                zoom=zoom,
+                edges=edges,
+                threshold=threshold,
+                choose=_recorded(opened, row, truth, seen),
+            )
+            simulate_clicks(predict, truth, count=levels.clicks, threshold=threshold)
+    features, ious = zip(*seen, strict=True) if seen else ((), ())
+    return np.array(features, np.float32), np.array(ious, np.float32)
+
+
+def _some_rows(count: int, wanted: int, seed: int) -> Sequence[int]:
+    return sorted(np.random.default_rng(seed).permutation(count)[:wanted].tolist())
+
+
+def _recorded(
+    opened: Opened,
+    row: int,
+    truth: Bool[np.ndarray, "height width"],
+    seen: list[tuple[np.ndarray, np.ndarray]],
+) -> Callable[[Part], Choose]:
+    """For each part of a picture, one half as level of every answer, which is added to `seen`."""
+    grid = cells_in(opened.contents[row], opened.stride)
+    framed = in_frame(truth, (grid[0] * opened.stride, grid[1] * opened.stride))
+
+    def in_part(part: Part) -> Choose:
+        own_truth = framed[part.pixels(opened.stride)]
+
+        def record(answer: Seen, clicks: Sequence[Click]) -> float:
+            if own_truth.any():
+                seen.append((level_features(answer, clicks), level_ious(answer.answer, own_truth)))
+            return float(LEVELS[HALF])
+
+        return record
+
+    return in_part

@@ -1,0 +1,67 @@
+"""Which level of an answer to clicks is its mask: a small network that estimates their IoUs."""
+
+from typing import TypedDict
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+MEMBERS = 3
+FARTHEST = 4.0  # standard deviations: what is stranger than anything trained on is cut there
+
+
+class LevelSizes(TypedDict):
+    """The sizes of a `LevelChoice`."""
+
+    features: int
+    hidden: int
+
+
+class LevelChoice(nn.Module):
+    """The estimated IoU of an answer's mask at each level, the mean of a few equal networks.
+
+    Not in the paper. An estimate of a mask's IoU chooses among masks in SAM (Kirillov et al., arXiv
+    2304.02643, Sec. 3), too; there among three of a decoder, here among the levels of one answer.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, *, features: int, hidden: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+        self.members = nn.ModuleList(_member(features, hidden) for _ in range(MEMBERS))
+
+    def set_scale(self, features: Float[Tensor, "sample feature"]) -> None:
+        """Standardise by these features from now on."""
+        self.mean.copy_(features.mean(dim=0))
+        self.deviation.copy_(features.std(dim=0) + 1e-3)
+
+    def standardised(
+        self, features: Float[Tensor, "*batch feature"]
+    ) -> Float[Tensor, "*batch feature"]:
+        """Features less their mean, in standard deviations, cut at four of them."""
+        return ((features - self.mean) / self.deviation).clamp(-FARTHEST, FARTHEST)
+
+    def forward(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch"]:
+        """The logit of the IoU of each row of features."""
+        given = self.standardised(features)
+        return torch.stack([own(given)[..., 0] for own in self.members]).mean(dim=0)
+
+    @torch.no_grad()
+    def best(self, features: Float[Tensor, "level feature"]) -> int:
+        """The level of the highest estimate, each taken with its two neighbours."""
+        iou = torch.sigmoid(self(features))
+        padded = torch.cat([iou[:1], iou, iou[-1:]])
+        return int((padded[:-2] + 2 * padded[1:-1] + padded[2:]).argmax())
+
+
+def _member(features: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(features, hidden),
+        nn.GELU(),
+        nn.Linear(hidden, hidden),
+        nn.GELU(),
+        nn.Linear(hidden, 1),
+    )
