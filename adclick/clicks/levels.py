@@ -175,7 +175,7 @@ def _expected_iou(inside: np.ndarray, area: np.ndarray, all_of_it: float) -> np.
     return inside / np.maximum(area + all_of_it - inside, 1)
 
 
-def _told(seen: Seen, clicks: Sequence[Click]) -> tuple[float, float, float, float]:
+def _told(seen: Seen, clicks: Sequence[Click]) -> tuple[int, int, int, float]:
     positive = sum(click.positive for click in clicks)
     clicked = clicked_pixels(clicks, (seen.prior.shape[0], seen.prior.shape[1]))
     honoured = honoured_share(seen.prior, clicked)

@@ -1,0 +1,124 @@
+import cv2
+import numpy as np
+import pytest
+
+from adclick.clicks.click import Click
+from adclick.clicks.levels import (
+    HALF,
+    LEVEL_FEATURES,
+    LEVELS,
+    RING_PX,
+    Seen,
+    at_level,
+    level_features,
+    level_ious,
+    shown_lengths,
+)
+
+CLICKS = (Click(5, 7, True), Click(20, 30, False), Click(9, 9, True))
+
+
+def seen(shape: tuple[int, int] = (33, 41), seed: int = 0) -> Seen:
+    generator = np.random.default_rng(seed)
+
+    def smooth(channels: int = 1) -> np.ndarray:
+        plane = cv2.GaussianBlur(generator.random((*shape, channels)).astype(np.float32), (0, 0), 2)
+        return (plane - plane.min()) / (plane.max() - plane.min())
+
+    colours = (smooth(3) * 40).astype(np.float32)
+    return Seen(smooth(), smooth(), colours, 2.5, smooth())
+
+
+def mean(plane: np.ndarray, where: np.ndarray) -> float:
+    return float(plane[where].mean()) if where.any() else 0.0
+
+
+def slow_features(given: Seen, level: float, clicks: tuple[Click, ...]) -> dict[int, float]:
+    """What a level's mask is judged by, mask by mask; keys are columns."""
+    mask = given.answer > level
+    grown = cv2.dilate(mask.astype(np.uint8), np.ones((2 * RING_PX + 1,) * 2, np.uint8)) > 0
+    ring = grown & ~mask
+    steps, colours, outline = 0.0, 0.0, 0
+    for row, column in np.ndindex(*mask.shape):
+        for other in ((row + 1, column), (row, column + 1)):
+            if other[0] < mask.shape[0] and other[1] < mask.shape[1]:
+                if mask[row, column] != mask[other]:
+                    outline += 1
+                    steps += abs(given.answer[row, column] - given.answer[other])
+                    colours += np.linalg.norm(given.colours[row, column] - given.colours[other])
+    root = np.sqrt(given.mean_squared_step)
+    inside, total = given.answer[mask].sum(), given.answer.sum()
+    believed = given.prior > 0.5
+    away = [mean(own, mask) - mean(own, ring) for own in np.moveaxis(given.colours, 2, 0)]
+    return {
+        0: level,
+        1: len(clicks),
+        2: sum(one.positive for one in clicks),
+        3: sum(not one.positive for one in clicks),
+        4: np.mean([(given.prior[one.row, one.column] > 0.5) == one.positive for one in clicks]),
+        6: steps / max(outline, 1),
+        7: colours / max(outline, 1) / root,
+        8: mean(given.lengths, mask),
+        9: mean(given.lengths, ring),
+        11: mean(given.prior, mask),
+        12: mean(given.prior, ring),
+        13: (mask & believed).sum() / (mask | believed).sum(),
+        15: inside / (mask.sum() + total - inside),
+        16: mean(given.answer, mask),
+        17: float(np.linalg.norm(away)) / root,
+    }
+
+
+@pytest.mark.parametrize("shape", [(33, 41), (8, 64), (9, 9)])
+def test_features_of_all_levels_are_those_of_each_mask(shape: tuple[int, int]) -> None:
+    given = seen(shape)
+    clicks = tuple(one for one in CLICKS if one.row < shape[0] and one.column < shape[1])
+    found = level_features(given, clicks)
+    assert found.shape == (len(LEVELS), LEVEL_FEATURES)
+    for index, level in enumerate(LEVELS):
+        for column, expected in slow_features(given, float(level), clicks).items():
+            assert found[index, column] == pytest.approx(expected, abs=2e-4), (index, column)
+
+
+def test_an_empty_answer_has_features_too() -> None:
+    given = seen()._replace(answer=np.zeros((33, 41), np.float32))
+    found = level_features(given, CLICKS)
+    assert np.isfinite(found).all()
+    even = seen()._replace(mean_squared_step=0.0)
+    assert np.isfinite(level_features(even, CLICKS)).all()
+
+
+def test_ious_are_those_of_each_mask() -> None:
+    given = seen()
+    truth = np.zeros((33, 41), bool)
+    truth[3:12, 4:20] = True
+    found = level_ious(given.answer, truth)
+    for index, level in enumerate(LEVELS):
+        mask = given.answer > level
+        assert found[index] == pytest.approx((mask & truth).sum() / (mask | truth).sum())
+
+
+@pytest.mark.parametrize("level", [0.07, 0.5, 0.86])
+def test_the_chosen_mask_is_that_at_one_half_and_keeps_every_click(level: float) -> None:
+    answer = seen().answer
+    moved = at_level(answer, level, CLICKS)
+    others = np.ones(answer.shape, bool)
+    for click in CLICKS:
+        assert moved[click.row, click.column] == click.positive
+        others[click.row, click.column] = False
+    np.testing.assert_array_equal((moved > 0.5)[others], (answer > level)[others])
+    order = np.argsort(answer[others])
+    assert (np.diff(moved[others][order]) >= -1e-6).all(), "the ranks of pixels stay"
+    assert moved.min() >= 0 and moved.max() <= 1
+
+
+def test_one_half_leaves_an_answer_as_it_is() -> None:
+    answer = seen().answer
+    moved = at_level(answer, float(LEVELS[HALF]), [])
+    np.testing.assert_allclose(moved, answer, atol=1e-6)
+
+
+def test_lengths_are_told_by_those_of_normal_pictures() -> None:
+    residual = np.full((4, 5, 6), 0.5, np.float16)
+    scale = np.full(6, 0.25, np.float32)
+    np.testing.assert_allclose(shown_lengths(residual, scale, (32, 40)), np.tanh(0.25), atol=1e-4)

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+from adclick.networks.level_choice import LevelChoice
+from adclick.run.settings.clicks import Levels
+from adclick.training.level_fit import fit_levels
+
+SETTINGS = Levels(
+    pictures=1, clicks=1, hidden=16, steps=300, learning_rate=3e-3, weight_decay=0.01, noise=0.1
+)
+
+
+def answers(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Answers of 9 levels with 4 features, the second of which says which level is best."""
+    generator = np.random.default_rng(seed)
+    features = generator.normal(size=(count, 9, 4)).astype(np.float32)
+    best = generator.integers(1, 8, count)
+    distance = np.abs(np.arange(9) - best[:, None])
+    features[:, :, 1] = 3 - distance
+    return features, np.exp(-distance / 2).astype(np.float32)
+
+
+def test_the_best_level_of_new_answers_is_chosen() -> None:
+    choice = fit_levels(*answers(60), SETTINGS, seed=0)
+    features, ious = answers(40, seed=1)
+    chosen = [choice.best(torch.from_numpy(own)) for own in features]
+    assert np.mean(np.array(chosen) == ious.argmax(axis=1)) > 0.9
+    untrained = fit_levels(
+        *answers(60), SETTINGS.model_copy(update={"steps": 1, "learning_rate": 1e-9}), seed=0
+    )
+    by_chance = [untrained.best(torch.from_numpy(own)) for own in features]
+    assert np.mean(np.array(by_chance) == ious.argmax(axis=1)) < 0.6
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
+    first, again, other = (
+        fit_levels(*answers(20), SETTINGS.model_copy(update={"steps": 20}), seed=seed)
+        for seed in (3, 3, 4)
+    )
+    for own, same in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(own, same)
+    pairs = zip(first.parameters(), other.parameters(), strict=True)
+    assert any(not torch.equal(own, same) for own, same in pairs)
+
+
+def test_without_answers_nothing_is_learnt() -> None:
+    with pytest.raises(ValueError, match="no answer"):
+        fit_levels(np.zeros((0, 9, 4), np.float32), np.zeros((0, 9), np.float32), SETTINGS, seed=0)
+
+
+def test_what_is_stranger_than_anything_seen_is_cut() -> None:
+    choice = LevelChoice(features=2, hidden=4)
+    choice.set_scale(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
+    given = choice.standardised(torch.tensor([[2.0, 1.0], [1e6, 1.0]]))
+    assert given[0].tolist() == [0, 0]
+    assert given[1].tolist() == [4, 0]
