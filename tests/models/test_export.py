@@ -94,6 +94,7 @@ def test_clicks_are_answered_as_in_the_workflow(kind: str, run: Path, folders) -
     weights = category / f"train_{kind}/{VARIANTS[kind]}/seed0/weights.safetensors"
     manifest = read_csv(category / "make_manifest/manifest.csv")
     model = open_model(folders[kind])
+    assert (getattr(model.network, "levels", None) is not None) == (kind == "adclick")
     with (
         compute_device() as device,
         open_network(

@@ -1,0 +1,90 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from adclick.clicks.click import Click
+from adclick.clicks.edges import prepare, solve
+from adclick.clicks.levels import LEVEL_FEATURES, LEVELS, Seen, at_level
+from adclick.models.refining import Choose, choice_of, refined
+from adclick.networks.level_choice import LevelChoice
+from adclick.run.settings.clicks import Edges
+
+EDGES = Edges(
+    trust=0.1, least_trust=0.02, early_trust=0.0, prior_power=1.0, sharpness=2.0, likeness=4.0
+)
+CLICKS = [Click(10, 12, True), Click(25, 30, False)]
+LENGTHS = np.random.default_rng(1).random((32, 40)).astype(np.float32)
+
+
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (32, 40, 3)).astype(np.uint8)
+
+
+def prior(clicks: Sequence[Click], previous: np.ndarray | None = None) -> np.ndarray:
+    rows, columns = np.mgrid[:32, :40]
+    near = np.exp(-((rows - 10) ** 2 + (columns - 12) ** 2) / 60)
+    return (near / (1 + len(clicks) % 2)).astype(np.float32)
+
+
+def answers(choose: Choose | None, edges: Edges | None = EDGES):
+    return refined(
+        prior,
+        picture(),
+        open_window=lambda _: prior,
+        zoom=None,
+        edges=edges,
+        choose=choose,
+        lengths=lambda: LENGTHS,
+        stride=8,
+        radius_px=3.0,
+        threshold=0.5,
+    )
+
+
+def drawn() -> np.ndarray:
+    return solve(prepare(picture(), EDGES, radius_px=3.0), prior(CLICKS), CLICKS)
+
+
+def test_an_answer_is_cut_at_the_chosen_level_and_keeps_its_clicks() -> None:
+    told: list[Seen] = []
+
+    def choose(seen: Seen, clicks: Sequence[Click]) -> float:
+        told.append(seen)
+        assert list(clicks) == CLICKS
+        return 0.2
+
+    found = answers(choose)(CLICKS, None)
+    np.testing.assert_array_equal(found, at_level(drawn(), 0.2, CLICKS))
+    assert (found > 0.5).sum() > (drawn() > 0.5).sum()
+    assert found[10, 12] == 1 and found[25, 30] == 0
+    np.testing.assert_array_equal(told[0].answer, drawn())
+    np.testing.assert_array_equal(told[0].prior, prior(CLICKS))
+    np.testing.assert_array_equal(told[0].lengths, LENGTHS)
+
+
+def test_without_an_estimate_or_edges_or_clicks_one_half_stays() -> None:
+    def never(seen: Seen, clicks: Sequence[Click]) -> float:
+        pytest.fail("asked for a level")
+
+    np.testing.assert_array_equal(answers(None)(CLICKS, None), drawn())
+    np.testing.assert_array_equal(answers(never, edges=None)(CLICKS, None), prior(CLICKS))
+    np.testing.assert_array_equal(answers(never)([], None), prior([]))
+
+
+def test_a_networks_own_estimate_chooses() -> None:
+    assert choice_of(torch.nn.Linear(1, 1)) is None
+    network = torch.nn.Linear(1, 1)
+    choice = LevelChoice(features=LEVEL_FEATURES, hidden=4)
+    for member in choice.members:  # the IoU is the level itself, so the highest is best
+        for layer in (member[0], member[2], member[4]):
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+            layer.weight.data[0, 0] = 1
+    network.levels = choice
+    choose = choice_of(network)
+    assert choose is not None
+    colours = np.zeros((32, 40, 3), np.float32)
+    seen = Seen(drawn(), prior(CLICKS), colours, 1.0, LENGTHS)
+    assert choose(seen, CLICKS) == pytest.approx(float(LEVELS[-1]))
