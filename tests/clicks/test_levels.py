@@ -39,23 +39,24 @@ def slow_features(given: Seen, level: float, clicks: tuple[Click, ...]) -> dict[
     grown = cv2.dilate(mask.astype(np.uint8), np.ones((2 * RING_PX + 1,) * 2, np.uint8)) > 0
     ring = grown & ~mask
     steps, colours, outline = 0.0, 0.0, 0
-    for row, column in np.ndindex(*mask.shape):
-        for other in ((row + 1, column), (row, column + 1)):
-            if other[0] < mask.shape[0] and other[1] < mask.shape[1]:
-                if mask[row, column] != mask[other]:
-                    outline += 1
-                    steps += abs(given.answer[row, column] - given.answer[other])
-                    colours += np.linalg.norm(given.colours[row, column] - given.colours[other])
+    for first, second in (np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:]):
+        crossed = mask[first] != mask[second]
+        outline += int(crossed.sum())
+        steps += float(np.abs(given.answer[first] - given.answer[second])[crossed].sum())
+        away = given.colours[first] - given.colours[second]
+        colours += float(np.linalg.norm(away, axis=2)[crossed].sum())
     root = np.sqrt(given.mean_squared_step)
     inside, total = given.answer[mask].sum(), given.answer.sum()
     believed = given.prior > 0.5
-    away = [mean(own, mask) - mean(own, ring) for own in np.moveaxis(given.colours, 2, 0)]
+    apart = [mean(own, mask) - mean(own, ring) for own in np.moveaxis(given.colours, 2, 0)]
     return {
         0: level,
         1: len(clicks),
         2: sum(one.positive for one in clicks),
         3: sum(not one.positive for one in clicks),
-        4: np.mean([(given.prior[one.row, one.column] > 0.5) == one.positive for one in clicks]),
+        4: float(
+            np.mean([(given.prior[one.row, one.column] > 0.5) == one.positive for one in clicks])
+        ),
         6: steps / max(outline, 1),
         7: colours / max(outline, 1) / root,
         8: mean(given.lengths, mask),
@@ -65,7 +66,7 @@ def slow_features(given: Seen, level: float, clicks: tuple[Click, ...]) -> dict[
         13: (mask & believed).sum() / (mask | believed).sum(),
         15: inside / (mask.sum() + total - inside),
         16: mean(given.answer, mask),
-        17: float(np.linalg.norm(away)) / root,
+        17: float(np.linalg.norm(apart)) / root,
     }
 
 
