@@ -63,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             """The arrays of images `start` … `stop` - 1, one image after the other."""
             rows = range(start, stop)
             queries = stream_features(backbone, images["images"], rows, settings.features)
-            for row, query in zip(rows, queries, strict=True):
+            for row in rows:
                 found = neighbours["neighbours"][row]
                 yield compare(
-                    **query,
+                    **next(queries),
                     bank=bank,
                     content=contents[row],
                     matched=found[: matching.neighbours],

@@ -4,9 +4,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from adclick.data.geometry import cells_in, contents_of, edge_repeated, write_contents
+from adclick.data.geometry import Shape, cells_in, contents_of, edge_repeated, write_contents
 from adclick.data.rows import train_normal_rows
-from adclick.residuals.streaming import open_backbone, stamp_of_parts, stream_features
+from adclick.residuals.streaming import (
+    feature_shapes,
+    open_backbone,
+    stamp_of_parts,
+    stream_features,
+)
 from adclick.run.artifacts import ArraySpec, create_arrays, image_ids, open_arrays
 from adclick.run.errors import InputError
 from adclick.run.job import parse_job, run
@@ -44,16 +49,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         ids = image_ids(images)
         contents = contents_of(images, "images")
         cells = [cells_in(contents[row], settings.stride) for row in rows]
-        first = next(stream_features(backbone, images["images"], rows[:1], settings))
-        specs = {name: ArraySpec(array.shape, "float16") for name, array in first.items()}
+        shapes = feature_shapes(backbone, images["images"].shape[1:], settings)
+        specs = {name: ArraySpec(shape, "float16") for name, shape in shapes.items()}
         chosen = [ids[row] for row in rows]
         target = job.outputs["features"]
 
         def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
             found = stream_features(backbone, images["images"], rows[start:stop], settings)
-            for own, arrays in zip(cells[start:stop], found, strict=True):
-                grid = (arrays["patches"].shape[0], arrays["patches"].shape[1])
-                yield {name: edge_repeated(array, own, grid) for name, array in arrays.items()}
+            for own in cells[start:stop]:
+                yield _edges_repeated(next(found), own)
 
         with (
             made_in_parts(
@@ -66,10 +70,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             create_arrays(target, image_ids=chosen, specs=specs, stamp=job.stamp) as file,
         ):
             for index, arrays in enumerate(computed):
-                for name, array in arrays.items():
-                    file[name][index] = array
+                for name in specs:
+                    file[name][index] = arrays[name]
             height, width = specs["patches"].shape[:2]
             write_contents(file, cells, (height, width))
+
+
+def _edges_repeated(arrays: dict[str, np.ndarray], own: Shape) -> dict[str, np.ndarray]:
+    grid = (arrays["patches"].shape[0], arrays["patches"].shape[1])
+    return {name: edge_repeated(array, own, grid) for name, array in arrays.items()}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ know.
 import hashlib
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -76,7 +77,8 @@ class Backbone(nn.Module):
         size = [self._input_length(length) for length in pictures.shape[2:]]
         if list(pictures.shape[2:]) != size:
             pictures = F.interpolate(pictures, size=size, mode="bilinear", antialias=True)
-        with torch.autocast(pictures.device.type, torch.float16, enabled=self.halved):
+        halved = torch.autocast(pictures.device.type, torch.float16) if self.halved else None
+        with halved or nullcontext():
             maps = self.network(pictures)
         return [plane.float() for plane in maps]
 

@@ -1,16 +1,18 @@
 """The frozen backbone as the commands use it: on this job's device, features image by image."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float32, UInt8
 
 from adclick.residuals.backbone import Backbone, load_backbone
 from adclick.residuals.patches import extract, first_map
-from adclick.residuals.strips import in_strips, is_cut
+from adclick.residuals.tiles import in_tiles, is_cut
 from adclick.run.device import Precision, compute_device, device_name, is_reduced
 from adclick.run.errors import InputError
 from adclick.run.settings.residuals import Features
@@ -49,23 +51,47 @@ def stamp_of_parts(stamp: Mapping[str, Any], backbone: Backbone) -> dict[str, An
     return {**stamp, "device": device_name(next(backbone.buffers()).device)}
 
 
+def feature_shapes(
+    backbone: Backbone, shape: tuple[int, ...], settings: Features
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of what `stream_features` gives of a picture of `shape`; nothing is computed."""
+    outline = copy.deepcopy(backbone).to("meta")
+    outline.halved = False
+    picture = torch.empty((1, *shape), dtype=torch.uint8, device="meta")
+    patches, layer1 = extract(
+        outline,
+        picture,
+        grid=(shape[0] // settings.stride, shape[1] // settings.stride),
+        layer_dimensions=tuple(settings.layer_dimensions),
+        dimension=settings.dimension,
+    )
+    return {"patches": tuple(patches.shape[1:]), "layer1": tuple(layer1.shape[1:])}
+
+
 def stream_features(
     backbone: Backbone, images: Any, rows: Sequence[int], settings: Features
 ) -> Iterator[dict[str, np.ndarray]]:
     """`patches` and `layer1` (float32) of the given rows of an image array, in order, a batch at a
-    time.
+    time. Nothing is kept of a batch while the next is computed: of large pictures both would fill
+    the memory, so whoever reads them should let go of each, too.
     """
     for batch in _batches(images, rows, settings.batch_size):
-        patches, layer1 = features_of(
-            backbone,
-            batch,
-            stride=settings.stride,
-            layer_dimensions=tuple(settings.layer_dimensions),
-            dimension=settings.dimension,
-        )
-        _check_half(settings.backbone, patches, layer1)
-        for patch, layer in zip(patches, layer1, strict=True):
-            yield {"patches": patch, "layer1": layer}
+        yield from _each_of(batch, backbone, settings)
+
+
+def _each_of(
+    batch: UInt8[np.ndarray, "image height width 3"], backbone: Backbone, settings: Features
+) -> Iterator[dict[str, np.ndarray]]:
+    patches, layer1 = features_of(
+        backbone,
+        batch,
+        stride=settings.stride,
+        layer_dimensions=tuple(settings.layer_dimensions),
+        dimension=settings.dimension,
+    )
+    _check_half(settings.backbone, patches, layer1)
+    for index in range(len(batch)):
+        yield {"patches": patches[index], "layer1": layer1[index]}
 
 
 def features_of(
@@ -76,7 +102,7 @@ def features_of(
     layer_dimensions: Sequence[int],
     dimension: int,
 ) -> tuple[Float32[np.ndarray, "image row column _"], Float32[np.ndarray, "image _ _ _"]]:
-    """`extract` on patches of `stride` pixels, in strips where pictures are large."""
+    """`extract` on patches of `stride` pixels, in tiles where pictures are large."""
 
     def compute(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return extract(
@@ -89,7 +115,7 @@ def features_of(
 
     if not is_cut(backbone, batch.shape[1:]):
         return compute(batch)
-    patches, layer1 = zip(*(in_strips(backbone, one, compute) for one in batch), strict=True)
+    patches, layer1 = zip(*(in_tiles(backbone, one, compute) for one in batch), strict=True)
     return _stacked(patches), _stacked(layer1)
 
 
@@ -101,12 +127,12 @@ def _stacked(maps: Sequence[np.ndarray]) -> np.ndarray:
 def first_map_of(
     backbone: Backbone, batch: UInt8[np.ndarray, "image height width 3"]
 ) -> Float32[np.ndarray, "image _ _ _"]:
-    """`first_map`, in strips where pictures are large."""
+    """`first_map`, in tiles where pictures are large."""
     if not is_cut(backbone, batch.shape[1:]):
         return first_map(backbone, batch)
     return np.stack(
         [
-            in_strips(backbone, one, lambda pixels: (first_map(backbone, pixels),))[0]
+            in_tiles(backbone, one, lambda pixels: (first_map(backbone, pixels),))[0]
             for one in batch
         ]
     )

@@ -60,11 +60,14 @@ def _arrays(
         part, chosen = folder / f"{start}.h5", list(ids[start : start + IMAGES])
         if not _is_whole(part, chosen, specs, stamp):
             with create_arrays(part, image_ids=chosen, specs=specs, stamp=stamp) as file:
-                for index, arrays in zip(
-                    range(len(chosen)), compute(start, start + len(chosen)), strict=True
-                ):
+                made = 0
+                for arrays in compute(start, start + len(chosen)):
                     for name in specs:
-                        file[name][index] = arrays[name]
+                        file[name][made] = arrays[name]
+                    made += 1
+                    del arrays  # before the next, as large, are computed
+                if made < len(chosen):
+                    raise ValueError(f"arrays of {made} images are computed, not of {len(chosen)}")
         with open_arrays(part) as file:
             for index in range(len(chosen)):
                 yield {name: file[name][index] for name in specs}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from adclick.residuals import strips
+from adclick.residuals import tiles
 from adclick.residuals.backbone import Backbone, load_backbone
 from adclick.residuals.streaming import features_of, first_map_of
 
@@ -22,27 +22,36 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("shape", "sizes"), [
-    ((704, 96), {}), ((64, 816), {}), ((512, 64), {"input_px": 96, "size_px": 64}),
+@pytest.mark.parametrize(("shape", "sizes", "most", "count"), [
+    ((704, 96), {}, 448 * 96, 6),
+    ((64, 816), {}, 448 * 64, 7),
+    ((864, 896), {}, 640 * 640, 9),
+    ((704, 64), {"input_px": 96, "size_px": 64}, 576 * 64, 4),
 ])  # fmt: skip
-def test_strips_agree_with_the_whole(
-    name: str, shape: tuple[int, int], sizes: dict, monkeypatch: pytest.MonkeyPatch
+def test_tiles_agree_with_the_whole(
+    name: str,
+    shape: tuple[int, int],
+    sizes: dict,
+    most: int,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backbone, image = backbone_of(name, **sizes), picture(*shape)
     whole = features_of(backbone, image[None], **USE)
     calls = []
-    monkeypatch.setattr(strips, "LARGE_PIXELS", 1)
-    monkeypatch.setattr(strips, "STRIP_PIXELS", 1)
+    monkeypatch.setattr(tiles, "MOST_PIXELS", most)
     forward = backbone.network.forward
     monkeypatch.setattr(
         backbone.network, "forward", lambda batch: calls.append(batch.shape) or forward(batch)
     )
     cut = features_of(backbone, image[None], **USE)
-    assert len(calls) > 3
+    enlarged = backbone.enlargement
+    assert len(calls) == count
+    assert max(shape[2] * shape[3] for shape in calls) <= most * enlarged**2
     for found, expected in zip(cut, whole, strict=True):
         assert found.shape == expected.shape
         scale = np.abs(expected).max()
-        # Enlarging a noisy picture rounds, by where in a strip a pixel lies.
+        # Enlarging a noisy picture rounds, by where in a tile a pixel lies.
         np.testing.assert_allclose(found, expected, atol=(5e-4 if sizes else 2e-5) * scale)
     np.testing.assert_array_equal(first_map_of(backbone, image[None]), cut[1])
 
@@ -50,14 +59,29 @@ def test_strips_agree_with_the_whole(
 def test_too_narrow_a_margin_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, image = backbone_of("resnet18"), picture(704, 64)
     whole, _ = features_of(backbone, image[None], **USE)
-    for setting in ("LARGE_PIXELS", "STRIP_PIXELS", "MARGIN_PX"):
-        monkeypatch.setattr(strips, setting, 1)
+    monkeypatch.setattr(tiles, "MOST_PIXELS", 128 * 64)
+    monkeypatch.setattr(tiles, "MARGIN_PX", 1)
     cut, _ = features_of(backbone, image[None], **USE)
     assert np.abs(cut - whole).max() > 1e-3 * np.abs(whole).max()
 
 
+@pytest.mark.parametrize(
+    "shape", [(4000, 6000), (2000, 2512), (256, 20000), (8000, 1024), (9000, 9000)]
+)
+def test_margins_cost_a_third_at_most(shape: tuple[int, int]) -> None:
+    """Where tiles were strips across a wide picture, they were computed more than twice over."""
+    backbone = Backbone(torch.nn.Identity(), channels=[3])
+    cut = list(tiles._tiles(shape, backbone))
+    extents = [[one.stop - one.start for one in tile] for tile in cut]
+    computed = [height * width for height, width in extents]
+    assert max(computed) <= tiles.MOST_PIXELS
+    assert sum(computed) <= 1.35 * shape[0] * shape[1]
+    own = sum(np.prod([one.last - one.first for one in tile]) for tile in cut)
+    assert own == shape[0] * shape[1]
+
+
 def test_a_transformer_sees_its_picture_whole() -> None:
     network = torch.nn.Identity()
-    assert not strips.is_cut(Backbone(network, channels=[3], patch=14), (4000, 6000))
-    assert strips.is_cut(Backbone(network, channels=[3]), (4000, 6000))
-    assert not strips.is_cut(Backbone(network, channels=[3]), (1024, 1024))
+    assert not tiles.is_cut(Backbone(network, channels=[3], patch=14), (4000, 6000))
+    assert tiles.is_cut(Backbone(network, channels=[3]), (4000, 6000))
+    assert not tiles.is_cut(Backbone(network, channels=[3]), (2048, 2048))
