@@ -30,7 +30,7 @@ from tools.own_product import ANNOTATOR, call, decoded, environment, wait_for
 
 DEFECT_PX = 12
 PRODUCT, DEFECT, NEW = "sheet", "pit/first", "second"
-CLICKS, STROKES = 10, 10
+CLICKS, STROKES = 40, 20
 OUTPUT = ("--output", "model")
 PHOTOS = ("photos/good", "photos/defects", "--output", PRODUCT)
 # Barely trained, and few of everything: how long it takes and what it needs is looked at, no more.
@@ -93,9 +93,9 @@ def measured(
     places = draw_photographs(work, size, normals=normals)
     steps: dict[str, Any] = {}
     given = ["--backbone", str(weights.resolve())] if weights else []
-    typed(work, steps, "init", "adclick", "init", *PHOTOS, *given)
+    typed(work, steps, "init", "adclick", "init", *PHOTOS, "--scale", str(scale), *given)
     project = work / PRODUCT
-    _lay_over(project, {} if weights else SEEDED, SETTINGS, settings or {}, scale=scale)
+    _lay_over(project, {} if weights else SEEDED, SETTINGS, settings or {})
     results = f"results/own/own/{PRODUCT}"
     snakemake = ("snakemake", "--configfile", "adclick.yaml", "--cores", cores)
     typed(project, steps, "click_models", *snakemake, "click_models")
@@ -213,12 +213,12 @@ def _title(words: Sequence[str]) -> str:
     return stages[0] if stages and words[0] != "/bin/bash" else Path(words[0] if words else "").name
 
 
-def _lay_over(project: Path, *settings: Mapping[str, Any], scale: float) -> None:
+def _lay_over(project: Path, *settings: Mapping[str, Any]) -> None:
     from snakemake.utils import update_config
 
     path = project / "adclick.yaml"
     values = yaml.safe_load(path.read_text("utf-8"))
-    for one in (*settings, {"datasets": {"own": {"size": {"scale": scale}}}}):
+    for one in settings:
         update_config(values, one)
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
 

@@ -131,10 +131,7 @@ def first_map_of(
     if not is_cut(backbone, batch.shape[1:]):
         return first_map(backbone, batch)
     return np.stack(
-        [
-            in_tiles(backbone, one, lambda pixels: (first_map(backbone, pixels),))[0]
-            for one in batch
-        ]
+        [in_tiles(backbone, one, lambda pixels: (first_map(backbone, pixels),))[0] for one in batch]
     )
 
 

@@ -1,10 +1,18 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
-from adclick.residuals import tiles
+from adclick.residuals import streaming, tiles
 from adclick.residuals.backbone import Backbone, load_backbone
-from adclick.residuals.streaming import features_of, first_map_of
+from adclick.residuals.streaming import (
+    feature_shapes,
+    features_of,
+    first_map_of,
+    stream_features,
+)
+from tests.chain import micro_config
 
 USE = {"stride": 8, "layer_dimensions": (32, 32, 32), "dimension": 64}
 
@@ -85,3 +93,33 @@ def test_a_transformer_sees_its_picture_whole() -> None:
     assert not tiles.is_cut(Backbone(network, channels=[3], patch=14), (4000, 6000))
     assert tiles.is_cut(Backbone(network, channels=[3]), (4000, 6000))
     assert not tiles.is_cut(Backbone(network, channels=[3]), (2048, 2048))
+
+
+@pytest.mark.parametrize("chosen", ["resnet18", "vit_tiny_patch16_224"])
+def test_shapes_of_features_are_known_before_they_are_computed(chosen: str) -> None:
+    settings = micro_config().features.model_copy(update={"backbone": chosen})
+    backbone = load_backbone(chosen, layers=tuple(settings.layers), source="seeded")
+    backbone.halved = True  # which is of no account to shapes
+    (found,) = stream_features(backbone, picture(96, 64)[None], [0], settings)
+    shapes = feature_shapes(backbone, (96, 64, 3), settings)
+    assert shapes == {name: array.shape for name, array in found.items()}
+    assert next(backbone.parameters()).device.type == "cpu"
+
+
+def test_a_batch_is_let_go_of_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two pictures of 24 megapixels, both would take 2 GB."""
+    given, alive = [], []
+
+    def compute(backbone: Backbone, batch: np.ndarray, **settings: object) -> tuple:
+        alive.append([one() for one in given if one() is not None])
+        maps = np.zeros((1, 8, 8, 64), np.float32), np.zeros((1, 16, 16, 64), np.float32)
+        given.extend(weakref.ref(one) for one in maps)
+        return maps
+
+    monkeypatch.setattr(streaming, "features_of", compute)
+    settings = micro_config().features.model_copy(update={"batch_size": 1})
+    pictures = np.zeros((3, 64, 64, 3), np.uint8)
+    for found in stream_features(backbone_of("resnet18"), pictures, range(3), settings):
+        assert found["patches"].shape == (8, 8, 64)
+        del found
+    assert alive == [[], [], []]

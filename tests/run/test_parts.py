@@ -1,4 +1,5 @@
 import json
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,6 +150,26 @@ def test_too_few_arrays_are_no_part(tmp_path: Path) -> None:
     ):
         list(computed)
     assert names(tmp_path / PARTS) == []
+
+
+def test_arrays_are_let_go_of_before_the_next(tmp_path: Path) -> None:
+    """Those of a large picture take gigabytes."""
+    given: list[weakref.ref] = []
+
+    def compute(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+        for index in range(start, stop):
+            assert [one for one in given if one() is not None] == []
+            values = np.full(4, index, np.float64)
+            given.append(weakref.ref(values))
+            arrays = {"values": values, "sums": np.asarray(0.0)}
+            del values
+            yield arrays
+            del arrays
+
+    with made_in_parts(
+        tmp_path / "a.h5", ids=IDS, specs=SPECS, stamp=STAMP, compute=compute
+    ) as computed:
+        assert len([arrays["sums"] for arrays in computed]) == len(given) == len(IDS)
 
 
 def test_no_images_make_no_parts(tmp_path: Path) -> None:
