@@ -32,6 +32,7 @@ class Span(NamedTuple):
 
     @property
     def pixels(self) -> slice:
+        """Its pixels and its margins'."""
         return slice(self.start, self.stop)
 
     def own(self, places: int) -> slice:
