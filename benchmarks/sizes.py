@@ -11,6 +11,7 @@ import torch
 
 from adclick.data.geometry import cells_in
 from adclick.residuals.backbone import Backbone, load_backbone
+from adclick.residuals.bank_rows import BankRows
 from adclick.residuals.comparison import Bank, compare
 from adclick.residuals.maps import training_free_map
 from adclick.residuals.streaming import features_of
@@ -99,7 +100,8 @@ class _Seen:
         stored = open_arrays(path)
         numbers = np.array([1.0, 0.0, 1.0], np.float32)
         everywhere = np.zeros(0, np.float32)
-        self.bank = Bank(stored["patches"], stored["foreground"], everywhere, numbers)
+        rows = BankRows(stored["patches"], torch.device("cpu"))
+        self.bank = Bank(rows, stored["foreground"], everywhere, numbers)
 
 
 def _features(backbone: Backbone, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

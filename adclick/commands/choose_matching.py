@@ -19,6 +19,7 @@ from adclick.data.rows import train_normal_rows
 from adclick.data.shapes import Mask
 from adclick.data.textures import Image
 from adclick.residuals.backbone import Backbone
+from adclick.residuals.bank_rows import BankRows
 from adclick.residuals.comparison import Bank, compare, neighbours
 from adclick.residuals.maps import training_free_map
 from adclick.residuals.matching_choice import (
@@ -87,12 +88,11 @@ def _trials(
     """Each held-out normal image, as it is and with simulated defects, in order."""
     settings, manifest = job.settings, read_csv(job.inputs["manifest"])
     rows = train_normal_rows(job.inputs["manifest"])
-    bank = Bank(
-        features["patches"], foreground["maps"], foreground["weight"], foreground["numbers"]
-    )
+    device, stride = next(backbone.buffers()).device, settings.features.stride
+    patches = BankRows(features["patches"], device)
+    bank = Bank(patches, foreground["maps"], foreground["weight"], foreground["numbers"])
     ids = image_ids(features)
     known = {name: retrieval[name][:] for name in ("histograms", "codebook")}
-    device, stride = next(backbone.buffers()).device, settings.features.stride
     frame, contents = images["images"].shape[1:3], contents_of(images, "images")
     for index, place in enumerate(held):
         content = contents[rows[place]]

@@ -55,6 +55,7 @@ from adclick.networks.parts import Part, map_in_parts, parts_of
 from adclick.networks.trained_detector import KIND as FEATURE_DETECTOR
 from adclick.networks.trained_detector import TrainedDetector, load_detector
 from adclick.residuals.backbone import Backbone, load_backbone
+from adclick.residuals.bank_rows import BankRows
 from adclick.residuals.comparison import Bank, Compared, compare, neighbours
 from adclick.residuals.maps import finish_map, training_free_map
 from adclick.residuals.retrieval import histogram
@@ -94,6 +95,7 @@ class OpenedModel:
     fitted: bool
     backbone: Backbone
     bank: Any
+    patches: BankRows
     bank_ids: tuple[str, ...]
     words: Words | None
 
@@ -161,6 +163,7 @@ def open_model(folder: Path, *, device: str | torch.device | None = None) -> Ope
         fitted=fitted,
         backbone=backbone.to(chosen),
         bank=bank,
+        patches=BankRows(bank["patches"], chosen, most_bytes=0),
         bank_ids=tuple(image_ids(bank)),
         words=_read_words(folder / WORDS) if WORDS in described.files else None,
     )
@@ -359,7 +362,7 @@ def _compare(model: OpenedModel, image: np.ndarray) -> _Seen:
         patches[0],
         layer1[0],
         Bank(
-            bank["patches"],
+            model.patches,
             bank["foreground"],
             bank["foreground_weight"],
             bank["foreground_numbers"],

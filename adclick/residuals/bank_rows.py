@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ class BankRows:
         is free, on a processor none).
         """
         self._rows = StoredRows(array)
-        self.array, self._device = array, device
+        self._device = device
         self.shape, self.dtype = self._rows.shape, self._rows.dtype
         self._most_bytes = _free_bytes(device) if most_bytes is None else most_bytes
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
@@ -44,6 +45,17 @@ class BankRows:
                 self._kept.popitem(last=False)
             self._kept[row] = patches
         return patches
+
+    def lines(self, row: int, first: int, last: int) -> np.ndarray:
+        """Lines `first` … `last` - 1 of the grid of one row: of a large one, no more is read."""
+        return np.asarray(self._rows.lazily(row)[first:last, :])
+
+
+def lines_of(patches: Any, row: int, first: int, last: int) -> np.ndarray:
+    """Lines `first` … `last` - 1 of a row of a bank [row grid grid channel]."""
+    if isinstance(patches, BankRows):
+        return patches.lines(row, first, last)
+    return patches[row, first:last]
 
 
 def stacked(patches: Any, rows: Iterable[Any], device: torch.device) -> Tensor:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float16, Float32, Float64, Int
 from torch import Tensor
 
 from adclick.data.geometry import blank_beyond, edge_repeated, padded
-from adclick.residuals.bank_rows import stacked
+from adclick.residuals.bank_rows import lines_of, stacked
 from adclick.residuals.foreground import Foreground, joined_map
 from adclick.residuals.matching.search import match_in_bank
 from adclick.residuals.residual import residual, residual_length
@@ -28,8 +28,9 @@ LEAST_STRIP = 8  # rows of patches
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """Patch features and foreground maps of the normal images, as arrays or HDF5 datasets, which
-    are read an image at a time; and what the maps were made with, as it is stored.
+    """Patch features of the normal images, an array or `BankRows`, and their foreground maps, an
+    array or an HDF5 dataset, read an image at a time; and what the maps were made with, as it is
+    stored.
     """
 
     patches: Float[Any, "image row column channel"]
@@ -185,9 +186,9 @@ def _references(
     rows = bank.shape[1]
     if (start, stop, columns) == (0, rows, bank.shape[2]):
         return stacked(bank, matched, device)
-    stored, first = getattr(bank, "array", bank), min(start, rows - 1)
+    first, last = min(start, rows - 1), min(stop, rows)
     parts = [
-        padded(stored[int(row), first : min(stop, rows)], (stop - first, columns))[start - first :]
+        padded(lines_of(bank, int(row), first, last), (stop - first, columns))[start - first :]
         for row in matched
     ]
     return torch.from_numpy(np.stack(parts)).to(device)

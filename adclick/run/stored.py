@@ -28,6 +28,7 @@ class StoredRows:
         self.array = array
         self.shape, self.dtype = tuple(array.shape), array.dtype
         self._descriptor = -1
+        self._seen_whole: set[int] = set()
         if _is_plain(array):
             self._descriptor = os.open(array.file.filename, os.O_RDONLY)
             weakref.finalize(self, os.close, self._descriptor)
@@ -53,18 +54,21 @@ class StoredRows:
         return values.view(self.dtype).reshape(self.shape[1:])
 
     def lazily(self, row: int) -> "np.ndarray | LargeRow":
-        """One row; a large one is read when its parts are asked for."""
-        if self.dtype.itemsize * math.prod(self.shape[1:]) <= LARGE_BYTES:
-            return self[row]
-        return LargeRow(self, row)
-
-    def read_lines(self, row: int, first: int, last: int) -> np.ndarray:
-        """Of a row lines `first` … `last` - 1 of its first axis. The sum of a row that is one chunk
-        is not looked at: it is of all of it.
+        """One row; a large one that is stored plainly is read when its parts are asked for. Its sum
+        is that of all of it, so it is read whole the first time: OSError as for any row.
         """
         place = None if self._descriptor < 0 else self._place(row)
-        if place is None:
-            return self.array[row, first:last]
+        if place is None or self.dtype.itemsize * math.prod(self.shape[1:]) <= LARGE_BYTES:
+            return self[row]
+        if row not in self._seen_whole:
+            _ = self[row]
+            self._seen_whole.add(row)
+        return LargeRow(self, row, place)
+
+    def read_lines(self, place: int, first: int, last: int) -> np.ndarray:
+        """Of a row that begins at a place of the file, lines `first` … `last` - 1 of its first
+        axis.
+        """
         line = self.dtype.itemsize * math.prod(self.shape[2:])
         values = np.empty((last - first) * line, np.uint8)
         if not _read_into(values, self._descriptor, place + first * line):
@@ -81,9 +85,9 @@ class StoredRows:
 class LargeRow:
     """A row in its file: a window of its first two axes reads the lines that it lies in."""
 
-    def __init__(self, rows: StoredRows, row: int) -> None:
-        """A row of an array."""
-        self._rows, self._row = rows, row
+    def __init__(self, rows: StoredRows, row: int, place: int) -> None:
+        """The row of an array whose bytes begin at a place of its file."""
+        self._rows, self._row, self._place = rows, row, place
         self.shape = rows.shape[1:]
 
     def __len__(self) -> int:
@@ -94,7 +98,7 @@ class LargeRow:
         """A window, without steps."""
         down, across = window
         first, last, _ = down.indices(self.shape[0])
-        return self._rows.read_lines(self._row, first, max(first, last))[:, across]
+        return self._rows.read_lines(self._place, first, max(first, last))[:, across]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All of it."""

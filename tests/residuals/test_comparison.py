@@ -1,11 +1,16 @@
 """One picture against a bank: in strips as at once, and with padding that counts nowhere."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from adclick.residuals import comparison
+from adclick.residuals.bank_rows import BankRows
 from adclick.residuals.comparison import Bank, Compared, compare
+from adclick.run import stored
+from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
 
 GRID, CHANNELS, LAYER1 = (12, 9), 5, 3
 CPU = torch.device("cpu")
@@ -77,6 +82,32 @@ def test_memory_for_the_matched_images_is_bounded(monkeypatch: pytest.MonkeyPatc
     watched = Watched(bank.patches)
     compared(Bank(watched, bank.foreground, bank.weight, bank.numbers), 1.6)
     assert watched.rows <= 6
+
+
+def test_a_large_bank_is_read_once_for_its_sums_and_once_for_its_strips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were a whole picture read for every strip, time would grow with the square of the area."""
+    grid = (60, GRID[1])
+    normal, given = normals(3, grid), picture(1, grid)
+    specs = {"patches": ArraySpec(normal.shape[1:], "float16")}
+    with create_arrays(tmp_path / "b.h5", image_ids=["a", "b", "c"], specs=specs, stamp={}) as file:
+        for row, values in enumerate(normal):
+            file["patches"][row] = values
+    bank, read = bank_of(normal), []
+    before = stored._read_into
+    monkeypatch.setattr(
+        stored, "_read_into", lambda buffer, *at: read.append(len(buffer)) or before(buffer, *at)
+    )
+    monkeypatch.setattr(stored, "LARGE_BYTES", 1)
+    monkeypatch.setattr(comparison, "MATCHED_BYTES", 1)
+    whole = compared(bank, 1.6, grid, given)
+    with open_arrays(tmp_path / "b.h5") as file:
+        rows = BankRows(file["patches"], CPU, most_bytes=0)
+        strips = compared(Bank(rows, bank.foreground, bank.weight, bank.numbers), 1.6, grid, given)
+    assert_same(strips, whole)
+    assert len(read) > 3 * 7
+    assert sum(read) < 2.5 * normal.nbytes
 
 
 @pytest.mark.parametrize("radius", [0.0, 1.6, 3.2, None])

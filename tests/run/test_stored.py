@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from adclick.run import artifacts, stored
+from adclick.run import stored
 from adclick.run.artifacts import ArraySpec, create_arrays, open_arrays
 from adclick.run.stored import StoredRows
 
@@ -111,7 +111,7 @@ def test_of_a_large_row_the_lines_of_a_window_are_read(
         rows = StoredRows(file["values"])
         assert isinstance(rows.lazily(1), np.ndarray)  # small: read and checked as a whole
         monkeypatch.setattr(stored, "LARGE_BYTES", 100)
-        row = stored.lazily(rows, 1)
+        row = stored.lazily(rows, 1)  # whose sum is looked at once
         assert (len(row), row.shape) == (20, (20, 9, 4))
         read: list[int] = []
         before = stored._read_into
@@ -121,25 +121,27 @@ def test_of_a_large_row_the_lines_of_a_window_are_read(
             lambda buffer, *at: read.append(len(buffer)) or before(buffer, *at),
         )
         assert np.array_equal(row[5:12, 3:7], values[1, 5:12, 3:7])
-        assert read == [7 * 9 * 4 * 2]
+        assert np.array_equal(rows.lazily(1)[5:6, :], values[1, 5:6])
+        assert read == [7 * 9 * 4 * 2, 9 * 4 * 2]
         assert np.array_equal(row[15:40, :], values[1, 15:])
         assert row[25:40, :].shape == (0, 9, 4)
         assert np.array_equal(np.asarray(row), values[1])
         assert np.array_equal(stored.lazily(values, 2), values[2])
 
 
-def test_of_a_row_that_is_stored_in_several_chunks_those_of_a_window_are_read(
+def test_damage_of_a_large_row_is_told_before_its_first_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "LARGE_ENTRY", 100)
-    monkeypatch.setattr(artifacts, "LARGE_CHUNK", 3 * 9 * 4 * 2)
-    monkeypatch.setattr(stored, "LARGE_BYTES", 100)
     values = np.random.default_rng(0).random((3, 20, 9, 4)).astype(np.float16)
     write(tmp_path / "rows.h5", values)
+    with h5py.File(tmp_path / "rows.h5") as file:
+        info = file["values"].id.get_chunk_info_by_coord((1, 0, 0, 0))
+    content = bytearray((tmp_path / "rows.h5").read_bytes())
+    content[info.byte_offset + 1000] ^= 1
+    (tmp_path / "rows.h5").write_bytes(content)
+    monkeypatch.setattr(stored, "LARGE_BYTES", 100)
     with open_arrays(tmp_path / "rows.h5") as file:
-        assert file["values"].chunks == (1, 3, 9, 4)
-        row = stored.lazily(StoredRows(file["values"]), 1)
-        assert isinstance(row, stored.LargeRow)
-        assert np.array_equal(row[5:12, 3:7], values[1, 5:12, 3:7])
-        assert row[25:40, :].shape == (0, 9, 4)
-        assert np.array_equal(np.asarray(row), values[1])
+        rows = StoredRows(file["values"])
+        assert np.array_equal(rows.lazily(0)[:, :], values[0])
+        with pytest.raises(OSError, match="row 1 of /values is damaged"):
+            rows.lazily(1)
