@@ -142,11 +142,13 @@ def _signed_residuals(
     strip = max(LEAST_STRIP, MATCHED_BYTES // (len(matched) * row_bytes) - 2 * halo)
     if strip + 2 * halo >= rows:
         strip = rows
+    most = min(rows, strip + 2 * halo)
+    room = np.empty((len(matched), most, columns, channels), bank.dtype) if strip < rows else None
     for top in range(0, rows, strip):
         bottom = min(rows, top + strip)
         start, stop = max(0, top - halo), min(rows, bottom + halo)
         query = torch.from_numpy(patches[start:stop]).to(device)
-        known = _references(bank, matched, start, stop, columns, device)
+        known = _references(bank, matched, slice(start, stop), columns, device, room)
         signed = _residual(query, known, radius)
         yield slice(top, bottom), signed[top - start : bottom - start]
 
@@ -161,9 +163,10 @@ def _residual_everywhere(
     """The residual against all places of the matched images, so many of these at once."""
     query, (rows, columns) = torch.from_numpy(patches).to(device), patches.shape[:2]
     parts = [matched[first : first + together] for first in range(0, len(matched), together)]
-    signed = _residual(query, _references(bank, parts[0], 0, rows, columns, device), None)
+    lines = slice(0, rows)
+    signed = _residual(query, _references(bank, parts[0], lines, columns, device), None)
     for part in parts[1:]:
-        other = _residual(query, _references(bank, part, 0, rows, columns, device), None)
+        other = _residual(query, _references(bank, part, lines, columns, device), None)
         nearer = other.square().sum(dim=2) < signed.square().sum(dim=2)
         signed[nearer] = other[nearer]
     return signed
@@ -177,21 +180,24 @@ def _residual(query: Tensor, known: Tensor, radius: float | None) -> Tensor:
 def _references(
     bank: Any,
     matched: Int[np.ndarray, " matched"],
-    start: int,
-    stop: int,
+    lines: slice,
     columns: int,
     device: torch.device,
+    room: Float[np.ndarray, "matched line column channel"] | None = None,
 ) -> Float[Tensor, "matched strip columns channel"]:
-    """Rows `start` … `stop` - 1 of images of the bank, which may be smaller: then their edges."""
-    rows = bank.shape[1]
+    """Lines of the grid of images of the bank, which may be smaller: then their edges. They are put
+    into the `room` that there was for those of the strip before.
+    """
+    start, stop, rows = lines.start, lines.stop, bank.shape[1]
     if (start, stop, columns) == (0, rows, bank.shape[2]):
         return stacked(bank, matched, device)
+    shape = (len(matched), stop - start, columns, bank.shape[3])
+    found = np.empty(shape, bank.dtype) if room is None else room[:, : stop - start]
     first, last = min(start, rows - 1), min(stop, rows)
-    parts = [
-        padded(lines_of(bank, int(row), first, last), (stop - first, columns))[start - first :]
-        for row in matched
-    ]
-    return torch.from_numpy(np.stack(parts)).to(device)
+    for own, row in zip(found, matched, strict=True):
+        known = lines_of(bank, int(row), first, last)
+        own[:] = padded(known, (stop - first, columns))[start - first :]
+    return torch.from_numpy(found).to(device)
 
 
 def _summed_here(signed: Float[Tensor, "row column channel"]) -> tuple[np.ndarray, ...]:
