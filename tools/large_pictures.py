@@ -268,10 +268,11 @@ def _worked(api: str, place: tuple[int, int]) -> dict[str, Any]:
     row, column = (first + DEFECT_PX // 2 for first in place)
     session = act({"kind": "click", "row": row, "column": column, "positive": True})
     prepared, first = time.monotonic() - started, waits["click"].pop()
-    for number in range(CLICKS):
-        away = 16 + 4 * number
-        beside = (row + (away if number % 2 else -away)) % session["height"]
-        session = act({"kind": "click", "row": beside, "column": column, "positive": False})
+    for number in range(CLICKS):  # all around it, each a pixel further away
+        down, across = ((-1, 0), (0, 1), (1, 0), (0, -1))[number % 4]
+        away = DEFECT_PX + number
+        beside = {"row": row + down * away, "column": column + across * away}
+        session = act({"kind": "click", **beside, "positive": False})
     for number in range(STROKES):
         points = [[row - 3, column - 4 + number], [row + 3, column - 4 + number]]
         session = act({"kind": "stroke", "erase": False, "radius": 1.5, "points": points})
