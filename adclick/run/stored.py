@@ -41,21 +41,21 @@ class StoredRows:
 
     def __getitem__(self, row: int) -> np.ndarray:
         """One row; OSError where its bytes are not those that were written."""
-        if not self._is_written(row):
-            return self.array[row]
-        return self.read_lines(row, 0, self.shape[1])
+        return self.read_lines(row, 0, self.shape[1]) if len(self.shape) > 1 else self.array[row]
 
     def lazily(self, row: int) -> "np.ndarray | LargeRow":
-        """One row; a large one that is stored plainly is read when its parts are asked for."""
+        """One row; a large one is read when its parts are asked for."""
         large = self.dtype.itemsize * math.prod(self.shape[1:]) > LARGE_BYTES
-        return LargeRow(self, row) if large and self._is_written(row) else self[row]
+        return LargeRow(self, row) if large else self[row]
 
     def read_lines(self, row: int, first: int, last: int) -> np.ndarray:
-        """Of a row that is written, lines `first` … `last` - 1 of its first axis.
+        """Of a row lines `first` … `last` - 1 of its first axis.
 
         Where a band's sum was looked at before, no more of it is read than that; OSError as for a
         row.
         """
+        if not self._is_written(row):
+            return self.array[row, first:last]
         index = range(len(self))[row]
         values = np.empty((last - first) * self._line_bytes, np.uint8)
         for start in range(first - first % self._band, last, self._band):
