@@ -127,7 +127,7 @@ def draw_photographs(work: Path, size: Size, *, normals: int) -> dict[str, tuple
     }
     for name, folder in ((DEFECT, "photos/defects"), (NEW, "new")):
         picture = photograph(size, seed=1000 + len(name))
-        _pit(picture, places[name])
+        draw_pit(picture, places[name])
         write_png(work / folder / f"{name}.png", picture)
     return places
 
@@ -147,7 +147,8 @@ def photograph(size: Size, *, seed: int) -> UInt8[np.ndarray, "height width 3"]:
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-def _pit(picture: UInt8[np.ndarray, "height width 3"], place: tuple[int, int]) -> None:
+def draw_pit(picture: UInt8[np.ndarray, "height width 3"], place: tuple[int, int]) -> None:
+    """Draw the defect, its upper left at a place (row, column)."""
     row, column = (first + DEFECT_PX // 2 for first in place)
     cv2.circle(picture, (column, row), DEFECT_PX // 2, (35, 30, 30), cv2.FILLED)
 

@@ -14,6 +14,7 @@ from adclick.run.artifacts import open_arrays, read_csv, read_json
 from adclick.run.config import Config, load_config
 from tests.chain import micro_config, steps
 from tests.run.test_config import merged
+from tools import large_pictures
 
 PLACE = "results/micro/toy/cloth"
 SCALE, WINDOW_PX = 1.7, 64
@@ -143,3 +144,30 @@ def test_clicks_stay_on_pictures(run: Path) -> None:
             answers = file["probabilities"][row]
             assert not answers[..., height:, :].any()
             assert not answers[..., width:].any()
+
+
+def test_a_small_defect_is_clicked_and_exported_exactly(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the tool, in windows of the network, at the photograph's own pixels."""
+    monkeypatch.setattr(large_pictures, "CLICKS", 8)
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    found = large_pictures.label(tmp_path, {}, PLACE, (20, 22))
+    assert found["clicked"]
+    assert found["exported_exactly"]
+    assert found["click_p95_ms"] >= found["click_median_ms"] > 0
+
+
+def test_a_small_defect_is_found_in_a_new_photograph(run: Path, tmp_path: Path) -> None:
+    normal = sorted((run / "results/micro/toy/draw_toy/data/cloth/train/good").glob("*.png"))[0]
+    picture, place = read_image(normal).copy(), (18, 24)
+    large_pictures.draw_pit(picture, place)
+    write_png(tmp_path / "new" / f"{large_pictures.NEW}.png", picture)
+    steps: dict[str, Any] = {}
+    exported = ("adclick", "export-model", str(run / PLACE), "weak_features", "--output", "model")
+    large_pictures.typed(tmp_path, steps, "export-model", *exported)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "model").rename(tmp_path / "project/model")
+    found = large_pictures.predict(tmp_path, tmp_path / "project", steps, place)
+    assert found["predict_off_px"] <= large_pictures.DEFECT_PX / 2
+    assert 0 < steps["predict"]["mb"] < 4000
