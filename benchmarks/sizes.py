@@ -21,7 +21,7 @@ from benchmarks.measure import Check, Results, Task, Variant
 STRIDE, CHANNELS, RADIUS, NEIGHBOURS = 8, 448, 1.6, 10
 LAYERS, LAYER_DIMENSIONS = (1, 2, 3), (64, 128, 256)
 DEFECT_PX = 12
-LINE = 0.2  # so far from one line through the origin may every size be: two differ by 1.2 / 0.8 at most
+LINE = 0.2  # so far may every size be from one line through the origin
 
 
 @dataclass(frozen=True)
