@@ -25,6 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = "ADCLICK_TESTS_FORKS"  # read by FORKED/sitecustomize.py
+PEAK = "ADCLICK_TESTS_PEAK"  # the file where a job's greatest memory is written, KiB
 FORKED = Path(__file__).parent / "forked"
 LIBRARIES = ("torch", "timm", "transformers", "cv2", "h5py", "numba", "pandas", "scipy.ndimage")
 LIBRARIES += ("sklearn.decomposition", "skimage.segmentation", "matplotlib.pyplot", "pydantic")
@@ -72,23 +73,28 @@ def _run_job(connection: socket.socket) -> None:
     if job == 0:
         connection.close()
         os._exit(_ended(task, streams))
-    status = _waited(job, connection)
+    status, peak_kb = _waited(job, connection)
+    if PEAK in task["environment"]:
+        Path(task["environment"][PEAK]).write_text(str(peak_kb), encoding="ascii")
     with suppress(BrokenPipeError):
         connection.sendall(bytes([os.waitstatus_to_exitcode(status) % 256]))
     os._exit(0)
 
 
-def _waited(job: int, connection: socket.socket) -> int:
-    """The status with which a job ends; it is killed when the process that waits for it is gone."""
+def _waited(job: int, connection: socket.socket) -> tuple[int, int]:
+    """The status with which a job ends, and its greatest memory, KiB; it is killed when the process
+    that waits for it is gone.
+    """
     gone = select.poll()
     gone.register(connection, select.POLLHUP)
     while True:
-        ended, status = os.waitpid(job, os.WNOHANG)
+        ended, status, usage = os.wait4(job, os.WNOHANG)
         if ended:
-            return status
+            return status, usage.ru_maxrss
         if any(event & select.POLLHUP for _, event in gone.poll(20)):
             os.kill(job, signal.SIGKILL)
-            return os.waitpid(job, 0)[1]
+            _, status, usage = os.wait4(job, 0)
+            return status, usage.ru_maxrss
 
 
 def _read_task(connection: socket.socket) -> tuple[dict, list[int]]:
