@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.workflow.project import copy_project
-from tools.count_disk import Job, counted, size_mb
+from tools.count_disk import Job, counted, parsed, size_mb
 
 PLACE = "results/paper/mvtec/toothbrush"
 BANK, REAL = (
@@ -53,9 +54,40 @@ def test_sizes_are_of_the_pictures_that_a_result_is_of() -> None:
     assert size_mb(f"{residuals}/image_to_image/real.h5") == pytest.approx(102 * 0.025)
     clicks = f"{PLACE}/simulate_clicks/threshold"
     assert size_mb(f"{clicks}/jittered/seed0/maps.h5") == 5 * size_mb(f"{clicks}/seed0/maps.h5")
-    assert size_mb(f"{PLACE}/pretrain_adclick/a/b/seed0/weights.safetensors") == 340
+    weights = f"{PLACE}/pretrain_adclick/a/b/seed0/weights.safetensors"
+    for read, expected_mb in ((BANK, 332), ("results/paper/mvtec/encode_prompts/language.h5", 725)):
+        assert Job("pretrain_adclick", [read], [weights]).sizes_mb() == {weights: expected_mb}
     assert size_mb(f"{PLACE}/train_adclick_seg/full/seed0/weights.safetensors") == 215
     assert size_mb("results/paper/tables/table1.csv") == 0
+
+
+@pytest.mark.workflow
+def test_what_goes_is_what_can_be_made_again_and_scores_and_finished_networks_stay(
+    tmp_path: Path,
+) -> None:
+    project = copy_project(tmp_path / "project")
+    (project.folder / "tests/config/data.yaml").write_text("{}\n", encoding="utf-8")
+    gone: dict[str, set[str]] = {}
+    for spared in ("true", "all"):
+        overlay = {"spare_disk": yaml.safe_load(spared), "run_robots": []}
+        done = project.snakemake("--dry-run", overlay=overlay)
+        assert done.returncode == 0, done.stderr[-2000:]
+        gone[spared] = {"/".join(kind_of(path)) for path in parsed(done.stdout)[1]}
+    assert gone["true"] == {
+        *("extract_features/features.h5", "compute_residuals/drawn.h5"),
+        *("predict_maps/maps.h5", "simulate_clicks/maps.h5"),
+    }
+    assert gone["all"] - gone["true"] == {
+        *("compute_residuals/real.h5", "simulate_defects/images.h5", "expand_defects/images.h5"),
+        *("pretrain_adclick/weights.safetensors", "pretrain_adclick_seg/weights.safetensors"),
+    }
+
+
+def kind_of(path: str) -> tuple[str, str]:
+    """The stage of a result and its file's name, or which pictures residuals are of."""
+    parts = path.split("/")
+    drawn = parts[4] == "compute_residuals" and parts[-1] != "real.h5"
+    return parts[4], "drawn.h5" if drawn else parts[-1]
 
 
 @pytest.mark.workflow

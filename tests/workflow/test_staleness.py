@@ -22,7 +22,6 @@ from adclick.run.artifacts import image_ids, open_arrays, read_csv
 from tests.workflow.awkward import AWKWARD, draw_awkward
 from tests.workflow.forks import forking
 from tests.workflow.project import ROOT, Job, Project, copy_project
-from tools.same_results import digests
 
 pytestmark = [pytest.mark.workflow]
 AFTER_SEG = {
@@ -36,12 +35,6 @@ AFTER_SEG = {
     "everything",
 }
 
-PASSING = {
-    **{"extract_features": "features.h5", "simulate_defects": "images.h5"},
-    **{"expand_defects": "images.h5", "compute_residuals": "real.h5"},
-    **{"pretrain_adclick": "weights.safetensors", "pretrain_adclick_seg": "weights.safetensors"},
-    **{"predict_maps": "maps.h5", "simulate_clicks": "maps.h5"},
-}
 TRAININGS = {"pretrain_adclick", "train_adclick", "pretrain_adclick_seg", "train_adclick_seg"}
 
 
@@ -76,25 +69,6 @@ def edited(path: Path, old: str, new: str) -> Iterator[None]:
 
 def test_a_second_run_has_nothing_to_do(project: Project) -> None:
     assert project.planned() == []
-
-
-def test_with_the_least_disk_the_same_scores_remain_and_what_else_goes(project: Project) -> None:
-    overlay = {"run": "spared", "spare_disk": "all"}
-    scores = [
-        f"results/spared/toy/cloth/{name}/seed0/metrics.json"
-        for name in ("evaluate_maps/weak", "evaluate_clicks/finetuned_lang")
-    ]
-    project.run(*scores, overlay=overlay)
-    assert project.planned(*scores, overlay=overlay) == []
-    spared, whole = (digests(project.folder / "results" / run) for run in ("spared", "micro"))
-    assert {name for name, one in spared.items() if whole[name] != one} == set()
-    left = {name.split(":")[0] for name in spared}
-    gone = {name.split(":")[0] for name in whole if name.startswith("toy/cloth/")} - left
-    for stage, name in PASSING.items():
-        assert any(f"/{stage}/" in one and one.endswith(name) for one in gone), stage
-        assert not any(f"/{stage}/" in one and one.endswith(name) for one in left), stage
-    for stage in ("evaluate_maps", "evaluate_clicks", "train_adclick", "train_adclick_seg"):
-        assert any(f"/{stage}/" in one for one in left)
 
 
 def test_a_newer_date_alone_reruns_nothing(project: Project) -> None:
