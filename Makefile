@@ -1,7 +1,7 @@
 # demo: two commands' worth of everything; annotate: label a category of it in the browser; test, check:
 # what CI runs; peers: the environment of anomalib; test-fast: what needs neither Snakemake nor a browser and is quick; bench: the measured claims
 # (PARTS="matching metrics": some of them); fuzz: thousands of damaged files; soak: half an hour of labelling by two browsers, with kills;
-# kills: runs that are killed 40 times, compared with undisturbed ones; paper-sizes: every stage at the paper's sizes, one step.
+# kills: runs that are killed 40 times, compared with undisturbed ones; sizes: every stage at the paper's sizes, one step.
 BIN := .venv/bin
 RUN ?= demo
 CORES ?= all
@@ -17,7 +17,7 @@ sudo apt install python3-venv python3-dev gcc (Debian 12, Ubuntu 24.04 or newer)
 or anywhere conda create -n adclick python=3.13 && conda activate adclick
 CHOSEN = $(or $(shell $(FIND)),$(error $(NONE)))
 
-.PHONY: peers demo report annotate test test-fast check docs bench fuzz soak kills paper-sizes setup python
+.PHONY: peers demo report annotate test test-fast check docs bench fuzz soak kills sizes setup python
 
 setup: .venv/.done
 
@@ -86,5 +86,5 @@ soak: setup
 kills: setup
 	$(BIN)/python -m tools.kills --kills $(or $(KILLS),40) $(if $(filter command%,$(origin RUN)),--$(RUN))
 
-paper-sizes: setup
+sizes: setup
 	ADCLICK_PAPER_SIZES=1 $(BIN)/python -m pytest -n 0 -v -s tests/commands/test_paper_sizes.py

@@ -3,7 +3,7 @@
 512 px, WideResNet-50, a grid of 64 x 64 and 1024 channels, networks of up to 181 million
 parameters, float32, seeded weights, a handful of drawn pictures, one step a training, one picture a
 batch. Every stage is a process of its own; how long it took and how much memory it held at most is
-printed. It takes ten minutes: `make paper-sizes`.
+printed. It takes ten minutes: `make sizes`.
 """
 
 import json
@@ -83,7 +83,7 @@ CUT: dict[str, Any] = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("ADCLICK_PAPER_SIZES" not in os.environ, reason="make paper-sizes: ten minutes")
+@pytest.mark.skipif("ADCLICK_PAPER_SIZES" not in os.environ, reason="make sizes: ten minutes")
 def test_every_stage_runs_with_one_step_at_real_sizes(tmp_path: Path) -> None:
     config = _config(tmp_path)
     listed = steps(config)
