@@ -23,6 +23,7 @@ FRAMES_A_SECOND = 8
 WIDTH, HEIGHT = 1280, 720
 TIME = "window.filmTime = 0; performance.now = () => window.filmTime;"  # the film's, not filming's
 POINTER = """() => {
+  if (document.getElementById('pointer')) return;
   const pointer = document.createElement('div');
   pointer.id = 'pointer';
   Object.assign(pointer.style, {position: 'fixed', zIndex: 9, width: '22px', height: '22px',
@@ -30,6 +31,7 @@ POINTER = """() => {
     pointerEvents: 'none', translate: '-50% -50%'});
   const caption = document.createElement('div');
   caption.id = 'caption';
+  caption.hidden = true;
   Object.assign(caption.style, {position: 'fixed', zIndex: 9, left: '50%', bottom: '74px',
     translate: '-50% 0', padding: '7px 18px', borderRadius: '10px', background: '#000d',
     color: '#fff', fontSize: '17px', fontWeight: 600, whiteSpace: 'nowrap'});
