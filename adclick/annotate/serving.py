@@ -84,11 +84,17 @@ def _from_run(
     run: Path, variant: str | None, seed: int, images: Path | None, labels: Path | None
 ) -> Work:
     """A category of a finished run: its own defects, with the model exported where it is used;
-    with `images` as the files below that folder.
+    with `images` as the files below that folder, and of a project as its photographs, as in the
+    studio, so that labels go on in either.
     """
-    from adclick.annotate.run_pictures import find_run_pictures, write_run_images
+    from adclick.annotate.run_pictures import (
+        find_manifest_pictures,
+        find_run_pictures,
+        write_run_images,
+    )
     from adclick.models.export import exported
     from adclick.models.run_sources import trained_variants
+    from adclick.project.writing import SHEETS, project_of
 
     trained = trained_variants(run)
     chosen = variant or next(iter(trained), None)
@@ -97,10 +103,13 @@ def _from_run(
         raise InputError(f"{run}: no trained model {chosen or ''} (trained: {known})")
     folder = run / "annotate"
     model = folder / "model" / f"{chosen}-seed{seed}"
-    if images is None:
-        pictures = find_pictures(write_run_images(run, folder / "images"))
-    else:
+    project = project_of(run)
+    if images is not None:
         pictures = find_run_pictures(run, images)
+    elif project is not None:
+        pictures = find_manifest_pictures(run, project.folder / SHEETS)
+    else:
+        pictures = find_pictures(write_run_images(run, folder / "images"))
     return Work(
         exported(run, chosen, seed=seed, output=model), pictures, labels or folder / "labels"
     )

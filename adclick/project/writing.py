@@ -150,6 +150,16 @@ def open_project(folder: Path) -> Project:
     return _project_of(folder, before)
 
 
+def project_of(category: Path) -> Project | None:
+    """The project whose run a category's folder is of; None where it is of another run."""
+    whole = category.resolve()
+    above = whole.parents[3:4]
+    if not above or not (above[0] / OVERLAY).is_file():
+        return None
+    project = open_project(above[0])
+    return project if project.category == whole else None
+
+
 def _overlay(path: Path) -> dict[str, Any] | None:
     """The settings that are there; None without a file, or with an empty one."""
     if not path.is_file():

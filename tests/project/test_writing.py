@@ -19,7 +19,7 @@ from adclick.project.masks import mask_lines, pair_masks
 from adclick.project.sheet import left_out_before, sheet_lines
 from adclick.project.starting import next_steps
 from adclick.project.survey import Survey, survey_photographs, without
-from adclick.project.writing import Project, open_project, write_project
+from adclick.project.writing import Project, open_project, project_of, write_project
 from adclick.run.config import read_configuration
 from adclick.run.errors import InputError
 from tests.project.photographs import write_photographs
@@ -57,6 +57,14 @@ def test_its_settings_are_a_whole_configuration(survey: Survey, tmp_path: Path) 
     assert config.size_px == survey.scale.size_px
     assert config.run_adclick_seg == ["human"]
     assert "mvtec" not in yaml.safe_load(project.overlay.read_text())["datasets"]
+
+
+def test_a_run_of_a_project_is_known_by_its_folder(survey: Survey, tmp_path: Path) -> None:
+    """By which `adclick annotate` shows its photographs at their own size, as the studio does."""
+    project = write_project(tmp_path / "washers", survey)
+    assert project_of(project.category) == project
+    assert project_of(project.category.parent / "another") is None
+    assert project_of(tmp_path / "results/own/own/washers") is None
 
 
 def test_what_is_said_goes_before_what_was_proposed(survey: Survey, tmp_path: Path) -> None:
