@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 
 from adclick.annotate.worker import Server
 from adclick.clicks.click import Click
@@ -26,6 +27,7 @@ from adclick.models.run_sources import trained_variants
 from adclick.networks.checkpoints import read_metadata
 from adclick.networks.trained_detector import TrainedDetector, save_detector
 from adclick.residuals.backbone import load_backbone
+from adclick.residuals.bank_rows import BankRows
 from adclick.residuals.maps import exceeded_by
 from adclick.run.artifacts import (
     ArraySpec,
@@ -289,13 +291,31 @@ def test_those_of_the_validation_split_go_before_those_of_the_test(tmp_path: Pat
     assert predict_maps._held_out(manifest, {}) is None
 
 
+class SomeRows(BankRows):
+    """Some rows of a bank."""
+
+    def __init__(self, whole: BankRows, kept: list[int]) -> None:
+        self.whole, self.kept = whole, kept
+        self.shape, self.dtype = (len(kept), *whole.shape[1:]), whole.dtype
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, row: int) -> Tensor:
+        return self.whole[self.kept[row]]
+
+    def lines(self, row: int, first: int, last: int) -> np.ndarray:
+        return self.whole.lines(self.kept[row], first, last)
+
+
 def without(model: OpenedModel, image_id: str) -> OpenedModel:
     """The model with a bank that lacks a normal image."""
     kept = [row for row, name in enumerate(model.bank_ids) if name != image_id]
     arrays = {name: model.bank[name][:] for name in model.bank}
     for name in ("patches", "images", "histograms", "foreground"):
         arrays[name] = arrays[name][kept]
-    return replace(model, bank=arrays, bank_ids=tuple(model.bank_ids[row] for row in kept))
+    ids = tuple(model.bank_ids[row] for row in kept)
+    return replace(model, bank=arrays, patches=SomeRows(model.patches, kept), bank_ids=ids)
 
 
 def test_a_type_changes_the_answer_and_no_type_is_the_average_of_all(run, folders) -> None:
