@@ -3,7 +3,7 @@
 A random walker with a prior ranks pixels well and says little of how far a defect reaches: after
 one click the best mask of its answer may lie at a fifth or at four fifths. `level_features` tells
 of every level what a trained estimate of its IoU reads (`adclick.networks.level_choice`);
-`at_level` moves the chosen level to one half, so that all who read the answer go on as before.
+`at_level` moves the chosen level to the threshold at which all who read the answer cut it.
 """
 
 from collections.abc import Sequence
@@ -118,12 +118,16 @@ def level_ious(
 
 
 def at_level(
-    answer: Float32[np.ndarray, "height width"], level: float, clicks: Sequence[Click]
+    answer: Float32[np.ndarray, "height width"],
+    level: float,
+    clicks: Sequence[Click],
+    *,
+    threshold: float,
 ) -> Float32[np.ndarray, "height width"]:
-    """The answer with what was the level at one half, odds being multiplied by the same; clicked
-    pixels stay 0 or 1.
+    """The answer with what was the level at the threshold, odds being multiplied by the same;
+    clicked pixels stay 0 or 1.
     """
-    yes, no = answer * (1 - level), (1 - answer) * level
+    yes, no = answer * ((1 - level) * threshold), (1 - answer) * (level * (1 - threshold))
     moved = (yes / np.maximum(yes + no, 1e-12)).astype(np.float32)
     return keep_clicks(moved, clicked_pixels(clicks, (answer.shape[0], answer.shape[1])))
 

@@ -69,7 +69,7 @@ def refined(
     prepared = prepare(image, edges, radius_px=radius_px)
     if choose is None:
         return follow_edges(predict, prepared)
-    return _at_chosen_levels(predict, prepared, choose, lengths())
+    return _at_chosen_levels(predict, prepared, choose, lengths(), threshold)
 
 
 def _at_chosen_levels(
@@ -77,6 +77,7 @@ def _at_chosen_levels(
     prepared: PreparedPicture,
     choose: Choose,
     lengths: Float32[np.ndarray, "height width"],
+    threshold: float,
 ) -> Predict:
     def chosen(clicks: Sequence[Click], previous: np.ndarray | None) -> np.ndarray:
         prior = predict(clicks, previous).astype(np.float32)
@@ -84,7 +85,7 @@ def _at_chosen_levels(
         if not clicks:
             return answer
         seen = Seen(answer, prior, prepared.colours, prepared.mean_squared_step, lengths)
-        return at_level(answer, choose(seen, clicks), clicks)
+        return at_level(answer, choose(seen, clicks), clicks, threshold=threshold)
 
     return chosen
 

@@ -99,15 +99,18 @@ def test_ious_are_those_of_each_mask() -> None:
         assert found[index] == pytest.approx((mask & truth).sum() / (mask | truth).sum())
 
 
+@pytest.mark.parametrize("threshold", [0.3, 0.5])
 @pytest.mark.parametrize("level", [0.07, 0.5, 0.86])
-def test_the_chosen_mask_is_that_at_one_half_and_keeps_every_click(level: float) -> None:
+def test_the_chosen_mask_is_that_at_the_threshold_and_keeps_every_click(
+    level: float, threshold: float
+) -> None:
     answer = seen().answer
-    moved = at_level(answer, level, CLICKS)
+    moved = at_level(answer, level, CLICKS, threshold=threshold)
     others = np.ones(answer.shape, bool)
     for click in CLICKS:
         assert moved[click.row, click.column] == click.positive
         others[click.row, click.column] = False
-    np.testing.assert_array_equal((moved > 0.5)[others], (answer > level)[others])
+    np.testing.assert_array_equal((moved > threshold)[others], (answer > level)[others])
     order = np.argsort(answer[others])
     assert (np.diff(moved[others][order]) >= -1e-6).all(), "the ranks of pixels stay"
     assert moved.min() >= 0 and moved.max() <= 1
@@ -115,7 +118,7 @@ def test_the_chosen_mask_is_that_at_one_half_and_keeps_every_click(level: float)
 
 def test_one_half_leaves_an_answer_as_it_is() -> None:
     answer = seen().answer
-    moved = at_level(answer, float(LEVELS[HALF]), [])
+    moved = at_level(answer, float(LEVELS[HALF]), [], threshold=0.5)
     np.testing.assert_allclose(moved, answer, atol=1e-6)
 
 

@@ -56,7 +56,7 @@ def test_an_answer_is_cut_at_the_chosen_level_and_keeps_its_clicks() -> None:
         return 0.2
 
     found = answers(choose)(CLICKS, None)
-    np.testing.assert_array_equal(found, at_level(drawn(), 0.2, CLICKS))
+    np.testing.assert_array_equal(found, at_level(drawn(), 0.2, CLICKS, threshold=0.5))
     assert (found > 0.5).sum() > (drawn() > 0.5).sum()
     assert found[10, 12] == 1 and found[25, 30] == 0
     np.testing.assert_array_equal(told[0].answer, drawn())
