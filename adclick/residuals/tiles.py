@@ -7,6 +7,7 @@ everywhere, and takes a picture whole.
 
 import math
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from itertools import product
 from typing import NamedTuple, TypeVar
 
@@ -35,16 +36,17 @@ class Span(NamedTuple):
         """Its pixels and its margins'."""
         return slice(self.start, self.stop)
 
-    def own(self, places: int) -> slice:
-        """Its own part of a map that has so many places for the span with its margins."""
-        return slice(*self._places((self.first - self.start, self.last - self.start), places))
+    def own(self, places: int, rate: Fraction) -> slice:
+        """Its own part of a map that has so many places for the span with its margins, `rate` of
+        them a pixel; the last ones, where the picture ends, are rounded.
+        """
+        end = places if self.last == self.stop else int((self.last - self.start) * rate)
+        return slice(int((self.first - self.start) * rate), end)
 
-    def whole(self, places: int) -> slice:
+    def whole(self, places: int, rate: Fraction) -> slice:
         """Where that part lies in the map of the whole picture."""
-        return slice(*self._places((self.first, self.last), places))
-
-    def _places(self, pixels: tuple[int, int], places: int) -> Iterator[int]:
-        return (pixel * places // (self.stop - self.start) for pixel in pixels)
+        own, before = self.own(places, rate), int(self.start * rate)
+        return slice(before + own.start, before + own.stop)
 
 
 def is_cut(backbone: Backbone, shape: tuple[int, ...]) -> bool:
@@ -59,27 +61,30 @@ def in_tiles(
 
     Every map shows all of what it is given, at some resolution.
     """
-    shape = (image.shape[0], image.shape[1])
+    step = _step(backbone)
+    probe = np.zeros((1, step, COARSEST, 3), np.uint8)
+    rates = [Fraction(maps.shape[1], step) for maps in compute(probe)]
     wholes: list[np.ndarray] = []
-    for rows, columns in _tiles(shape, backbone):
+    # The last tile comes first: it says how large the maps of the whole picture are.
+    for rows, columns in reversed([*_tiles((image.shape[0], image.shape[1]), backbone)]):
         for index, maps in enumerate(compute(image[rows.pixels, columns.pixels][None])):
-            height, width, channels = maps.shape[1:]
+            (height, width, channels), rate = maps.shape[1:], rates[index]
+            down, across = rows.whole(height, rate), columns.whole(width, rate)
             if index == len(wholes):
-                size = (
-                    length * places // (span.stop - span.start)
-                    for length, places, span in zip(
-                        shape, (height, width), (rows, columns), strict=True
-                    )
-                )
-                wholes.append(np.empty((*size, channels), np.float32))
-            own = maps[0, rows.own(height), columns.own(width)]
-            wholes[index][rows.whole(height), columns.whole(width)] = own
+                wholes.append(np.empty((down.stop, across.stop, channels), np.float32))
+            own = maps[0, rows.own(height, rate), columns.own(width, rate)]
+            wholes[index][down, across] = own
     return wholes
+
+
+def _step(backbone: Backbone) -> int:
+    """Pixels after which every map is at a place again, whatever the backbone enlarges."""
+    return COARSEST * backbone.enlargement.denominator
 
 
 def _tiles(shape: tuple[int, int], backbone: Backbone) -> Iterator[tuple[Span, Span]]:
     scale = backbone.enlargement
-    step = COARSEST * scale.denominator
+    step = _step(backbone)
     margin = -(-MARGIN_PX * scale.denominator // min(scale.numerator, scale.denominator))
     margin = -(-margin // step) * step
     height, width = _least_work(shape, margin, step)

@@ -54,7 +54,7 @@ def test_tiles_agree_with_the_whole(
     )
     cut = features_of(backbone, image[None], **USE)
     enlarged = backbone.enlargement
-    assert len(calls) == count
+    assert len(calls) == count + 1  # and one that says how far apart places lie
     assert max(shape[2] * shape[3] for shape in calls) <= most * enlarged**2
     for found, expected in zip(cut, whole, strict=True):
         assert found.shape == expected.shape
@@ -62,6 +62,34 @@ def test_tiles_agree_with_the_whole(
         # Enlarging a noisy picture rounds, by where in a tile a pixel lies.
         np.testing.assert_allclose(found, expected, atol=(5e-4 if sizes else 2e-5) * scale)
     np.testing.assert_array_equal(first_map_of(backbone, image[None]), cut[1])
+
+
+@pytest.mark.parametrize("sizes", [(8, 7), (7, 8), (5, 4), (4, 7), (3, 4), (1, 1)])
+@pytest.mark.parametrize("length", [1304, 1608, 2024, 2256])
+def test_tiles_lie_where_they_belong_at_any_enlargement(
+    length: int, sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a picture's end is no whole number of places, those of its last tile are rounded."""
+    backbone = Backbone(
+        torch.nn.Identity(), channels=[3], input_px=64 * sizes[0], size_px=64 * sizes[1]
+    )
+    monkeypatch.setattr(tiles, "MOST_PIXELS", 800 * 64)
+    high, low = np.divmod(np.arange(length), 256)  # a pixel tells its row
+    image = np.stack([high, low, low], axis=1).astype(np.uint8)[:, None].repeat(64, axis=1)
+    scale = sizes[0] / sizes[1]
+
+    def compute(pixels: np.ndarray) -> tuple[np.ndarray]:
+        places = [range(0, backbone._input_length(side), 4) for side in pixels.shape[1:3]]
+        rows, columns = (
+            np.minimum((np.array(one) / scale).astype(int), side - 1)
+            for one, side in zip(places, pixels.shape[1:3], strict=True)
+        )
+        told = pixels[:, rows][:, :, columns].astype(np.float32)
+        return (256 * told[..., :1] + told[..., 1:2],)
+
+    (found,), (whole,) = tiles.in_tiles(backbone, image, compute), compute(image[None])
+    assert found.shape == whole[0].shape
+    np.testing.assert_allclose(found, whole[0], atol=1)
 
 
 def test_too_narrow_a_margin_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
