@@ -87,6 +87,7 @@ def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dic
         device=device,
     )
     if not len(features):
+        print("no simulated defect to learn levels from: answers are cut at one half")
         return {}
     model.levels = fit_levels(features, ious, refining.levels, seed=job.seed).to(device)
     return {"levels": {"features": features.shape[-1], "hidden": refining.levels.hidden}}

@@ -38,9 +38,10 @@ def made_once(
                 temporary.hardlink_to(_second(path))
             os.utime(path)
         print("made before of the same: taken back")
+        if spares_disk():
+            _forget(outputs)
         return
-    for path in (sums, *map(_second, outputs.values())):
-        path.unlink(missing_ok=True)
+    _forget(outputs)
     make()
     if spares_disk():
         return
@@ -59,6 +60,11 @@ def _is_kept(outputs: Mapping[str, Path], stamp: Mapping[str, Any], sums: Path) 
         }
     except (InputError, OSError, KeyError):
         return False
+
+
+def _forget(outputs: Mapping[str, Path]) -> None:
+    for path in (_sums_file(outputs), *map(_second, outputs.values())):
+        path.unlink(missing_ok=True)
 
 
 def _second(path: Path) -> Path:

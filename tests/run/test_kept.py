@@ -84,3 +84,4 @@ def test_where_disk_is_spared_nothing_is_kept(make, tmp_path: Path, monkeypatch)
     assert make()
     monkeypatch.setenv(SPARE, "all")
     assert not make()  # what is there is taken back all the same
+    assert len(list(tmp_path.iterdir())) == 2, "and goes when Snakemake lets it go"

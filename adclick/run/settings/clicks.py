@@ -88,7 +88,6 @@ class Clicks(Section):
         " picture's edges, and the mask holds every positive click and no negative one. Without it"
         " the network's answer, as in the paper.",
     )
-
     levels: Levels | None = Field(
         None,
         description="An answer that follows the picture's edges is cut at the level where its mask"
