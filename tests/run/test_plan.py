@@ -570,6 +570,26 @@ def test_how_answers_are_refined_is_no_setting_of_a_training() -> None:
     assert json.loads(settings_json(refined, "record_clicks"))["edges"]["trust"] == 1
 
 
+def test_how_levels_are_learnt_is_a_setting_of_finetunings_alone() -> None:
+    edges = {"trust": 1, "least_trust": 0, "early_trust": 0, "prior_power": 1, "sharpness": 1}
+    levels = {"pictures": 9, "clicks": 3, "hidden": 8, "learning_rate": 0.01, "weight_decay": 0}
+
+    def with_steps(steps: int) -> Config:
+        own = {**levels, "noise": 0, "steps": steps}
+        return config(clicks={"edges": {**edges, "likeness": 1}, "levels": own})
+
+    place = {"dataset": "mvtec", "category": "bottle"}
+    names = {"variant": "finetuned_lang", "method": "finetuned_lang", "pretraining": "language"}
+    for stage, wildcards, depends in [
+        ("train_adclick", {**place, "variant": names["variant"]}, True),
+        ("train_adclick", {**place, "pretraining": names["pretraining"]}, False),
+        ("simulate_clicks", {**place, "method": names["method"]}, False),
+        ("record_clicks", {}, False),
+    ]:
+        few, many = (settings_json(with_steps(steps), stage, **wildcards) for steps in (10, 20))
+        assert (few != many) == depends, stage
+
+
 def test_a_product_with_photographs_alone_needs_no_other_category_and_no_mask() -> None:
     own = load_config(read(*OVERLAYS["own"]))
     folder = "results/own/own/bracket"

@@ -109,7 +109,8 @@ class TrainAdclick(Stage):
 class SimulateClicks(Stage):
     """Settings of `simulate_clicks`; without a `peer` the method is a network, and `detection` is
     for the thresholded training-free map alone. Answers of a network alone, and not of a plain row,
-    are refined. Where a peer's weights lie is no setting: their files are inputs.
+    are refined, at the levels of its weights. Where a peer's weights lie is no setting: their files
+    are inputs.
     """
 
     category: str
@@ -126,11 +127,11 @@ class SimulateClicks(Stage):
         robot = wildcards.get("robot", PROTOCOL)
         settings = peer_settings(config, peer) if peer else {}
         is_plain = peer is not None or wildcards["method"] in plain_methods(config)
-        unrefined = {"zoom": None, "edges": None, "levels": None}
+        unread = {"levels": None} | ({"zoom": None, "edges": None} if is_plain else {})
         return cls.pick(
             config,
             category=wildcards["category"],
-            clicks=config.clicks.model_copy(update=unrefined) if is_plain else config.clicks,
+            clicks=config.clicks.model_copy(update=unread),
             robot=robot_of(config, robot),
             peer=peer,
             peer_code=fingerprint(module_of(PEERS, peer)) if peer in kinds_of(PEERS) else None,
