@@ -54,9 +54,9 @@ class StoredRows:
         Where a band's sum was looked at before, no more of it is read than that; OSError as for a
         row.
         """
-        if not self._is_written(row):
-            return self.array[row, first:last]
         index = range(len(self))[row]
+        if not self._is_written(index, first, last):
+            return self.array[row, first:last]
         values = np.empty((last - first) * self._line_bytes, np.uint8)
         for start in range(first - first % self._band, last, self._band):
             top, bottom = max(first, start), min(last, start + self._band)
@@ -84,11 +84,11 @@ class StoredRows:
             )
         self._intact.add((row, start))
 
-    def _is_written(self, row: int) -> bool:
-        """Whether it can be read past HDF5: what was never written has no place in the file."""
-        index = range(len(self))[row]
+    def _is_written(self, row: int, first: int, last: int) -> bool:
+        """Whether lines can be read past HDF5: what was never written has no place in the file."""
         return self._descriptor >= 0 and all(
-            self._place(index, start) is not None for start in range(0, self.shape[1], self._band)
+            self._place(row, start) is not None
+            for start in range(first - first % self._band, last, self._band)
         )
 
     def _place(self, row: int, line: int) -> Any:
