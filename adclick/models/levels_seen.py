@@ -12,7 +12,7 @@ from adclick.clicks.click import Click
 from adclick.clicks.levels import HALF, LEVELS, Seen, level_features, level_ious
 from adclick.clicks.robot import simulate_clicks
 from adclick.data.geometry import cells_in, cropped, in_frame
-from adclick.models.opening import Opened, open_trained
+from adclick.models.opening import open_trained
 from adclick.models.refining import Choose
 from adclick.networks.loading import ClickNetwork
 from adclick.networks.parts import Part
@@ -69,7 +69,7 @@ def levels_seen(
                 zoom=zoom,
                 edges=edges,
                 threshold=threshold,
-                choose=_recorded(opened, row, truth, seen),
+                choose=recorded(truth, opened.stride, seen),
             )
             simulate_clicks(predict, truth, count=levels.clicks, threshold=threshold)
     features, ious = zip(*seen, strict=True) if seen else ((), ())
@@ -80,18 +80,19 @@ def _some_rows(count: int, wanted: int, seed: int) -> Sequence[int]:
     return sorted(np.random.default_rng(seed).permutation(count)[:wanted].tolist())
 
 
-def _recorded(
-    opened: Opened,
-    row: int,
+def recorded(
     truth: Bool[np.ndarray, "height width"],
+    stride: int,
     seen: list[tuple[np.ndarray, np.ndarray]],
 ) -> Callable[[Part], Choose]:
-    """For each part of a picture, one half as level of every answer, which is added to `seen`."""
-    grid = cells_in(opened.contents[row], opened.stride)
-    framed = in_frame(truth, (grid[0] * opened.stride, grid[1] * opened.stride))
+    """For each part of a picture, one half as level of every answer; its features and IoUs are
+    added to `seen` where the part shows some of the defect.
+    """
+    grid = cells_in((truth.shape[0], truth.shape[1]), stride)
+    framed = in_frame(truth, (grid[0] * stride, grid[1] * stride))
 
     def in_part(part: Part) -> Choose:
-        own_truth = framed[part.pixels(opened.stride)]
+        own_truth = framed[part.pixels(stride)]
 
         def record(answer: Seen, clicks: Sequence[Click]) -> float:
             if own_truth.any():

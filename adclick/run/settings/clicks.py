@@ -91,8 +91,8 @@ class Clicks(Section):
     levels: Levels | None = Field(
         None,
         description="An answer that follows the picture's edges is cut at the level where its mask"
-        " is estimated to be best, and not at one half; the estimate is trained with the network."
-        " Needs `edges`. Without it one half, as in the paper.",
+        " is estimated to be best, and not at `threshold`; the estimate is trained with the"
+        " network. Needs `edges`. Without it the threshold, as in the paper.",
     )
 
     @model_validator(mode="after")
