@@ -70,21 +70,22 @@ def level_features(
     other levels.
     """
     index = np.searchsorted(LEVELS, seen.answer)  # a pixel is in the masks of all levels below
-    area = np.maximum(_above(index), 1)
+    count, answer = _above(index), _above(index, seen.answer)
+    area = np.maximum(count, 1)
     grown = cv2.dilate(seen.answer, np.ones((2 * RING_PX + 1,) * 2, np.uint8))
     ring_index = np.searchsorted(LEVELS, grown)
-    ring_area = np.maximum(_above(ring_index) - _above(index), 1)
+    ring_area = np.maximum(_above(ring_index) - count, 1)
 
-    def inside(plane: np.ndarray) -> np.ndarray:
-        return _above(index, plane) / area
-
-    def around(plane: np.ndarray) -> np.ndarray:
-        return (_above(ring_index, plane) - _above(index, plane)) / ring_area
+    def means(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inside each mask, and in the ring around it."""
+        within = _above(index, plane)
+        return within / area, (_above(ring_index, plane) - within) / ring_area
 
     answer_steps, colour_steps = _outline_steps(seen, index)
-    residual = inside(seen.lengths) - around(seen.lengths)
-    expected = _expected_iou(_above(index, seen.answer), _above(index), float(seen.answer.sum()))
-    away = np.stack([inside(own) - around(own) for own in np.moveaxis(seen.colours, 2, 0)])
+    lengths_inside, lengths_around = means(seen.lengths)
+    residual = lengths_inside - lengths_around
+    expected = _expected_iou(answer, count, float(seen.answer.sum()))
+    away = np.stack([np.subtract(*means(own)) for own in np.moveaxis(seen.colours, 2, 0)])
     shrinking = (area[_neighbour(-1)] - area[_neighbour(1)]) / area
     columns = [
         LEVELS,
@@ -92,15 +93,14 @@ def level_features(
         np.minimum(shrinking / (LEVELS[_neighbour(1)] - LEVELS[_neighbour(-1)]), STEEPEST),
         answer_steps,
         colour_steps,
-        inside(seen.lengths),
-        around(seen.lengths),
+        lengths_inside,
+        lengths_around,
         residual,
-        inside(seen.prior),
-        around(seen.prior),
-        _agreement(index, seen.prior > 0.5),
-        _agreement(index, seen.answer > 0.5),
+        *means(seen.prior),
+        _agreement(index, count, seen.prior > 0.5),
+        _agreement(index, count, seen.answer > 0.5),
         expected,
-        inside(seen.answer),
+        answer / area,
         np.sqrt(np.square(away).sum(axis=0)) / _root_step(seen),
         *(_relative(own) for own in (answer_steps, colour_steps, residual, expected)),
         np.log(area / area[HALF]),
@@ -114,7 +114,8 @@ def level_ious(
     answer: Float32[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]
 ) -> Float[np.ndarray, " level"]:
     """The IoU of an answer's mask at each of `LEVELS` with the truth, 0 for two empty masks."""
-    return _agreement(np.searchsorted(LEVELS, answer), truth)
+    index = np.searchsorted(LEVELS, answer)
+    return _agreement(index, _above(index), truth)
 
 
 def at_level(
@@ -145,11 +146,13 @@ def _above(
 
 
 def _agreement(
-    index: Int[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
+    index: Int[np.ndarray, "height width"],
+    count: Float[np.ndarray, " level"],
+    mask: Bool[np.ndarray, "height width"],
 ) -> Float[np.ndarray, " level"]:
-    """The IoU of the mask of each level with another."""
+    """The IoU of the mask of each level, so many pixels, with another."""
     common = _above(index, mask.astype(np.float32))
-    return common / np.maximum(_above(index) + mask.sum() - common, 1)
+    return common / np.maximum(count + mask.sum() - common, 1)
 
 
 def _outline_steps(
