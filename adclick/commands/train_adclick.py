@@ -7,10 +7,12 @@ from typing import Any
 import torch
 
 from adclick.models.levels_seen import levels_seen
+from adclick.models.opening import open_trained
 from adclick.networks.adclick import build_adclick
 from adclick.networks.checkpoints import read_metadata
 from adclick.networks.inputs import ResidualForm
 from adclick.networks.simpleclick import KIND, build_simpleclick
+from adclick.run.artifacts import open_arrays
 from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
 from adclick.run.kept import made_once
@@ -70,24 +72,32 @@ def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dic
     settings, lists = job.settings, job.lists
     refining = settings.refining
     assert refining is not None
-    features, ious = levels_seen(
-        model.eval(),
-        settings.model_dump(mode="json"),
-        images=lists["simulated_images"][0],
-        residuals=lists["simulated_residuals"][0],
-        scales=lists["residuals"][0],
-        language=lists["languages"][0] if lists["languages"] else None,
-        category=settings.category.split("/")[-1],
-        levels=refining.levels,
-        zoom=refining.zoom,
-        edges=refining.edges,
-        radius_px=settings.radius_px,
-        threshold=settings.threshold,
-        seed=job.seed,
-        device=device,
-    )
+    images = lists["simulated_images"][0]
+    with (
+        open_arrays(images) as drawn,
+        open_trained(
+            model.eval(),
+            settings.model_dump(mode="json"),
+            images=images,
+            residuals=lists["simulated_residuals"][0],
+            scales=lists["residuals"][0],
+            language=lists["languages"][0] if lists["languages"] else None,
+            category=settings.category.split("/")[-1],
+            radius_px=settings.radius_px,
+            device=device,
+        ) as opened,
+    ):
+        features, ious = levels_seen(
+            opened,
+            drawn,
+            refining.levels,
+            zoom=refining.zoom,
+            edges=refining.edges,
+            threshold=settings.threshold,
+            seed=job.seed,
+        )
     if not len(features):
-        print("no simulated defect to learn levels from: answers are cut at one half")
+        print("no simulated defect to learn levels from: answers are cut at the threshold")
         return {}
     model.levels = fit_levels(features, ious, refining.levels, seed=job.seed).to(device)
     return {"levels": {"features": features.shape[-1], "hidden": refining.levels.hidden}}

@@ -1,77 +1,51 @@
 """What is seen of a trained network's answers to a robot user, for the estimate of their levels."""
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
 from adclick.clicks.click import Click
 from adclick.clicks.levels import HALF, LEVELS, Seen, level_features, level_ious
 from adclick.clicks.robot import simulate_clicks
 from adclick.data.geometry import cells_in, cropped, in_frame
-from adclick.models.opening import open_trained
+from adclick.models.opening import Opened
 from adclick.models.refining import Choose
-from adclick.networks.loading import ClickNetwork
 from adclick.networks.parts import Part
-from adclick.run.artifacts import open_arrays
+from adclick.run.artifacts import ArrayFile
 from adclick.run.settings.clicks import Edges, Levels, Zoom
 
 
 def levels_seen(
-    model: ClickNetwork,
-    settings: Mapping[str, Any],
-    *,
-    images: Path,
-    residuals: Path,
-    scales: Path,
-    language: Path | None,
-    category: str,
+    opened: Opened,
+    drawn: ArrayFile,
     levels: Levels,
+    *,
     zoom: Zoom | None,
     edges: Edges,
-    radius_px: float,
     threshold: float,
     seed: int,
-    device: torch.device,
 ) -> tuple[Float[np.ndarray, "answer level feature"], Float[np.ndarray, "answer level"]]:
     """Features and IoUs of the masks at every level of the answers to clicks on drawn pictures.
 
-    `images` and `residuals` are of simulated defects, `settings` those that the network was trained
-    with. Answers are cut at one half meanwhile, so what is clicked does not depend on the estimate
-    to come.
+    The network is opened on pictures of simulated defects, whose labels and types `drawn` has.
+    Answers are cut at one half meanwhile, so what is clicked does not depend on the estimate to
+    come.
     """
     seen: list[tuple[np.ndarray, np.ndarray]] = []
-    with (
-        open_arrays(images) as drawn,
-        open_trained(
-            model,
-            settings,
-            images=images,
-            residuals=residuals,
-            scales=scales,
-            language=language,
-            category=category,
-            radius_px=radius_px,
-            device=device,
-        ) as opened,
-    ):
-        kinds = drawn["types"]
-        for row in _some_rows(len(drawn["labels"]), levels.pictures, seed):
-            truth = cropped(drawn["labels"][row], opened.contents[row]) > 0.5
-            if not truth.any():
-                continue
-            predict = opened.answers(
-                row,
-                [kinds[row].decode()],
-                zoom=zoom,
-                edges=edges,
-                threshold=threshold,
-                choose=recorded(truth, opened.stride, seen),
-            )
-            simulate_clicks(predict, truth, count=levels.clicks, threshold=threshold)
+    for row in _some_rows(len(drawn["labels"]), levels.pictures, seed):
+        truth = cropped(drawn["labels"][row], opened.contents[row]) > 0.5
+        if not truth.any():
+            continue
+        predict = opened.answers(
+            row,
+            [drawn["types"][row].decode()],
+            zoom=zoom,
+            edges=edges,
+            threshold=threshold,
+            choose=recorded(truth, opened.stride, seen),
+        )
+        simulate_clicks(predict, truth, count=levels.clicks, threshold=threshold)
     features, ious = zip(*seen, strict=True) if seen else ((), ())
     return np.array(features, np.float32), np.array(ious, np.float32)
 
