@@ -68,9 +68,9 @@ class Config(Section):
         description="Whether what can be made again goes when nothing more of a run reads it."
         " `true`: the bank of normal features, residuals of drawn pictures, networks' maps. `all`:"
         " everything but scores, figures and finished networks, so drawn pictures, real ones'"
-        " residuals, pretrained weights, peers' maps and what a killed job would go on from too; to"
-        " export a network or to train one more, nearly everything is made anew. `snakemake"
-        " --notemp` keeps it all the same."
+        " residuals, pretrained weights, peers' maps and the parts that a killed job would go on"
+        " from too (a training still goes on); to export a network or to train one more, nearly"
+        " everything is made anew. `snakemake --notemp` keeps it all the same."
     )
     seeds: list[Count] = Field(
         min_length=1,
