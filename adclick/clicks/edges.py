@@ -7,6 +7,7 @@ edge the answer changes, and a clicked pixel has the sign of its click, whatever
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -14,8 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from adclick.clicks.click import Click, scale_clicks
+from adclick.clicks.lines import beside, lines_through, ridges
 from adclick.clicks.robot import Predict
-from adclick.run.settings.clicks import Edges
+from adclick.run.settings.clicks import Edges, Lines
 
 SURE = 1e6  # how much more than its neighbours a seed weighs
 LEAST_STEP = 1e-2  # of the mean squared step: an even picture has no edges, not edges everywhere
@@ -51,6 +53,11 @@ class Window:
 
     colours: Float32[np.ndarray, "height width 3"]
     levels: tuple[Level, ...]
+
+    @cached_property
+    def ridges(self) -> Float32[np.ndarray, "kind height width"]:
+        """Where thin lines are."""
+        return ridges(self.colours)
 
 
 @dataclass(frozen=True)
@@ -115,11 +122,40 @@ def solve(
     answer = _of_size(prior, prepared.shape)
     if not clicks:
         return answer
+    solved = _solve_around(prepared, answer, clicks, None)
+    assert solved is not None
+    return solved
+
+
+def solve_along_lines(
+    prepared: PreparedPicture,
+    prior: Float[np.ndarray, "prior_height prior_width"],
+    clicks: Sequence[Click],
+) -> Float32[np.ndarray, "height width"] | None:
+    """The same with the thin lines through positive clicks known to be positive, and what lies
+    beside them to be negative (`Edges.lines`); None where there is no such line.
+    """
+    lines = prepared.settings.lines
+    if lines is None or not clicks:
+        return None
+    return _solve_around(prepared, _of_size(prior, prepared.shape), clicks, lines)
+
+
+def _solve_around(
+    prepared: PreparedPicture,
+    answer: Float32[np.ndarray, "height width"],
+    clicks: Sequence[Click],
+    lines: Lines | None,
+) -> Float32[np.ndarray, "height width"] | None:
+    """The answer, changed in place around the clicks; None if lines were asked for and none is."""
     clicked = clicked_pixels(clicks, prepared.shape)
     trust = trust_of(answer, clicked, prepared.shape, prepared.settings)
     box = window_around(clicked, prepared.shape)
     part = answer[box.top : box.bottom, box.left : box.right]
-    part[:] = _solve_box(prepared, part, box, clicked, trust)
+    solved = _solve_box(prepared, part, box, clicked, trust, lines)
+    if solved is None:
+        return None
+    part[:] = solved
     return keep_clicks(answer, clicked)
 
 
@@ -272,7 +308,8 @@ def _solve_box(
     box: Box,
     clicked: Mapping[tuple[int, int], bool],
     trust: float,
-) -> Float32[np.ndarray, "height width"]:
+    lines: Lines | None,
+) -> Float32[np.ndarray, "height width"] | None:
     window, scale = _opened(prepared, box)
     settings = prepared.settings
     inside = {(row - box.top, column - box.left): sign for (row, column), sign in clicked.items()}
@@ -289,6 +326,12 @@ def _solve_box(
         radius_px=max(1.0, prepared.radius_px * scale),
         largest_difference=settings.likeness * prepared.mean_squared_step,
     )
+    if lines is not None:
+        found = lines_through(window.ridges, inside, lines)
+        if not found.any():
+            return None
+        positive = positive | (found & ~negative)
+        negative = negative | (beside(found, lines) & ~positive)
     believed = sharpened(_of_size(prior, window.colours.shape[:2]), settings.prior_power)
     weight = np.full(believed.shape, trust / scale**2, np.float32)
     weight[_inner_border(box, prepared.shape, believed.shape)] = SURE

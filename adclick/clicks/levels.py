@@ -22,7 +22,7 @@ LEVELS = np.array(
     np.float32,
 )
 HALF = int(np.flatnonzero(np.float32(0.5) == LEVELS)[0])
-LEVEL_FEATURES = 23
+LEVEL_FEATURES = 24
 RING_PX = 4  # how far around a mask its surroundings reach
 STEEPEST = 50.0  # where a mask all but vanishes between two levels
 LEAST_STEP = 1e-2  # of the mean squared step of colour, as for the picture's edges
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
 
     `answer` and `prior` are probabilities after and before the picture's edges were followed,
     `colours` CIE Lab with `mean_squared_step` between neighbours, `lengths` the residual's length
-    in [0, 1] (`shown_lengths`).
+    in [0, 1] (`shown_lengths`); `along_lines`, whether the answer follows thin lines.
     """
 
     answer: Float32[np.ndarray, "height width"]
@@ -41,6 +41,7 @@ class Seen(NamedTuple):
     colours: Float32[np.ndarray, "height width 3"]
     mean_squared_step: float
     lengths: Float32[np.ndarray, "height width"]
+    along_lines: bool = False
 
 
 def shown_lengths(
@@ -64,10 +65,10 @@ def level_features(
     defects are judged as large ones are.
 
     The level; clicks, positive and negative ones, the share that the prior honours; how fast the
-    mask shrinks there; the answer's and the picture's steps across its outline; residual, prior and
-    colour inside against the ring around it; its agreement with prior and answer at one half; its
-    expected IoU, were the answer a chance; its mean probability; and five of these relative to the
-    other levels.
+    mask shrinks there; the answer's and the picture's steps across its outline; residual, prior
+    and colour inside against the ring around it; its agreement with prior and answer at one half;
+    its expected IoU, were the answer a chance; its mean probability; five of these relative to the
+    other levels; and whether lines are followed.
     """
     index = np.searchsorted(LEVELS, seen.answer)  # a pixel is in the masks of all levels below
     count, answer = _above(index), _above(index, seen.answer)
@@ -104,6 +105,7 @@ def level_features(
         np.sqrt(np.square(away).sum(axis=0)) / _root_step(seen),
         *(_relative(own) for own in (answer_steps, colour_steps, residual, expected)),
         np.log(area / area[HALF]),
+        float(seen.along_lines),
     ]
     return np.stack([np.broadcast_to(own, LEVELS.shape) for own in columns], axis=1).astype(
         np.float32
@@ -198,4 +200,4 @@ def _neighbour(step: int) -> Int[np.ndarray, " level"]:
 
 
 def _relative(values: Float[np.ndarray, " level"]) -> Float[np.ndarray, " level"]:
-    return values / max(float(values.max()), 1e-6)
+    return values / max(float(np.abs(values).max()), 1e-6)

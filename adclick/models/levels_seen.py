@@ -59,8 +59,8 @@ def recorded(
     stride: int,
     seen: list[tuple[np.ndarray, np.ndarray]],
 ) -> Callable[[Part], Choose]:
-    """For each part of a picture, one half as level of every answer; its features and IoUs are
-    added to `seen` where the part shows some of the defect.
+    """For each part of a picture, one half as level of every first answer; the features and IoUs
+    of all answers are added to `seen` where the part shows some of the defect.
     """
     grid = cells_in((truth.shape[0], truth.shape[1]), stride)
     framed = in_frame(truth, (grid[0] * stride, grid[1] * stride))
@@ -68,10 +68,13 @@ def recorded(
     def in_part(part: Part) -> Choose:
         own_truth = framed[part.pixels(stride)]
 
-        def record(answer: Seen, clicks: Sequence[Click]) -> float:
+        def record(answers: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
             if own_truth.any():
-                seen.append((level_features(answer, clicks), level_ious(answer.answer, own_truth)))
-            return float(LEVELS[HALF])
+                seen.extend(
+                    (level_features(one, clicks), level_ious(one.answer, own_truth))
+                    for one in answers
+                )
+            return 0, float(LEVELS[HALF])
 
         return record
 

@@ -12,7 +12,13 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 
 from adclick.clicks.click import Click
-from adclick.clicks.edges import PreparedPicture, follow_edges, prepare, solve
+from adclick.clicks.edges import (
+    PreparedPicture,
+    follow_edges,
+    prepare,
+    solve,
+    solve_along_lines,
+)
 from adclick.clicks.levels import LEVELS, Seen, at_level, level_features
 from adclick.clicks.robot import Predict
 from adclick.models.zoom import Window, zoom_in
@@ -20,7 +26,8 @@ from adclick.networks.level_choice import LevelChoice
 from adclick.networks.parts import Part
 from adclick.run.settings.clicks import Edges, Zoom
 
-Choose = Callable[[Seen, Sequence[Click]], float]  # the level of an answer after clicks
+# Which of the answers after clicks, and the level of it.
+Choose = Callable[[Sequence[Seen], Sequence[Click]], tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -84,20 +91,27 @@ def _at_chosen_levels(
         answer = solve(prepared, prior, clicks)
         if not clicks:
             return answer
-        seen = Seen(answer, prior, prepared.colours, prepared.mean_squared_step, lengths)
-        return at_level(answer, choose(seen, clicks), clicks, threshold=threshold)
+        along = solve_along_lines(prepared, prior, clicks)
+        answers = [answer] if along is None else [answer, along]
+        seen = [
+            Seen(own, prior, prepared.colours, prepared.mean_squared_step, lengths, own is along)
+            for own in answers
+        ]
+        number, level = choose(seen, clicks)
+        return at_level(answers[number], level, clicks, threshold=threshold)
 
     return chosen
 
 
 def choice_of(network: object) -> Choose | None:
-    """The level that a network's own estimate thinks best; None of a network without one."""
+    """The answer and level that a network's own estimate thinks best; None of a network without."""
     choice: LevelChoice | None = getattr(network, "levels", None)
     if choice is None:
         return None
 
-    def choose(seen: Seen, clicks: Sequence[Click]) -> float:
-        features = torch.from_numpy(level_features(seen, clicks))
-        return float(LEVELS[choice.best(features.to(choice.mean.device))])
+    def choose(seen: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
+        features = torch.from_numpy(np.stack([level_features(one, clicks) for one in seen]))
+        answer, level = choice.best(features.to(choice.mean.device))
+        return answer, float(LEVELS[level])
 
     return choose

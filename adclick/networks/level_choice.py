@@ -50,11 +50,12 @@ class LevelChoice(nn.Module):
         return torch.stack([own(given)[..., 0] for own in self.members]).mean(dim=0)
 
     @torch.no_grad()
-    def best(self, features: Float[Tensor, "level feature"]) -> int:
-        """The level of the highest estimate, each taken with its two neighbours."""
+    def best(self, features: Float[Tensor, "answer level feature"]) -> tuple[int, int]:
+        """The answer and its level of the highest estimate, each taken with its two neighbours."""
         iou = torch.sigmoid(self(features))
-        padded = torch.cat([iou[:1], iou, iou[-1:]])
-        return int((padded[:-2] + 2 * padded[1:-1] + padded[2:]).argmax())
+        padded = torch.cat([iou[:, :1], iou, iou[:, -1:]], dim=1)
+        highest = int((padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]).argmax())
+        return divmod(highest, iou.shape[1])
 
 
 def _member(features: int, hidden: int) -> nn.Sequential:

@@ -30,18 +30,20 @@ def truth() -> np.ndarray:
 def test_each_window_is_judged_by_its_own_part_of_the_truth(part: Part) -> None:
     found: list[tuple[np.ndarray, np.ndarray]] = []
     answer = seen_in(part, seed=0)
-    level = recorded(truth(), 8, found)(part)(answer, CLICKS)
-    assert level == LEVELS[HALF], "meanwhile answers are cut at one half"
+    along = seen_in(part, seed=2)
+    given = recorded(truth(), 8, found)(part)([answer, along], CLICKS)
+    assert given == (0, LEVELS[HALF]), "meanwhile the first answer is cut at one half"
     padded = np.pad(truth(), ((0, 3), (0, 4)))
     own = padded[8 * part.top :, 8 * part.left :][: 8 * part.height, : 8 * part.width]
     assert own.any()
-    ((features, ious),) = found
-    np.testing.assert_array_equal(features, level_features(answer, CLICKS))
-    np.testing.assert_array_equal(ious, level_ious(answer.answer, own))
+    assert len(found) == 2, "each answer teaches"
+    for (features, ious), one in zip(found, (answer, along), strict=True):
+        np.testing.assert_array_equal(features, level_features(one, CLICKS))
+        np.testing.assert_array_equal(ious, level_ious(one.answer, own))
 
 
 def test_a_window_without_a_defect_teaches_nothing() -> None:
     found: list[tuple[np.ndarray, np.ndarray]] = []
     part = Part(2, 0, 3, 3)
-    recorded(truth(), 8, found)(part)(seen_in(part, seed=1), CLICKS)
+    recorded(truth(), 8, found)(part)([seen_in(part, seed=1)], CLICKS)
     assert not found

@@ -50,22 +50,23 @@ def drawn() -> np.ndarray:
 def test_an_answer_is_cut_at_the_chosen_level_and_keeps_its_clicks() -> None:
     told: list[Seen] = []
 
-    def choose(seen: Seen, clicks: Sequence[Click]) -> float:
-        told.append(seen)
+    def choose(seen: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
+        told.extend(seen)
         assert list(clicks) == CLICKS
-        return 0.2
+        return 0, 0.2
 
     found = answers(choose)(CLICKS, None)
     np.testing.assert_array_equal(found, at_level(drawn(), 0.2, CLICKS, threshold=0.5))
     assert (found > 0.5).sum() > (drawn() > 0.5).sum()
     assert found[10, 12] == 1 and found[25, 30] == 0
+    assert len(told) == 1, "a picture of noise has no line"
     np.testing.assert_array_equal(told[0].answer, drawn())
     np.testing.assert_array_equal(told[0].prior, prior(CLICKS))
     np.testing.assert_array_equal(told[0].lengths, LENGTHS)
 
 
 def test_without_an_estimate_or_edges_or_clicks_one_half_stays() -> None:
-    def never(seen: Seen, clicks: Sequence[Click]) -> float:
+    def never(seen: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
         pytest.fail("asked for a level")
 
     np.testing.assert_array_equal(answers(None)(CLICKS, None), drawn())
@@ -89,4 +90,4 @@ def test_a_networks_own_estimate_chooses() -> None:
     assert choose is not None
     colours = np.zeros((32, 40, 3), np.float32)
     seen = Seen(drawn(), prior(CLICKS), colours, 1.0, LENGTHS)
-    assert choose(seen, CLICKS) == pytest.approx(float(LEVELS[-1]))
+    assert choose([seen], CLICKS) == (0, pytest.approx(float(LEVELS[-1])))

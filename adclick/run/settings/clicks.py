@@ -11,6 +11,24 @@ OPENER = "open_peer"  # what each of these files has; its keywords with a value 
 MAP_THRESHOLD = "threshold"  # the peer that reads the training-free map
 
 
+class Lines(Section):
+    """Which thin lines through positive clicks an answer may follow."""
+
+    contrast: NonNegative = Field(
+        description="A clicked pixel is on a line where it is above (or below) both of its sides by"
+        " this many times what the surface around is on average."
+    )
+    likeness: Share = Field(
+        description="The line goes on where a pixel is above its sides by this share of that."
+    )
+    gap_px: Positive = Field(description="It goes on behind gaps of twice this.")
+    elongation: NonNegative = Field(
+        description="Its area, at least, as a multiple of the square of half its width."
+    )
+    edge_px: NonNegative = Field(description="Pixels farther from it are beside it,")
+    side_px: NonNegative = Field(description="as far as this, and negative.")
+
+
 class Edges(Section):
     """The last stage after a click network: how far its answer is drawn to the picture's edges."""
 
@@ -35,6 +53,11 @@ class Edges(Section):
     likeness: NonNegative = Field(
         description="Pixels nearer than `clicks.radius_px` to a click are of its kind where their"
         " squared difference of colour is at most this many times the picture's mean squared step."
+    )
+    lines: Lines | None = Field(
+        None,
+        description="A second answer follows thin lines through positive clicks, and the estimate"
+        " of `clicks.levels` takes the better one. Needs `clicks.levels`.",
     )
 
 
@@ -100,6 +123,11 @@ class Clicks(Section):
         if self.levels is not None and self.edges is None:
             raise ValueError(
                 "levels are of answers that follow edges; set edges too, or levels to null"
+            )
+        if self.levels is None and self.edges is not None and self.edges.lines is not None:
+            raise ValueError(
+                "whether a line is followed is what levels say; set levels too, or edges.lines to"
+                " null"
             )
         return self
 

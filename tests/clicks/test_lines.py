@@ -1,0 +1,112 @@
+import cv2
+import numpy as np
+import pytest
+
+from adclick.clicks.click import Click
+from adclick.clicks.edges import prepare, solve, solve_along_lines
+from adclick.clicks.lines import beside, lines_through, ridges
+from adclick.run.settings.clicks import Clicks, Edges, Levels, Lines
+
+LINES = Lines(contrast=3, likeness=0.5, gap_px=1, elongation=20, edge_px=1.5, side_px=6)
+EDGES = Edges(
+    trust=0.1,
+    least_trust=0.02,
+    early_trust=0,
+    prior_power=1,
+    sharpness=2,
+    likeness=4,
+    lines=LINES,
+)
+SHAPE = (96, 120)
+
+
+def surface(*, shade: int, seed: int = 0) -> np.ndarray:
+    """A grey surface with noise, a crooked line of that shade over it, and a disk like it."""
+    image = np.random.default_rng(seed).integers(116, 125, (*SHAPE, 1)).astype(np.uint8)
+    image = np.ascontiguousarray(image.repeat(3, axis=2))
+    cv2.polylines(image, [path()], isClosed=False, color=(shade, shade, shade), thickness=2)
+    cv2.circle(image, (95, 70), 12, (shade, shade, shade), -1)
+    return image
+
+
+def path() -> np.ndarray:
+    return np.array([[10, 8], [22, 30], [20, 60], [34, 88]])
+
+
+def line() -> np.ndarray:
+    drawn = np.zeros(SHAPE, np.uint8)
+    cv2.polylines(drawn, [path()], isClosed=False, color=1, thickness=2)
+    return drawn > 0
+
+
+def found_in(image: np.ndarray, clicked: dict[tuple[int, int], bool]) -> np.ndarray:
+    colours = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return lines_through(ridges(colours), clicked, LINES)
+
+
+@pytest.mark.parametrize("shade", [60, 200])
+def test_a_line_is_followed_to_both_of_its_ends(shade: int) -> None:
+    found, truth = found_in(surface(shade=shade), {(30, 22): True}), line()
+    assert truth[30, 22]
+    assert (found & truth).sum() > 0.85 * truth.sum()
+    near = cv2.dilate(truth.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    assert not (found & ~near).any()
+
+
+def test_surface_disk_and_negative_clicks_are_no_line() -> None:
+    image = surface(shade=60)
+    for place in (40, 70), (70, 95), (70, 84):
+        assert not found_in(image, {place: True}).any(), place
+    assert not found_in(image, {(30, 22): False}).any()
+
+
+def test_no_line_passes_a_negative_click() -> None:
+    rows = np.flatnonzero(line().any(axis=1))
+    column = int(np.flatnonzero(line()[60])[0])
+    found = found_in(surface(shade=60), {(30, 22): True, (60, column): False})
+    assert found[:55].any()
+    assert not found[62 : rows.max() + 1].any()
+
+
+def test_what_is_beside_a_line_lies_near_and_not_next_to_it() -> None:
+    drawn = np.zeros((20, 20), bool)
+    drawn[:, 10] = True
+    np.testing.assert_array_equal(
+        np.flatnonzero(beside(drawn, LINES)[10]), [4, 5, 6, 7, 8, 12, 13, 14, 15, 16]
+    )
+
+
+def test_an_answer_along_a_line_is_the_line_and_keeps_its_clicks() -> None:
+    prepared = prepare(surface(shade=60), EDGES, radius_px=3.0)
+    clicks = [Click(30, 22, True), Click(50, 60, False)]
+    prior = np.full(SHAPE, 0.1, np.float32)
+    along = solve_along_lines(prepared, prior, clicks)
+    assert along is not None
+    assert along[30, 22] == 1 and along[50, 60] == 0
+    truth, plain = line(), solve(prepared, prior, clicks)
+
+    def iou(answer: np.ndarray) -> float:
+        mask = answer > 0.5
+        return float((mask & truth).sum() / (mask | truth).sum())
+
+    assert iou(along) > 0.75 > 2 * iou(plain)
+
+
+@pytest.mark.parametrize(
+    ("edges", "clicks"),
+    [(EDGES, [Click(40, 70, True)]), (EDGES, []), (EDGES.model_copy(update={"lines": None}), None)],
+)
+def test_there_is_no_such_answer_without_a_line(edges: Edges, clicks: list[Click] | None) -> None:
+    prepared = prepare(surface(shade=60), edges, radius_px=3.0)
+    given = [Click(30, 22, True)] if clicks is None else clicks
+    assert solve_along_lines(prepared, np.full(SHAPE, 0.1, np.float32), given) is None
+
+
+def test_lines_need_the_estimate_that_chooses() -> None:
+    levels = Levels(
+        pictures=1, clicks=1, hidden=1, steps=1, learning_rate=1, weight_decay=0, noise=0
+    )
+    given = {"counts": [1], "threshold": 0.5, "radius_px": 3, "label_clicks": 1, "edges": EDGES}
+    assert Clicks(**given, levels=levels).edges == EDGES
+    with pytest.raises(ValueError, match="set levels too, or edges.lines to null"):
+        Clicks(**given)
