@@ -22,7 +22,7 @@ LEVELS = np.array(
     np.float32,
 )
 HALF = int(np.flatnonzero(np.float32(0.5) == LEVELS)[0])
-LEVEL_FEATURES = 24
+LEVEL_FEATURES = 25
 RING_PX = 4  # how far around a mask its surroundings reach
 STEEPEST = 50.0  # where a mask all but vanishes between two levels
 LEAST_STEP = 1e-2  # of the mean squared step of colour, as for the picture's edges
@@ -33,7 +33,8 @@ class Seen(NamedTuple):
 
     `answer` and `prior` are probabilities after and before the picture's edges were followed,
     `colours` CIE Lab with `mean_squared_step` between neighbours, `lengths` the residual's length
-    in [0, 1] (`shown_lengths`); `along_lines`, whether the answer follows thin lines.
+    in [0, 1] (`shown_lengths`); `before`, the mask that the last click found, if there was one;
+    `along_lines`, whether the answer follows thin lines.
     """
 
     answer: Float32[np.ndarray, "height width"]
@@ -41,6 +42,7 @@ class Seen(NamedTuple):
     colours: Float32[np.ndarray, "height width 3"]
     mean_squared_step: float
     lengths: Float32[np.ndarray, "height width"]
+    before: Bool[np.ndarray, "height width"] | None = None
     along_lines: bool = False
 
 
@@ -68,7 +70,7 @@ def level_features(
     mask shrinks there; the answer's and the picture's steps across its outline; residual, prior
     and colour inside against the ring around it; its agreement with prior and answer at one half;
     its expected IoU, were the answer a chance; its mean probability; five of these relative to the
-    other levels; and whether lines are followed.
+    other levels; its agreement with the mask before; and whether lines are followed.
     """
     index = np.searchsorted(LEVELS, seen.answer)  # a pixel is in the masks of all levels below
     count, answer = _above(index), _above(index, seen.answer)
@@ -105,6 +107,7 @@ def level_features(
         np.sqrt(np.square(away).sum(axis=0)) / _root_step(seen),
         *(_relative(own) for own in (answer_steps, colour_steps, residual, expected)),
         np.log(area / area[HALF]),
+        0.0 if seen.before is None else _agreement(index, count, seen.before),
         float(seen.along_lines),
     ]
     return np.stack([np.broadcast_to(own, LEVELS.shape) for own in columns], axis=1).astype(

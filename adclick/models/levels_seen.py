@@ -29,11 +29,11 @@ def levels_seen(
     """Features and IoUs of the masks at every level of the answers to clicks on drawn pictures.
 
     The network is opened on pictures of simulated defects, whose labels and types `drawn` has.
-    Answers are cut at one half meanwhile, so what is clicked does not depend on the estimate to
-    come.
+    What is clicked does not depend on the estimate to come: answers are cut at one half on every
+    other picture, and where they are best on the others.
     """
     seen: list[tuple[np.ndarray, np.ndarray]] = []
-    for row in _some_rows(len(drawn["labels"]), levels.pictures, seed):
+    for number, row in enumerate(_some_rows(len(drawn["labels"]), levels.pictures, seed)):
         truth = cropped(drawn["labels"][row], opened.contents[row]) > 0.5
         if not truth.any():
             continue
@@ -43,7 +43,7 @@ def levels_seen(
             zoom=zoom,
             edges=edges,
             threshold=threshold,
-            choose=recorded(truth, opened.stride, seen),
+            choose=recorded(truth, opened.stride, seen, best=number % 2 == 1),
         )
         simulate_clicks(predict, truth, count=levels.clicks, threshold=threshold)
     features, ious = zip(*seen, strict=True) if seen else ((), ())
@@ -58,9 +58,12 @@ def recorded(
     truth: Bool[np.ndarray, "height width"],
     stride: int,
     seen: list[tuple[np.ndarray, np.ndarray]],
+    *,
+    best: bool,
 ) -> Callable[[Part], Choose]:
-    """For each part of a picture, one half as level of every first answer; the features and IoUs
-    of all answers are added to `seen` where the part shows some of the defect.
+    """For each part of a picture, the best level of all answers or, if that is not wanted, one half
+    of every first one; the features and IoUs of all answers are added to `seen` where the part
+    shows some of the defect.
     """
     grid = cells_in((truth.shape[0], truth.shape[1]), stride)
     framed = in_frame(truth, (grid[0] * stride, grid[1] * stride))
@@ -70,10 +73,15 @@ def recorded(
 
         def record(answers: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
             if own_truth.any():
-                seen.extend(
+                found = [
                     (level_features(one, clicks), level_ious(one.answer, own_truth))
                     for one in answers
-                )
+                ]
+                seen.extend(found)
+                if best:
+                    ious = np.stack([own for _, own in found])
+                    answer, level = divmod(int(ious.argmax()), len(LEVELS))
+                    return answer, float(LEVELS[level])
             return 0, float(LEVELS[HALF])
 
         return record

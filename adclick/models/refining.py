@@ -93,8 +93,17 @@ def _at_chosen_levels(
             return answer
         along = solve_along_lines(prepared, prior, clicks)
         answers = [answer] if along is None else [answer, along]
+        before = None if previous is None else previous > threshold
         seen = [
-            Seen(own, prior, prepared.colours, prepared.mean_squared_step, lengths, own is along)
+            Seen(
+                answer=own,
+                prior=prior,
+                colours=prepared.colours,
+                mean_squared_step=prepared.mean_squared_step,
+                lengths=lengths,
+                before=before,
+                along_lines=own is along,
+            )
             for own in answers
         ]
         number, level = choose(seen, clicks)

@@ -47,7 +47,7 @@ def slow_features(given: Seen, level: float, clicks: tuple[Click, ...]) -> dict[
         colours += float(np.linalg.norm(away, axis=2)[crossed].sum())
     root = np.sqrt(given.mean_squared_step)
     inside, total = given.answer[mask].sum(), given.answer.sum()
-    believed = given.prior > 0.5
+    believed, before = given.prior > 0.5, given.before
     apart = [mean(own, mask) - mean(own, ring) for own in np.moveaxis(given.colours, 2, 0)]
     return {
         0: level,
@@ -67,12 +67,16 @@ def slow_features(given: Seen, level: float, clicks: tuple[Click, ...]) -> dict[
         15: inside / (mask.sum() + total - inside),
         16: mean(given.answer, mask),
         17: float(np.linalg.norm(apart)) / root,
+        23: 0.0 if before is None else float((mask & before).sum() / (mask | before).sum()),
+        24: float(given.along_lines),
     }
 
 
 @pytest.mark.parametrize("shape", [(33, 41), (8, 64), (9, 9)])
 def test_features_of_all_levels_are_those_of_each_mask(shape: tuple[int, int]) -> None:
     given = seen(shape)
+    if shape == (33, 41):
+        given = given._replace(before=given.lengths > 0.5, along_lines=True)
     clicks = tuple(one for one in CLICKS if one.row < shape[0] and one.column < shape[1])
     found = level_features(given, clicks)
     assert found.shape == (len(LEVELS), LEVEL_FEATURES)

@@ -31,7 +31,7 @@ def test_each_window_is_judged_by_its_own_part_of_the_truth(part: Part) -> None:
     found: list[tuple[np.ndarray, np.ndarray]] = []
     answer = seen_in(part, seed=0)
     along = seen_in(part, seed=2)
-    given = recorded(truth(), 8, found)(part)([answer, along], CLICKS)
+    given = recorded(truth(), 8, found, best=False)(part)([answer, along], CLICKS)
     assert given == (0, LEVELS[HALF]), "meanwhile the first answer is cut at one half"
     padded = np.pad(truth(), ((0, 3), (0, 4)))
     own = padded[8 * part.top :, 8 * part.left :][: 8 * part.height, : 8 * part.width]
@@ -42,8 +42,18 @@ def test_each_window_is_judged_by_its_own_part_of_the_truth(part: Part) -> None:
         np.testing.assert_array_equal(ious, level_ious(one.answer, own))
 
 
+def test_or_the_best_of_all_answers_is_shown() -> None:
+    part = Part(0, 0, 6, 8)
+    answers = [seen_in(part, seed=seed) for seed in range(3)]
+    padded = np.pad(truth(), ((0, 3), (0, 4)))
+    answers[1] = answers[1]._replace(answer=np.where(padded, 0.72, 0.68).astype(np.float32))
+    number, level = recorded(truth(), 8, [], best=True)(part)(answers, CLICKS)
+    assert number == 1
+    assert level == pytest.approx(0.7), "there the mask is the truth"
+
+
 def test_a_window_without_a_defect_teaches_nothing() -> None:
     found: list[tuple[np.ndarray, np.ndarray]] = []
     part = Part(2, 0, 3, 3)
-    recorded(truth(), 8, found)(part)([seen_in(part, seed=1)], CLICKS)
+    recorded(truth(), 8, found, best=True)(part)([seen_in(part, seed=1)], CLICKS)
     assert not found
