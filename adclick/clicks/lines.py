@@ -20,6 +20,7 @@ SIDES_PX = (3, 5)  # how far from a line its sides are looked at
 DIRECTIONS = 8  # of half a turn
 SURFACE_PX = 40  # how far around a click the surface's own lines are looked at
 SHARPEST_PX = 1  # a click meets a line's middle so well
+SAME_LINE_PX = 3  # a click so near to a line follows no other
 BLOCKED_PX = 2  # no line passes a negative click as near
 LEAST_RIDGE = 1e-3  # in CIE Lab
 
@@ -51,15 +52,20 @@ def lines_through(
     clicked: Mapping[tuple[int, int], bool],
     settings: Lines,
 ) -> Bool[np.ndarray, "height width"]:
-    """The pixels of the lines that positively clicked (row, column) lie on; see `Lines`."""
+    """The pixels of the lines that positively clicked (row, column) lie on; see `Lines`.
+
+    The clearest come first: what is clicked next to one of them is of the same.
+    """
     found = np.zeros(ridges.shape[1:], bool)
     barred = np.zeros(ridges.shape[1:], bool)
     for place, positive in clicked.items():
         if not positive:
             barred[_around(place, BLOCKED_PX)] = True
-    for place, positive in clicked.items():
-        if positive:
-            found |= _line_through(ridges, place, barred, settings)
+    known = [(*_contrast(ridges, place), place) for place, positive in clicked.items() if positive]
+    for contrast, kind, place in sorted(known, reverse=True):
+        on_it = found[_around(place, SAME_LINE_PX)].any()
+        if contrast >= settings.contrast and not on_it:
+            found |= _line_through(ridges[kind], place, barred, settings)
     return found
 
 
@@ -88,26 +94,27 @@ def _around(place: tuple[int, int], reach: int) -> tuple[slice, slice]:
     )
 
 
-def _line_through(
-    ridges: np.ndarray, place: tuple[int, int], barred: np.ndarray, settings: Lines
-) -> np.ndarray:
-    nothing = np.zeros_like(barred)
+def _contrast(ridges: np.ndarray, place: tuple[int, int]) -> tuple[float, int]:
+    """How many times what the surface around has a place is above its sides, and in which kind."""
     here = ridges[:, *_around(place, SHARPEST_PX)].max(axis=(1, 2))
     surface = np.maximum(ridges[:, *_around(place, SURFACE_PX)], 0).mean(axis=(1, 2))
     contrast = here / np.maximum(surface, LEAST_RIDGE)
     kind = int(contrast.argmax())
-    if contrast[kind] < settings.contrast or here[kind] <= LEAST_RIDGE:
-        return nothing
-    alike = (ridges[kind] > settings.likeness * here[kind]) & ~barred
+    return float(contrast[kind]), kind
+
+
+def _line_through(
+    ridge: np.ndarray, place: tuple[int, int], barred: np.ndarray, settings: Lines
+) -> np.ndarray:
+    """What is alike and hangs together with a place; nothing if that is no thin line."""
+    here = float(ridge[_around(place, SHARPEST_PX)].max())
+    alike = (ridge > settings.likeness * here) & ~barred
     kernel = np.ones((2 * settings.gap_px + 1,) * 2, np.uint8)
     joined = (cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0) & ~barred
     _, parts = cv2.connectedComponents(joined.astype(np.uint8), connectivity=8)
-    own = parts[_around(place, SHARPEST_PX)]
-    part = int(own.max())
-    if part == 0:
-        return nothing
+    part = int(parts[_around(place, SHARPEST_PX)].max())
     line = alike & (parts == part)
-    return line if _is_thin(line, settings) else nothing
+    return line if part and _is_thin(line, settings) else np.zeros_like(line)
 
 
 def _is_thin(line: np.ndarray, settings: Lines) -> bool:

@@ -110,3 +110,10 @@ def test_lines_need_the_estimate_that_chooses() -> None:
     assert Clicks(**given, levels=levels).edges == EDGES
     with pytest.raises(ValueError, match="set levels too, or edges.lines to null"):
         Clicks(**given)
+
+
+def test_a_click_next_to_a_line_follows_no_other() -> None:
+    """The edge of a line is no line, and what is as faint as that is all over the surface."""
+    image = surface(shade=60)
+    both = found_in(image, {(30, 22): True, (30, 24): True})
+    np.testing.assert_array_equal(both, found_in(image, {(30, 22): True}))
