@@ -5,7 +5,7 @@ import pytest
 from adclick.clicks.click import Click
 from adclick.clicks.edges import prepare, solve, solve_along_lines
 from adclick.clicks.lines import beside, lines_through, ridges
-from adclick.run.settings.clicks import Clicks, Edges, Levels, Lines
+from adclick.run.settings.clicks import Edges, Lines
 
 LINES = Lines(contrast=3, likeness=0.5, gap_px=1, elongation=20, edge_px=1.5, side_px=6)
 EDGES = Edges(
@@ -100,16 +100,6 @@ def test_there_is_no_such_answer_without_a_line(edges: Edges, clicks: list[Click
     prepared = prepare(surface(shade=60), edges, radius_px=3.0)
     given = [Click(30, 22, True)] if clicks is None else clicks
     assert solve_along_lines(prepared, np.full(SHAPE, 0.1, np.float32), given) is None
-
-
-def test_lines_need_the_estimate_that_chooses() -> None:
-    levels = Levels(
-        pictures=1, clicks=1, hidden=1, steps=1, learning_rate=1, weight_decay=0, noise=0
-    )
-    given = {"counts": [1], "threshold": 0.5, "radius_px": 3, "label_clicks": 1, "edges": EDGES}
-    assert Clicks(**given, levels=levels).edges == EDGES
-    with pytest.raises(ValueError, match="set levels too, or edges.lines to null"):
-        Clicks(**given)
 
 
 def test_a_click_next_to_a_line_follows_no_other() -> None:

@@ -57,7 +57,7 @@ class Edges(Section):
     lines: Lines | None = Field(
         None,
         description="A second answer follows thin lines through positive clicks, and the estimate"
-        " of `clicks.levels` takes the better one. Needs `clicks.levels`.",
+        " of `clicks.levels` takes the better one; without that none is followed.",
     )
 
 
@@ -123,11 +123,6 @@ class Clicks(Section):
         if self.levels is not None and self.edges is None:
             raise ValueError(
                 "levels are of answers that follow edges; set edges too, or levels to null"
-            )
-        if self.levels is None and self.edges is not None and self.edges.lines is not None:
-            raise ValueError(
-                "whether a line is followed is what levels say; set levels too, or edges.lines to"
-                " null"
             )
         return self
 
