@@ -397,10 +397,44 @@ class Desk:
 
     def _rebuilt(self, key: str) -> _Open:
         """A session from its journal: what survived all undoing is applied once. What was done
-        with another model, or another size of the picture, stands as the masks that it ended in.
+        with another model, or another size of the picture, stands as the masks that it ended in;
+        not so what this model answers alike, as that of an earlier version of this software.
         """
         entries = Journal(self.labels, key).read()
-        first, start, before = self._beginning(key, entries)
+        if (drawn := self._drawn_with_another_model(key, entries)) is not None:
+            with suppress(InputError):
+                opened = self._replayed(key, entries, 0, self._blank(key), None)
+                if _masks(opened.state) == drawn:
+                    return opened
+        return self._replayed(key, entries, *self._beginning(key, entries))
+
+    def _blank(self, key: str) -> State:
+        shape = self._picture(key).shape
+        return State(shape, self.model.facts.seen(shape), self.model.facts.threshold)
+
+    def _drawn_with_another_model(
+        self, key: str, entries: Sequence[Mapping[str, Any]]
+    ) -> list[Mapping[str, Any]] | None:
+        """The masks that a journal ends in, where this model may be another than that of some
+        entries and knows all of their types; None where there is nothing to compare.
+        """
+        facts, shape = self.model.facts, self._picture(key).shape
+        answers = [entry for entry in entries if "model" in entry]
+        drawn = [one for entry in answers for one in entry["masks"]]
+        if all(entry["model"] == facts.identity for entry in answers) or not drawn:
+            return None
+        known = all(one["type"] in (None, *facts.types) for one in drawn)
+        alike = all(tuple(one["mask"]["size"]) == shape for one in drawn)
+        return answers[-1]["masks"] if known and alike else None
+
+    def _replayed(
+        self,
+        key: str,
+        entries: Sequence[Mapping[str, Any]],
+        first: int,
+        start: State,
+        before: str | None,
+    ) -> _Open:
         opened = _Open([start], [], before)
         opened.revision = len(entries)
         opened.seconds = sum(float(entry.get("seconds", 0.0)) for entry in entries)
@@ -432,8 +466,7 @@ class Desk:
         """From which entry on a journal can be applied, the state before it, and what is to be said
         of that.
         """
-        facts, shape = self.model.facts, self._picture(key).shape
-        state = State(shape, facts.seen(shape), facts.threshold)
+        facts, shape, state = self.model.facts, self._picture(key).shape, self._blank(key)
         foreign = [
             place
             for place, entry in enumerate(entries)
@@ -459,7 +492,7 @@ class Desk:
             )
             for one in drawn
         }
-        said = "Labelled with another model: its masks are a start, clicks refine them."
+        said = "Labelled with another model, or version: its masks are a start, clicks refine them."
         if size != shape:
             said = f"Its masks are brought to the picture's size {_sizes(size, shape)}: look, save."
         begun = replace(state, defects=defects, current=min(defects, default=1))

@@ -298,6 +298,29 @@ def test_what_another_model_labelled_stands_as_its_masks(desk, images, tmp_path)
     assert shown(again.open(KEY, "ann")) == shown(refined)
 
 
+def test_what_is_answered_as_by_the_model_that_labelled_is_no_other_models(
+    images, tmp_path, monkeypatch
+) -> None:
+    """Another identity is also that of an earlier version of this software."""
+    desk = make_desk(images, tmp_path / "labels")
+    act(desk, TypeAction(kind="type", value="crack"))
+    act(desk, click(10, 10))
+    made = act(desk, click(30, 40))
+    other = make_desk(images, tmp_path / "labels")
+    other.model.facts = replace(FACTS, identity="another")
+    assert other.open(KEY, "ann") == {**made, "latency_ms": 0.0}
+    assert len(act(other, UNDO)["clicks"]) == 1
+
+    changed = make_desk(images, tmp_path / "labels")
+    changed.model.facts = replace(FACTS, identity="a third")
+    answer = changed.model.predict
+    monkeypatch.setattr(changed.model, "predict", lambda *asked: answer(*asked)[::-1])
+    session = changed.open(KEY, "ann")
+    assert "another model, or version" in session["message"]
+    assert (session["clicks"], session["can_undo"]) == ([], False)
+    assert session["objects"][0]["area"] == act(desk, UNDO)["objects"][0]["area"] > 0
+
+
 def test_a_type_that_the_model_does_not_know_is_refused(desk) -> None:
     with pytest.raises(InputError, match=r"no defect type '../../x'; known: crack, stain"):
         act(desk, TypeAction(kind="type", value="../../x"))
