@@ -3,11 +3,13 @@ and a detector's map, all by the commands as they are typed.
 
 `python -m tools.large_pictures WORK 6000x4000 20000x256` prints for each size where the defect was
 found and clicked, whether its exported mask is the one that was seen, how long a click, a stroke
-and a picture of `adclick predict` took, and the most memory that each step's largest process held.
+and a picture of `adclick predict` took by the clock and of a core, whether that called it defective,
+and the most memory that each step's largest process held.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -25,12 +27,14 @@ import yaml
 from jaxtyping import UInt8
 
 from adclick.data.images import read_mask, write_png
+from adclick.run.artifacts import read_json
 from tools.browser.serving import free_port
 from tools.own_product import ANNOTATOR, call, decoded, environment, wait_for
 
 DEFECT_PX = 12
 PRODUCT, DEFECT, NEW = "sheet", "pit/first", "second"
 CLICKS, STROKES = 40, 20
+HELD_OUT = ("--held-out", "2")  # normal photographs, for the level above which one is defective
 OUTPUT = ("--output", "model")
 PHOTOS = ("photos/good", "photos/defects", "--output", PRODUCT)
 # Barely trained, and few of everything: how long it takes and what it needs is looked at, no more.
@@ -59,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="where everything is put")
     parser.add_argument("sizes", nargs="+", help="WIDTHxHEIGHT in pixels")
-    parser.add_argument("--normals", type=int, default=4, help="normal photographs of each size")
+    parser.add_argument("--normals", type=int, default=6, help="normal photographs of each size")
     parser.add_argument("--scale", type=float, default=1.0, help="network pixels a photograph's")
     parser.add_argument("--cores", default="1")
     parser.add_argument("--weights", type=Path, help="the backbone's; without: drawn from a seed")
@@ -93,7 +97,7 @@ def measured(
     places = draw_photographs(work, size, normals=normals)
     steps: dict[str, Any] = {}
     given = ["--backbone", str(weights.resolve())] if weights else []
-    typed(work, steps, "init", "adclick", "init", *PHOTOS, "--scale", str(scale), *given)
+    typed(work, steps, "init", "adclick", "init", *PHOTOS, "--scale", str(scale), *HELD_OUT, *given)
     project = work / PRODUCT
     _lay_over(project, {} if weights else SEEDED, SETTINGS, settings or {})
     results = f"results/own/own/{PRODUCT}"
@@ -157,14 +161,15 @@ def draw_pit(picture: UInt8[np.ndarray, "height width 3"], place: tuple[int, int
 
 
 def typed(folder: Path, steps: dict[str, Any], name: str, *words: str) -> None:
-    """A command as typed in a folder; its seconds and memory become a step."""
-    started = time.monotonic()
+    """A command as typed in a folder; its seconds, those of a core, and its memory become a step."""
+    started, of_core = time.monotonic(), _core_seconds()
     with subprocess.Popen(words, cwd=folder, env=environment(), stdout=sys.stderr) as process:
         with watched(process.pid, steps, name):
             process.wait()
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, words)
     steps[name]["s"] = round(time.monotonic() - started, 1)
+    steps[name]["core_s"] = round(_core_seconds() - of_core, 1)
     print(f"{name}: {steps[name]}", file=sys.stderr, flush=True)
 
 
@@ -212,6 +217,12 @@ def _title(words: Sequence[str]) -> str:
     """A stage's name, or the command's."""
     stages = [word.split(".")[-1] for word in words if word.startswith("adclick.commands.")]
     return stages[0] if stages and words[0] != "/bin/bash" else Path(words[0] if words else "").name
+
+
+def _core_seconds() -> float:
+    """What the processes that this one started and that ended took of the cores."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _lay_over(project: Path, *settings: Mapping[str, Any]) -> None:
@@ -306,14 +317,21 @@ def seen_mask(session: Mapping[str, Any]) -> np.ndarray:
 def predict(
     work: Path, project: Path, steps: dict[str, Any], place: tuple[int, int]
 ) -> dict[str, Any]:
-    """`adclick predict` of the picture that nothing was told about: where its map is highest."""
+    """`adclick predict` of the picture that nothing was told about: where its map is highest, and
+    whether it is called defective (None where no normal picture was held out).
+    """
     words = ("adclick", "predict", "--model", "model", "--images", "../new", "--output", "found")
     typed(project, steps, "predict", *words)
     scores = cv2.imread(str(project / f"found/maps/{NEW}.tiff"), cv2.IMREAD_UNCHANGED)
     assert scores is not None
     highest = np.unravel_index(int(np.argmax(scores)), scores.shape)
     off = [got + 0.5 - (first + DEFECT_PX / 2) for got, first in zip(highest, place, strict=True)]
-    return {"predict_off_px": round(float(np.hypot(*off)), 1)}
+    (told,) = read_json(project / "found/results.json")["images"]
+    return {
+        "predict_off_px": round(float(np.hypot(*off)), 1),
+        "predict_defective": told["defective"],
+        "predict_regions": len(told["regions"]),
+    }
 
 
 if __name__ == "__main__":
