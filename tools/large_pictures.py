@@ -2,13 +2,14 @@
 and a detector's map, all by the commands as they are typed.
 
 `python -m tools.large_pictures WORK 6000x4000 20000x256` prints for each size where the defect was
-found and clicked, whether its exported mask is the one that was seen, how long a click, a stroke
-and a picture of `adclick predict` took by the clock and of a core, whether that called it defective,
-and the most memory that each step's largest process held.
+found and clicked, whether its exported mask is the one that was seen, whether a new picture's is
+found by `adclick predict` and called defective, how long clicks, strokes and all steps took, and
+the most memory that each step's largest process held.
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -161,7 +162,7 @@ def draw_pit(picture: UInt8[np.ndarray, "height width 3"], place: tuple[int, int
 
 
 def typed(folder: Path, steps: dict[str, Any], name: str, *words: str) -> None:
-    """A command as typed in a folder; its seconds, those of a core, and its memory become a step."""
+    """A command as typed in a folder; its seconds, a core's, and its memory become a step."""
     started, of_core = time.monotonic(), _core_seconds()
     with subprocess.Popen(words, cwd=folder, env=environment(), stdout=sys.stderr) as process:
         with watched(process.pid, steps, name):
@@ -328,7 +329,7 @@ def predict(
     off = [got + 0.5 - (first + DEFECT_PX / 2) for got, first in zip(highest, place, strict=True)]
     (told,) = read_json(project / "found/results.json")["images"]
     return {
-        "predict_off_px": round(float(np.hypot(*off)), 1),
+        "predict_off_px": round(math.hypot(*off), 1),
         "predict_defective": told["defective"],
         "predict_regions": len(told["regions"]),
     }
