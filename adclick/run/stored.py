@@ -122,7 +122,8 @@ class LargeRow:
 
 def lazily(rows: Any, row: int) -> Any:
     """A row of an array of any kind, or what reads its parts: `np.asarray` gives all of it."""
-    return rows.lazily(row) if isinstance(rows, StoredRows) else rows[row]
+    own = getattr(rows, "lazily", None)
+    return rows[row] if own is None else own(row)
 
 
 def fletcher32(data: np.ndarray) -> int:
