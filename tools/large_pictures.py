@@ -33,7 +33,7 @@ from tools.browser.serving import free_port
 from tools.own_product import ANNOTATOR, call, decoded, environment, wait_for
 
 DEFECT_PX = 12
-PRODUCT, DEFECT, NEW = "sheet", "pit/first", "second"
+PRODUCT, DEFECT, OTHER, NEW = "sheet", "pit/first", "pit/other", "second"  # a detector needs two
 CLICKS, STROKES = 40, 20
 HELD_OUT = ("--held-out", "2")  # normal photographs, for the level above which one is defective
 OUTPUT = ("--output", "model")
@@ -104,7 +104,7 @@ def measured(
     results = f"results/own/own/{PRODUCT}"
     snakemake = ("snakemake", "--configfile", "adclick.yaml", "--cores", cores)
     typed(project, steps, "click_models", *snakemake, "click_models")
-    clicked = label(project, steps, results, places[DEFECT])
+    clicked = label(project, steps, results, places[DEFECT], places[OTHER])
     typed(project, steps, "detectors", *snakemake, "detectors")
     typed(project, steps, "export-model", *("adclick", "export-model", results, "human"), *OUTPUT)
     predicted = predict(work, project, steps, places[NEW])
@@ -121,17 +121,19 @@ def measured(
 
 
 def draw_photographs(work: Path, size: Size, *, normals: int) -> dict[str, tuple[int, int]]:
-    """Write normal photographs of a brushed sheet with holes, and two with a pit; the pits' upper
+    """Write normal photographs of a brushed sheet with holes, and three with a pit; the pits' upper
     left pixels (row, column), by the pictures' names.
     """
     for number in range(normals):
         write_png(work / f"photos/good/{number:03d}.png", photograph(size, seed=number))
     places = {
         DEFECT: (size.height * 2 // 3, size.width * 2 // 3),
+        OTHER: (size.height // 3, size.width // 2),
         NEW: (size.height * 2 // 5, size.width // 4),
     }
-    for name, folder in ((DEFECT, "photos/defects"), (NEW, "new")):
-        picture = photograph(size, seed=1000 + len(name))
+    folders = ("photos/defects", "photos/defects", "new")
+    for number, (name, folder) in enumerate(zip(places, folders, strict=True)):
+        picture = photograph(size, seed=1000 + number)
         draw_pit(picture, places[name])
         write_png(work / folder / f"{name}.png", picture)
     return places
@@ -237,15 +239,17 @@ def _lay_over(project: Path, *settings: Mapping[str, Any]) -> None:
 
 
 def label(
-    project: Path, steps: dict[str, Any], results: str, place: tuple[int, int]
+    project: Path, steps: dict[str, Any], results: str, *places: tuple[int, int]
 ) -> dict[str, Any]:
-    """Click and paint in the annotation server, save, export, and compare; milliseconds of both."""
+    """Click and paint in the annotation server where the first picture's defect is, save, export,
+    and compare; milliseconds of both. Those of further pictures are clicked once.
+    """
     port = free_port()
     words = ["adclick", "annotate", results, "--port", str(port), "--no-open"]
     with subprocess.Popen(words, cwd=project, env=environment(), stdout=sys.stderr) as server:
         try:
             with watched(server.pid, steps, "annotate"):
-                found = _worked(f"http://127.0.0.1:{port}/api/v1", place)
+                found = _worked(f"http://127.0.0.1:{port}/api/v1", places)
         finally:
             server.terminate()
     key, seen = found.pop("key"), found.pop("mask")
@@ -261,9 +265,12 @@ def label(
     return {**found, "exported_exactly": bool(np.array_equal(read_mask(written), seen))}
 
 
-def _worked(api: str, place: tuple[int, int]) -> dict[str, Any]:
+def _worked(api: str, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
     wait_for(api)
-    key = call(f"{api}/images")["images"][0]["key"]
+    keys = [image["key"] for image in call(f"{api}/images")["images"][: len(places)]]
+    for other, where in zip(keys[1:], places[1:], strict=True):
+        _clicked_once(api, other, where)
+    key, place = keys[0], places[0]
     address = f"{api}/images/{urllib.parse.quote(key)}"
     who = {"annotator": ANNOTATOR, "seconds": 1.0}
     started = time.monotonic()
@@ -304,6 +311,15 @@ def _worked(api: str, place: tuple[int, int]) -> dict[str, Any]:
             for name, share in (("median", 0.5), ("p95", 0.95))
         },
     }
+
+
+def _clicked_once(api: str, key: str, place: tuple[int, int]) -> None:
+    address, who = f"{api}/images/{urllib.parse.quote(key)}", {"annotator": ANNOTATOR, "seconds": 1}
+    opened = call(f"{address}/open", who)
+    row, column = (first + DEFECT_PX // 2 for first in place)
+    click = {"kind": "click", "row": row, "column": column, "positive": True}
+    session = call(f"{address}/actions", {**who, "revision": opened["revision"], "action": click})
+    call(f"{address}/save", {**who, "revision": session["revision"], "state": "done"})
 
 
 def seen_mask(session: Mapping[str, Any]) -> np.ndarray:
