@@ -2,12 +2,15 @@
 and a detector's map, all by the commands as they are typed.
 
 `python -m tools.large_pictures WORK 6000x4000 20000x256` prints for each size where the defect was
-found and clicked, whether its exported mask is the one that was seen, how long a click, a stroke
-and a picture of `adclick predict` took, and the most memory that each step's largest process held.
+found and clicked, whether its exported mask is the one that was seen, whether a new picture's is
+found by `adclick predict` and called defective, how long clicks, strokes and all steps took, and
+the most memory that each step's largest process held.
 """
 
 import argparse
 import json
+import math
+import os
 import subprocess
 import sys
 import threading
@@ -25,12 +28,14 @@ import yaml
 from jaxtyping import UInt8
 
 from adclick.data.images import read_mask, write_png
+from adclick.run.artifacts import read_json
 from tools.browser.serving import free_port
 from tools.own_product import ANNOTATOR, call, decoded, environment, wait_for
 
 DEFECT_PX = 12
-PRODUCT, DEFECT, NEW = "sheet", "pit/first", "second"
+PRODUCT, DEFECT, OTHER, NEW = "sheet", "pit/first", "pit/other", "second"  # a detector needs two
 CLICKS, STROKES = 40, 20
+HELD_OUT = ("--held-out", "2")  # normal photographs, for the level above which one is defective
 OUTPUT = ("--output", "model")
 PHOTOS = ("photos/good", "photos/defects", "--output", PRODUCT)
 # Barely trained, and few of everything: how long it takes and what it needs is looked at, no more.
@@ -59,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="where everything is put")
     parser.add_argument("sizes", nargs="+", help="WIDTHxHEIGHT in pixels")
-    parser.add_argument("--normals", type=int, default=4, help="normal photographs of each size")
+    parser.add_argument("--normals", type=int, default=6, help="normal photographs of each size")
     parser.add_argument("--scale", type=float, default=1.0, help="network pixels a photograph's")
     parser.add_argument("--cores", default="1")
     parser.add_argument("--weights", type=Path, help="the backbone's; without: drawn from a seed")
@@ -93,13 +98,13 @@ def measured(
     places = draw_photographs(work, size, normals=normals)
     steps: dict[str, Any] = {}
     given = ["--backbone", str(weights.resolve())] if weights else []
-    typed(work, steps, "init", "adclick", "init", *PHOTOS, "--scale", str(scale), *given)
+    typed(work, steps, "init", "adclick", "init", *PHOTOS, "--scale", str(scale), *HELD_OUT, *given)
     project = work / PRODUCT
     _lay_over(project, {} if weights else SEEDED, SETTINGS, settings or {})
     results = f"results/own/own/{PRODUCT}"
     snakemake = ("snakemake", "--configfile", "adclick.yaml", "--cores", cores)
     typed(project, steps, "click_models", *snakemake, "click_models")
-    clicked = label(project, steps, results, places[DEFECT])
+    clicked = label(project, steps, results, places[DEFECT], places[OTHER])
     typed(project, steps, "detectors", *snakemake, "detectors")
     typed(project, steps, "export-model", *("adclick", "export-model", results, "human"), *OUTPUT)
     predicted = predict(work, project, steps, places[NEW])
@@ -116,17 +121,19 @@ def measured(
 
 
 def draw_photographs(work: Path, size: Size, *, normals: int) -> dict[str, tuple[int, int]]:
-    """Write normal photographs of a brushed sheet with holes, and two with a pit; the pits' upper
+    """Write normal photographs of a brushed sheet with holes, and three with a pit; the pits' upper
     left pixels (row, column), by the pictures' names.
     """
     for number in range(normals):
         write_png(work / f"photos/good/{number:03d}.png", photograph(size, seed=number))
     places = {
         DEFECT: (size.height * 2 // 3, size.width * 2 // 3),
+        OTHER: (size.height // 3, size.width // 2),
         NEW: (size.height * 2 // 5, size.width // 4),
     }
-    for name, folder in ((DEFECT, "photos/defects"), (NEW, "new")):
-        picture = photograph(size, seed=1000 + len(name))
+    folders = ("photos/defects", "photos/defects", "new")
+    for number, (name, folder) in enumerate(zip(places, folders, strict=True)):
+        picture = photograph(size, seed=1000 + number)
         draw_pit(picture, places[name])
         write_png(work / folder / f"{name}.png", picture)
     return places
@@ -157,14 +164,15 @@ def draw_pit(picture: UInt8[np.ndarray, "height width 3"], place: tuple[int, int
 
 
 def typed(folder: Path, steps: dict[str, Any], name: str, *words: str) -> None:
-    """A command as typed in a folder; its seconds and memory become a step."""
-    started = time.monotonic()
+    """A command as typed in a folder; its seconds, a core's, and its memory become a step."""
+    started, of_core = time.monotonic(), _core_seconds()
     with subprocess.Popen(words, cwd=folder, env=environment(), stdout=sys.stderr) as process:
         with watched(process.pid, steps, name):
             process.wait()
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, words)
     steps[name]["s"] = round(time.monotonic() - started, 1)
+    steps[name]["core_s"] = round(_core_seconds() - of_core, 1)
     print(f"{name}: {steps[name]}", file=sys.stderr, flush=True)
 
 
@@ -214,6 +222,12 @@ def _title(words: Sequence[str]) -> str:
     return stages[0] if stages and words[0] != "/bin/bash" else Path(words[0] if words else "").name
 
 
+def _core_seconds() -> float:
+    """What the processes that this one started and that ended took of the cores."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def _lay_over(project: Path, *settings: Mapping[str, Any]) -> None:
     from snakemake.utils import update_config
 
@@ -225,15 +239,17 @@ def _lay_over(project: Path, *settings: Mapping[str, Any]) -> None:
 
 
 def label(
-    project: Path, steps: dict[str, Any], results: str, place: tuple[int, int]
+    project: Path, steps: dict[str, Any], results: str, *places: tuple[int, int]
 ) -> dict[str, Any]:
-    """Click and paint in the annotation server, save, export, and compare; milliseconds of both."""
+    """Click and paint in the annotation server where the first picture's defect is, save, export,
+    and compare; milliseconds of both. Those of further pictures are clicked once.
+    """
     port = free_port()
     words = ["adclick", "annotate", results, "--port", str(port), "--no-open"]
     with subprocess.Popen(words, cwd=project, env=environment(), stdout=sys.stderr) as server:
         try:
             with watched(server.pid, steps, "annotate"):
-                found = _worked(f"http://127.0.0.1:{port}/api/v1", place)
+                found = _worked(f"http://127.0.0.1:{port}/api/v1", places)
         finally:
             server.terminate()
     key, seen = found.pop("key"), found.pop("mask")
@@ -249,9 +265,12 @@ def label(
     return {**found, "exported_exactly": bool(np.array_equal(read_mask(written), seen))}
 
 
-def _worked(api: str, place: tuple[int, int]) -> dict[str, Any]:
+def _worked(api: str, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
     wait_for(api)
-    key = call(f"{api}/images")["images"][0]["key"]
+    keys = [image["key"] for image in call(f"{api}/images")["images"][: len(places)]]
+    for other, where in zip(keys[1:], places[1:], strict=True):
+        _clicked_once(api, other, where)
+    key, place = keys[0], places[0]
     address = f"{api}/images/{urllib.parse.quote(key)}"
     who = {"annotator": ANNOTATOR, "seconds": 1.0}
     started = time.monotonic()
@@ -294,6 +313,15 @@ def _worked(api: str, place: tuple[int, int]) -> dict[str, Any]:
     }
 
 
+def _clicked_once(api: str, key: str, place: tuple[int, int]) -> None:
+    address, who = f"{api}/images/{urllib.parse.quote(key)}", {"annotator": ANNOTATOR, "seconds": 1}
+    opened = call(f"{address}/open", who)
+    row, column = (first + DEFECT_PX // 2 for first in place)
+    click = {"kind": "click", "row": row, "column": column, "positive": True}
+    session = call(f"{address}/actions", {**who, "revision": opened["revision"], "action": click})
+    call(f"{address}/save", {**who, "revision": session["revision"], "state": "done"})
+
+
 def seen_mask(session: Mapping[str, Any]) -> np.ndarray:
     """The mask of the defect that is worked on, as the page shows it."""
     mask = np.zeros((session["height"], session["width"]), bool)
@@ -306,14 +334,21 @@ def seen_mask(session: Mapping[str, Any]) -> np.ndarray:
 def predict(
     work: Path, project: Path, steps: dict[str, Any], place: tuple[int, int]
 ) -> dict[str, Any]:
-    """`adclick predict` of the picture that nothing was told about: where its map is highest."""
+    """`adclick predict` of the picture that nothing was told about: where its map is highest, and
+    whether it is called defective (None where no normal picture was held out).
+    """
     words = ("adclick", "predict", "--model", "model", "--images", "../new", "--output", "found")
     typed(project, steps, "predict", *words)
     scores = cv2.imread(str(project / f"found/maps/{NEW}.tiff"), cv2.IMREAD_UNCHANGED)
     assert scores is not None
     highest = np.unravel_index(int(np.argmax(scores)), scores.shape)
     off = [got + 0.5 - (first + DEFECT_PX / 2) for got, first in zip(highest, place, strict=True)]
-    return {"predict_off_px": round(float(np.hypot(*off)), 1)}
+    (told,) = read_json(project / "found/results.json")["images"]
+    return {
+        "predict_off_px": round(math.hypot(*off), 1),
+        "predict_defective": told["defective"],
+        "predict_regions": len(told["regions"]),
+    }
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -56,7 +56,7 @@ from adclick.annotate.store import (
 from adclick.annotate.worker import Model
 from adclick.clicks.click import Click, scale_clicks
 from adclick.data.geometry import cells_in, resized
-from adclick.data.images import decode_mask, read_mask
+from adclick.data.images import decode_mask, picture_shape, read_mask, resize_mask
 from adclick.models.windows import change_in_parts
 from adclick.networks.parts import Part
 from adclick.run.errors import InputError
@@ -86,7 +86,7 @@ class _Open:
 
     states: list[State]
     edits: list[Edit]
-    first: int = 0  # what stands in the journal before this entry is not replayed
+    before: str | None = None  # what is said of the work that stands as its masks, or is left out
     cursor: int = 0
     revision: int = 0
     seconds: float = 0.0
@@ -179,12 +179,22 @@ class Desk:
         return None
 
     def mask(self, key: str) -> Bool[np.ndarray, "height width"] | None:
-        """The saved mask of an image, else the one that it may start from."""
-        saved = saved_mask(self.labels, self._picture(key).key)
-        given = self._given_mask(key)
-        if saved is not None or given is None:
-            return saved
-        return read_mask(given, mask_values=self.mask_values)
+        """The saved mask of an image, else the one that it may start from, at the image's size:
+        None without one, and for one that does not fit the image.
+        """
+        mask, given = saved_mask(self.labels, self._picture(key).key), self._given_mask(key)
+        if mask is None and given is not None:
+            mask = read_mask(given, mask_values=self.mask_values)
+        if mask is None or not self._fits(key, (mask.shape[0], mask.shape[1])):
+            return None
+        return resize_mask(mask, self._picture(key).shape, "area")
+
+    def _fits(self, key: str, size: tuple[int, int]) -> bool:
+        """Whether a mask of `size` is of an image: has its size, or one of them has the size in
+        which the model sees the other, as a run's own pictures have.
+        """
+        shape, seen = self._picture(key).shape, self.model.facts.seen
+        return size in (shape, seen(shape)) or seen(size) == shape
 
     def _given_mask(self, key: str) -> Path | None:
         if self.masks is None:
@@ -192,8 +202,22 @@ class Desk:
         files = (self.masks / f"{key}.png", self.masks / f"{key}_mask.png")
         return next((path for path in files if path.is_file()), None)
 
-    def _has_mask(self, key: str) -> bool:
-        return (self.labels / f"{key}.png").is_file() or self._given_mask(key) is not None
+    def _mask_file(self, key: str) -> Path | None:
+        own = self.labels / f"{key}.png"
+        return own if own.is_file() else self._given_mask(key)
+
+    def _start_line(self, key: str) -> str | None:
+        """What is said of the mask that an image may start from."""
+        path = self._mask_file(key)
+        if path is None:
+            return None
+        size = shape = self._picture(key).shape
+        with suppress(InputError, OSError):  # said when somebody starts from it
+            size = picture_shape(path)
+        if not self._fits(key, size):
+            return f"A mask of another size exists for this image {_sizes(size, shape)}: no start."
+        resized = "" if size == shape else f", to be brought to its size {_sizes(size, shape)}"
+        return f"A mask exists for this image{resized}: start from it, or click anew."
 
     # --- what is done ----------------------------------------------------------------------------
 
@@ -373,11 +397,45 @@ class Desk:
 
     def _rebuilt(self, key: str) -> _Open:
         """A session from its journal: what survived all undoing is applied once. What was done
-        with another model, or another size of the picture, stands as the masks that it ended in.
+        with another model, or another size of the picture, stands as the masks that it ended in;
+        not so what this model answers alike, as that of an earlier version of this software.
         """
         entries = Journal(self.labels, key).read()
-        first, start = self._beginning(key, entries)
-        opened = _Open([start], [], first)
+        if (drawn := self._drawn_with_another_model(key, entries)) is not None:
+            with suppress(InputError):
+                opened = self._replayed(key, entries, 0, self._blank(key), None)
+                if _masks(opened.state) == drawn:
+                    return opened
+        return self._replayed(key, entries, *self._beginning(key, entries))
+
+    def _blank(self, key: str) -> State:
+        shape = self._picture(key).shape
+        return State(shape, self.model.facts.seen(shape), self.model.facts.threshold)
+
+    def _drawn_with_another_model(
+        self, key: str, entries: Sequence[Mapping[str, Any]]
+    ) -> list[Mapping[str, Any]] | None:
+        """The masks that a journal ends in, where this model may be another than that of some
+        entries and knows all of their types; None where there is nothing to compare.
+        """
+        facts, shape = self.model.facts, self._picture(key).shape
+        answers = [entry for entry in entries if "model" in entry]
+        drawn = [one for entry in answers for one in entry["masks"]]
+        if all(entry["model"] == facts.identity for entry in answers) or not drawn:
+            return None
+        known = all(one["type"] in (None, *facts.types) for one in drawn)
+        alike = all(tuple(one["mask"]["size"]) == shape for one in drawn)
+        return answers[-1]["masks"] if known and alike else None
+
+    def _replayed(
+        self,
+        key: str,
+        entries: Sequence[Mapping[str, Any]],
+        first: int,
+        start: State,
+        before: str | None,
+    ) -> _Open:
+        opened = _Open([start], [], before)
         opened.revision = len(entries)
         opened.seconds = sum(float(entry.get("seconds", 0.0)) for entry in entries)
         opened.dirty = bool(entries) and "action" in entries[-1]
@@ -402,10 +460,13 @@ class Desk:
         opened.edits, opened.cursor = edits, cursor
         return opened
 
-    def _beginning(self, key: str, entries: Sequence[Mapping[str, Any]]) -> tuple[int, State]:
-        """From which entry on a journal can be applied, and the state before it."""
-        facts, shape = self.model.facts, self._picture(key).shape
-        state = State(shape, facts.seen(shape), facts.threshold)
+    def _beginning(
+        self, key: str, entries: Sequence[Mapping[str, Any]]
+    ) -> tuple[int, State, str | None]:
+        """From which entry on a journal can be applied, the state before it, and what is to be said
+        of that.
+        """
+        facts, shape, state = self.model.facts, self._picture(key).shape, self._blank(key)
         foreign = [
             place
             for place, entry in enumerate(entries)
@@ -413,18 +474,29 @@ class Desk:
             or any(tuple(one["mask"]["size"]) != shape for one in entry.get("masks", []))
         ]
         if not foreign:
-            return 0, state
+            return 0, state, None
+        first = _replayable(entries, foreign[-1] + 1)
+        drawn = entries[first - 1].get("masks", [])
+        if not drawn:
+            return first, state, None
+        size: tuple[int, int] = tuple(drawn[0]["mask"]["size"])
+        if not self._fits(key, size):
+            said = f"What was marked is of another size {_sizes(size, shape)}, and is left out:"
+            return first, state, f"{said} begin anew. Saving replaces it."
         defects = {
             int(one["id"]): Defect(
                 id=int(one["id"]),
                 type=one["type"] if one["type"] in facts.types else None,
                 threshold=float(one["threshold"]),
-                base=plane_of(mask_of(one["mask"])),
+                base=plane_of(resize_mask(mask_of(one["mask"]), shape, "area")),
             )
-            for one in entries[foreign[-1]]["masks"]
-            if tuple(one["mask"]["size"]) == shape
+            for one in drawn
         }
-        return foreign[-1] + 1, replace(state, defects=defects, current=min(defects, default=1))
+        said = "Labelled with another model, or version: its masks are a start, clicks refine them."
+        if size != shape:
+            said = f"Its masks are brought to the picture's size {_sizes(size, shape)}: look, save."
+        begun = replace(state, defects=defects, current=min(defects, default=1))
+        return first, begun, said
 
     def _applied(self, key: str) -> Callable[[State, Edit], State]:
         shape = self._picture(key).shape
@@ -508,7 +580,8 @@ class Desk:
         elif action.source == "saved":
             mask = self.mask(key)
             if mask is None:
-                raise InputError(f"{key}: no saved mask to start from")
+                line = self._start_line(key) or "There is no saved mask to start from."
+                raise InputError(f"{key}: {line}")
         else:
             answer = self.model.encodings.get(key).probability
             if answer is None:
@@ -594,17 +667,13 @@ class Desk:
         }
 
     def _can_start(self, key: str) -> list[str]:
-        sources = ["saved"] if self._has_mask(key) else []
+        sources = ["saved"] if self._mask_file(key) else []
         return sources + (["zero_click"] if self.model.facts.kind == "adclick_seg" else [])
 
     def _greeting(self, key: str, opened: _Open) -> str | None:
-        if not opened.edits and opened.first and not opened.state.defects:
-            return "What was clicked was on a picture of another size, and is left out: begin anew."
-        if not opened.edits and opened.state.defects:
-            return "Labelled with another model: its masks are a start, clicks refine them."
-        if not opened.edits and self._has_mask(key):
-            return "A mask exists for this image: start from it, or click anew."
-        return None
+        if opened.edits:
+            return None
+        return opened.before or self._start_line(key)
 
 
 def _journalled(key: str, entry: Mapping[str, Any]) -> Any:
@@ -614,6 +683,29 @@ def _journalled(key: str, entry: Mapping[str, Any]) -> Any:
         raise InputError(
             f"{validation_line(f'{key}, journal', error)}; restore or remove it"
         ) from None
+
+
+def _replayable(entries: Sequence[Mapping[str, Any]], first: int) -> int:
+    """From which entry on, `first` or a later one, nothing is undone or redone that was done before
+    it: where all was undone, an entry has no mask that would tell of what size the picture was.
+    """
+    depth = length = 0
+    for place in range(first, len(entries)):
+        kind = entries[place].get("action", {}).get("kind")
+        if kind == "undo":
+            depth -= 1
+        elif kind == "redo":
+            depth += 1
+        elif kind is not None:
+            length = depth = depth + 1
+        if not 0 <= depth <= length:
+            first, depth, length = place + 1, 0, 0
+    return first
+
+
+def _sizes(size: Sequence[int], shape: Sequence[int]) -> str:
+    """Those of a mask and of its picture, for a line."""
+    return f"({size[1]} x {size[0]} pixels, the picture has {shape[1]} x {shape[0]})"
 
 
 def _in_brief(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A disk of a few pixels says little to a network whose attention reaches a few pa
 click fills the region that it stands in, up to the picture's edges.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +22,36 @@ EDGE_SHARPNESS = 2.0  # a step of the picture's mean squared difference costs ex
 LEAST_PASSAGE = 1e-3  # even the sharpest edge lets this much through
 REACH = 0.4  # of the picture's side: where a walker on an even surface gives up
 JITTER = 1e-9  # keeps two clicks in cells that no edge parts solvable
+_OF_THREAD = threading.local()
+
+
+class Factor:
+    """A factorised symmetric matrix, dropped by whatever thread: SuperLU gives memory back only in
+    the thread that took it, so what others drop waits until that thread factorises again.
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        """That of a sparse matrix [cell cell]."""
+        self._thread, self._dropped = threading.get_ident(), _dropped_by_others()
+        self._dropped.clear()
+        options = {"SymmetricMode": True}
+        self._own = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options=options)
+
+    def solve(self, right: Float[np.ndarray, "cell column"]) -> Float[np.ndarray, "cell column"]:
+        """The columns that the matrix takes to these."""
+        return self._own.solve(right)
+
+    def __del__(self) -> None:
+        """Kept for its thread, where that is another."""
+        if threading.get_ident() != self._thread and hasattr(self, "_own"):
+            self._dropped.append(self._own)
 
 
 @dataclass(frozen=True)
 class PictureGraph:
     """The factorised graph of a picture's cells: made once a picture, read by every click."""
 
-    factor: Any
+    factor: Factor
     cells: int
     shape: tuple[int, int]
 
@@ -52,9 +76,7 @@ def picture_graph(image: UInt8[np.ndarray, "height width channel"], *, cells: in
     adjacency = joined + joined.T
     leak = weights.mean() / (REACH * cells) ** 2
     laplacian = diags_array(np.asarray(adjacency.sum(axis=0)).ravel() + leak) - adjacency
-    options = {"SymmetricMode": True}
-    factor = splu(laplacian.tocsc(), permc_spec="MMD_AT_PLUS_A", options=options)
-    return PictureGraph(factor, cells, (image.shape[0], image.shape[1]))
+    return PictureGraph(Factor(laplacian), cells, (image.shape[0], image.shape[1]))
 
 
 def diffuse_clicks(
@@ -93,6 +115,13 @@ def _first_met(
     wanted = np.stack([positive, ~positive], axis=1).astype(np.float64)
     shares = np.linalg.solve(columns[seeds] + JITTER * np.eye(len(seeds)), wanted)
     return np.clip((columns @ shares).T, 0, 1)
+
+
+def _dropped_by_others() -> list[Any]:
+    """What this thread factorised and others dropped."""
+    if not hasattr(_OF_THREAD, "dropped"):
+        _OF_THREAD.dropped = []
+    return _OF_THREAD.dropped
 
 
 def _neighbours(cells: int) -> tuple[np.ndarray, np.ndarray]:

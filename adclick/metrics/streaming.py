@@ -79,6 +79,20 @@ class StreamingMetrics:
         self._components += areas.size
         self._is_defective.append(areas.size > 0)
 
+    def join(self, other: "StreamingMetrics") -> None:
+        """Count the images of another of the same range and steps behind those here; ValueError for
+        a different one.
+        """
+        mine, theirs = ((one._low, one._high, one._pixels.size) for one in (self, other))
+        if mine != theirs:
+            raise ValueError(f"steps of {theirs} cannot be counted in those of {mine}")
+        self._pixels += other._pixels
+        self._defective += other._defective
+        self._shares += other._shares
+        self._components += other._components
+        self._maxima += other._maxima
+        self._is_defective += other._is_defective
+
     def result(self, *, pro_limit: float | int = 0.3) -> PixelMetrics:
         """The metrics of all images so far; errors as in `pixel_metrics`."""
         check_limit(pro_limit)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Float64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,9 +15,11 @@ from adclick.networks.inputs import ResidualForm, formed
 from adclick.networks.parts import map_in_parts, parts_of
 from adclick.networks.vision_language import normalise_image
 from adclick.residuals.calibration import Calibration, base_logits
+from adclick.run.stored import LargeRow, lazily
 
 LARGEST_FEATURE = 8.0  # standard deviations of normal patches; beyond is as far away as can be
 SMALLEST_DEVIATION = 1e-6
+BAND_LINES = 16  # of patches of a large picture that are looked at together
 # Logits beyond the first are drawn in, none beyond both together: float32 has no numbers between
 # the sigmoids of 20 and 30, and pictures are ranked by their largest.
 STRAIGHT, BENT = 6.0, 4.0
@@ -64,15 +66,23 @@ def fit_feature_scale(
     count, total, squares = 0, 0.0, 0.0
     known = contents or [features.shape[1:3]] * len(rows)
     for row, content in zip(rows, known, strict=True):
-        own = cropped(np.asarray(features[row], np.float64), content)
-        patches = own.reshape(-1, features.shape[-1])
-        count += len(patches)
-        total = total + patches.sum(axis=0)
-        squares = squares + np.square(patches).sum(axis=0)
+        for own in _bands(lazily(features, row), content):
+            patches = own.reshape(-1, features.shape[-1])
+            count += len(patches)
+            total = total + patches.sum(axis=0)
+            squares = squares + np.square(patches).sum(axis=0)
     mean = np.asarray(total / count)
     variance = np.asarray(squares / count) - mean**2
     deviation = np.sqrt(np.maximum(variance, SMALLEST_DEVIATION**2))
     return FeatureScale(mean.astype(np.float32), deviation.astype(np.float32))
+
+
+def _bands(patches: Any, content: Shape) -> Iterator[Float64[np.ndarray, "row column channel"]]:
+    """The content of a picture's patches; of a large one some lines after the other."""
+    lines = BAND_LINES if isinstance(patches, LargeRow) else content[0]
+    for first in range(0, content[0], lines):
+        band = patches[first : min(first + lines, content[0]), : content[1]]
+        yield np.asarray(band, np.float64)
 
 
 def standardised(
@@ -154,7 +164,11 @@ def joined_map(
     logit of the finished training-free map. With amount 0 it ranks pixels as that map does.
     """
     logits = base_logits(training_free, calibration) + np.float32(amount) * added
+    return 1 / (1 + np.exp(-drawn_in(logits)))
+
+
+def drawn_in(logits: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    """Logits within `STRAIGHT` + `BENT`; those within `STRAIGHT` as they are."""
     over = np.maximum(np.abs(logits) - np.float32(STRAIGHT), 0)
-    drawn_in = np.sign(logits) * (STRAIGHT + BENT * over / (over + BENT))
-    bounded = np.where(over > 0, drawn_in, logits).astype(np.float32)
-    return 1 / (1 + np.exp(-bounded))
+    bent = np.sign(logits) * (STRAIGHT + BENT * over / (over + BENT))
+    return np.where(over > 0, bent, logits).astype(np.float32)

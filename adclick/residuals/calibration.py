@@ -27,8 +27,8 @@ class Calibration:
 
 
 def fit_calibration(
-    maps: Sequence[Float[np.ndarray, "_ _"]],
-    masks: Sequence[Bool[np.ndarray, "_ _"]],
+    maps: Sequence[Float[np.ndarray, "..."]],
+    masks: Sequence[Bool[np.ndarray, "..."]],
     *,
     middle: float | None = None,
 ) -> Calibration:

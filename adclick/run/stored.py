@@ -8,13 +8,22 @@ straight from the file, in a third of the time, and by as many threads as ask.
 import math
 import os
 import weakref
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 CHECKSUM_BYTES = 4
 LARGE_BYTES = 2**24  # of a larger row only what is asked for is read
 FLETCHER32 = 3  # HDF5's number of this filter
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """What has windows of its first two axes, without having to be in memory."""
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> np.ndarray:
+        """A window, without steps."""
+        ...
 
 
 class StoredRows:
@@ -122,7 +131,8 @@ class LargeRow:
 
 def lazily(rows: Any, row: int) -> Any:
     """A row of an array of any kind, or what reads its parts: `np.asarray` gives all of it."""
-    return rows.lazily(row) if isinstance(rows, StoredRows) else rows[row]
+    own = getattr(rows, "lazily", None)
+    return rows[row] if own is None else own(row)
 
 
 def fletcher32(data: np.ndarray) -> int:

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from adclick.metrics.pixels import pixel_metrics
+from adclick.metrics.streaming import StreamingMetrics
+from adclick.networks.detector_inputs import BENT, STRAIGHT, drawn_in
 
 AMOUNTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -80,6 +82,61 @@ def score_amounts(held: Sequence[HeldOut], amounts: Sequence[float] = AMOUNTS) -
     `fold_aps`; ValueError when that is so of all pictures together.
     """
     return [_score(held, amount) for amount in amounts]
+
+
+class HeldAmounts:
+    """What amounts reach, to the last digit; held-out pictures are kept until it is asked."""
+
+    def __init__(self, amounts: Sequence[float]) -> None:
+        """Nothing was held out yet."""
+        self._amounts, self._held = amounts, list[HeldOut]()
+
+    def add(self, held: HeldOut) -> None:
+        """One more picture."""
+        self._held.append(held)
+
+    def scores(self) -> list[AmountScore]:
+        """`score_amounts` of all."""
+        return score_amounts(self._held, self._amounts)
+
+
+class StreamedAmounts:
+    """What amounts reach on large pictures, in memory that does not grow: counted as maps rank
+    them, in bins (`StreamingMetrics`).
+    """
+
+    def __init__(self, amounts: Sequence[float]) -> None:
+        """Nothing was held out yet."""
+        self._amounts = amounts
+        self._counted: dict[int, list[StreamingMetrics]] = {}
+        self._pixels: dict[int, tuple[int, int]] = {}
+
+    def add(self, held: HeldOut) -> None:
+        """Count one more picture."""
+        if held.fold not in self._counted:
+            self._counted[held.fold] = [self._empty() for _ in self._amounts]
+        for amount, counted in zip(self._amounts, self._counted[held.fold], strict=True):
+            counted.add(drawn_in(held.base + np.float32(amount) * held.added), held.mask)
+        defective, pixels = self._pixels.get(held.fold, (0, 0))
+        counts = (defective + int(held.mask.sum()), pixels + held.mask.size)
+        self._pixels[held.fold] = counts
+
+    def scores(self) -> list[AmountScore]:
+        """As of `score_amounts`, but for what bins leave open: some 1e-6."""
+        scored = [fold for fold, (bad, all_of) in self._pixels.items() if 0 < bad < all_of]
+        found = []
+        for index, amount in enumerate(self._amounts):
+            whole = self._empty()
+            for counted in self._counted.values():
+                whole.join(counted[index])
+            reached = whole.result()
+            aps = [self._counted[fold][index].result().ap for fold in sorted(scored)]
+            known = (reached.ap, reached.pro, reached.image_auroc)
+            found.append(AmountScore(amount, *known, tuple(aps)))
+        return found
+
+    def _empty(self) -> StreamingMetrics:
+        return StreamingMetrics(-STRAIGHT - BENT, STRAIGHT + BENT)
 
 
 def choose_amount(scores: Sequence[AmountScore], *, least_gain: float) -> AmountScore:

@@ -1,6 +1,6 @@
 """A detector from labels, cross-validated: a network a fold, and how much they may add."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,12 +17,14 @@ from adclick.residuals.calibration import (
     fit_calibration,
     mean_calibration,
 )
+from adclick.run.stored import lazily
 from adclick.training.amounts import (
     AmountScore,
+    HeldAmounts,
     HeldOut,
+    StreamedAmounts,
     choose_amount,
     fold_sources,
-    score_amounts,
 )
 from adclick.training.detector_samples import DetectorPool, draw_detector_batch
 from adclick.training.detector_training import DetectorPlan, train_detector
@@ -89,7 +91,9 @@ def cross_train(
     count = min(plan.folds, len(normals), len(sources) or plan.folds)
     normal_folds = fold_sources(normals, [""] * len(normals), count)
     dealt = fold_sources(sources, [kinds[source] for source in sources], count) if sources else []
-    detectors, calibrations, losses, held = [], [], [], []
+    detectors, calibrations, losses = [], [], []
+    large = any(pool.is_large(row) for pool in pools.values() for row in pool.rows)
+    held = (StreamedAmounts if large else HeldAmounts)(plan.amounts)
     for fold, own_normals in enumerate(normal_folds):
         print(f"network {fold + 1} of {count}", flush=True)
         inside = {"normal": own_normals, "simulated": own_normals}
@@ -104,11 +108,12 @@ def cross_train(
         )
         for kind in ("normal", labelled):
             pool = pools[kind].restricted(inside[kind])
-            held += _held_out(trained, pool, own_form, fold, plan, device)
+            for own in _held_out(trained, pool, own_form, fold, plan, device):
+                held.add(own)
         detectors.append(trained)
         calibrations.append(own_form.calibration)
         losses.append(lost)
-    scores = score_amounts(held, plan.amounts)
+    scores = held.scores()
     return CrossTrained(
         FoldedDetector(
             detectors,
@@ -158,9 +163,14 @@ def _calibrated(pools: Mapping[str, DetectorPool], labelled: str, middle: float)
     maps, masks = [], []
     for kind in (labelled, "normal"):
         for row in _scored_rows(pools[kind]):
-            mask = _mask(pools[kind], row)
-            maps.append(np.asarray(pools[kind].maps[row])[::CALIBRATION_STEP, ::CALIBRATION_STEP])
-            masks.append(mask[::CALIBRATION_STEP, ::CALIBRATION_STEP])
+            mask, sparser = _mask(pools[kind], row), pools[kind].sparser(row, CALIBRATION_STEP)
+            kept = np.zeros_like(mask)  # normal pixels are many in a large picture, defects few
+            kept[::CALIBRATION_STEP, ::CALIBRATION_STEP] = mask[
+                ::CALIBRATION_STEP, ::CALIBRATION_STEP
+            ]
+            kept[::sparser, ::sparser] = True
+            maps.append(np.asarray(pools[kind].maps[row])[kept])
+            masks.append(mask[kept])
     return fit_calibration(maps, masks, middle=middle)
 
 
@@ -171,28 +181,26 @@ def _held_out(
     fold: int,
     plan: CrossPlan,
     device: torch.device,
-) -> list[HeldOut]:
+) -> Iterator[HeldOut]:
     rows = _scored_rows(pool)
     if pool.labels is None or "real" not in plan.counts or not plan.counts["real"]:
         rows = rows[: plan.held_normals]
-    return [
-        HeldOut(
-            fold,
-            base_logits(pool.maps[row], form.calibration),
-            added_logits(
-                model,
-                pool.features[row],
-                pool.residuals[row],
-                pool.images[row],
-                form,
-                device,
-                content=pool.content(row),
-                window=pool.window,
-            ),
-            _mask(pool, row),
+    for row in rows:
+        features, residual, image = (
+            lazily(own, row) for own in (pool.features, pool.residuals, pool.images)
         )
-        for row in rows
-    ]
+        added = added_logits(
+            model,
+            features,
+            residual,
+            image,
+            form,
+            device,
+            content=pool.content(row),
+            window=pool.window,
+        )
+        base = base_logits(pool.maps[row], form.calibration)
+        yield HeldOut(fold, base, added, _mask(pool, row))
 
 
 def _scored_rows(pool: DetectorPool) -> list[int]:

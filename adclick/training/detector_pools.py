@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,9 +16,11 @@ from adclick.residuals.calibration import Calibration
 from adclick.residuals.maps import training_free_map
 from adclick.run.artifacts import ArrayFile, image_ids, open_arrays, read_csv
 from adclick.run.errors import InputError
+from adclick.run.stored import StoredRows
 from adclick.training.detector_samples import DetectorPool
 
 MIDDLE_STEP = 4  # every fourth row and column is enough for a median
+REACH = 4.0  # standard deviations that smoothing looks away, in single precision
 EXPANDED = "expanded/"
 
 
@@ -59,13 +62,54 @@ class FinishedMaps:
 
     def __getitem__(self, row: int) -> Float32[np.ndarray, "height width"]:
         """The finished map of a row."""
+        return self._made(row, (slice(None), slice(None)), self._contents[row])
+
+    def lazily(self, row: int) -> "FinishedMap":
+        """That of a row, made where it is asked for."""
+        return FinishedMap(self, row)
+
+    def window(
+        self, row: int, window: tuple[slice, slice]
+    ) -> Float32[np.ndarray, "window_height window_width"]:
+        """The rows and columns of a row's map, made of the patches that have a part in them."""
+        reach = -(-round(REACH * self._finish["smoothing_px"]) // self._stride) + 1
+        content, cells, inside, sizes = self._contents[row], [], [], []
+        for asked, length in zip(window, content, strict=True):
+            first, last, _ = asked.indices(length)
+            begin = max(0, first // self._stride - reach)
+            end = min(-(-length // self._stride), -(-last // self._stride) + reach)
+            cells.append(slice(begin, end))
+            sizes.append(min(length, end * self._stride) - begin * self._stride)
+            inside.append(slice(first - begin * self._stride, last - begin * self._stride))
+        made = self._made(row, (cells[0], cells[1]), (sizes[0], sizes[1]))
+        return made[inside[0], inside[1]]
+
+    def _made(
+        self, row: int, cells: tuple[slice, slice], content: Shape
+    ) -> Float32[np.ndarray, "height width"]:
         return training_free_map(
-            self._residuals["lengths"][row],
-            self._residuals["foreground"][row].astype(np.float32),
-            content=self._contents[row],
+            self._residuals["lengths"][row][cells],
+            self._residuals["foreground"][row][cells].astype(np.float32),
+            content=content,
             stride=self._stride,
             **self._finish,
         )
+
+
+class FinishedMap:
+    """The finished map of one picture: a window of it is made when it is asked for."""
+
+    def __init__(self, maps: FinishedMaps, row: int) -> None:
+        """The map of a row."""
+        self._maps, self._row = maps, row
+
+    def __getitem__(self, window: tuple[slice, slice]) -> Float32[np.ndarray, "height width"]:
+        """A window, without steps."""
+        return self._maps.window(self._row, window)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All of it."""
+        return np.asarray(self._maps[self._row], dtype)
 
 
 def open_detector_pools(
@@ -89,7 +133,7 @@ def open_detector_pools(
     pools["simulated"] = _pool(
         files.simulated_images,
         files.simulated_residuals,
-        drawn["labels"],
+        StoredRows(drawn["labels"]),
         list(range(len(sources))),
         sources,
         finish,
@@ -101,7 +145,7 @@ def open_detector_pools(
         pools["real"] = _pool(
             files.expanded_images,
             files.expanded_residuals,
-            expanded["labels"],
+            StoredRows(expanded["labels"]),
             list(range(len(sources))),
             sources,
             finish,
@@ -137,7 +181,10 @@ def fit_detector_form(
     """
     stride = normal.images.shape[1] // normal.features.shape[1]
     rows = list(normal.rows[:: max(1, len(normal.rows) // pictures)][:pictures])
-    maps = np.concatenate([normal.maps[row][::MIDDLE_STEP, ::MIDDLE_STEP].ravel() for row in rows])
+    steps = [normal.sparser(row, MIDDLE_STEP) for row in rows]
+    maps = np.concatenate(
+        [normal.maps[row][::step, ::step].ravel() for row, step in zip(rows, steps, strict=True)]
+    )
     middle = max(float(np.median(maps)), float(np.finfo(np.float32).tiny))
     cells = [cells_in(normal.content(row), stride) for row in rows]
     with open_arrays(files.residuals) as stored:
@@ -154,19 +201,19 @@ def fit_detector_form(
 def _pool(
     images: Path,
     residuals: Path,
-    labels: ArrayFile | None,
+    labels: StoredRows | None,
     rows: list[int],
     sources: list[str],
     finish: Mapping[str, float],
     window: int | None,
 ) -> DetectorPool:
     compared, drawn = open_arrays(residuals), open_arrays(images)
-    pictures, contents = drawn["images"], contents_of(drawn, "images")
+    pictures, contents = StoredRows(drawn["images"]), contents_of(drawn, "images")
     if "patches" not in compared:
         raise InputError(f"{residuals}: no features of the pictures; run compute_residuals again")
     return DetectorPool(
-        compared["patches"],
-        compared["residuals"],
+        StoredRows(compared["patches"]),
+        StoredRows(compared["residuals"]),
         pictures,
         FinishedMaps(
             compared,

@@ -1,5 +1,6 @@
 """What a detector on features is trained on: pools of pictures, and batches."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,25 @@ class DetectorPool:
     def content(self, row: int) -> Shape:
         """How much of a row's picture counts."""
         return np.shape(self.maps[row]) if self.contents is None else self.contents[row]
+
+    @property
+    def window_px(self) -> int | None:
+        """The side in pixels of what a sample shows of a larger picture."""
+        if self.window is None:
+            return None
+        return self.window * (self.images.shape[1] // self.residuals.shape[1])
+
+    def is_large(self, row: int) -> bool:
+        """Whether a row's picture is larger than a window."""
+        return self.window_px is not None and max(self.content(row)) > self.window_px
+
+    def sparser(self, row: int, step: int) -> int:
+        """At which step of rows and columns a large picture gives no more pixels than a window does
+        at `step`, which it is for others.
+        """
+        if self.window_px is None or not self.is_large(row):
+            return step
+        return step * max(1, math.ceil((math.prod(self.content(row))) ** 0.5 / self.window_px))
 
     def restricted(self, sources: set[str]) -> "DetectorPool":
         """The pool of those rows alone that go back to one of `sources`."""
@@ -112,10 +132,9 @@ def _draw(
     size_exponent: float,
 ) -> tuple[np.ndarray, ...]:
     row = pool.rows[int(generator.integers(len(pool.rows)))]
-    features, residual, image = (
-        lazily(rows, row) for rows in (pool.features, pool.residuals, pool.images)
+    features, residual, image, scores = (
+        lazily(rows, row) for rows in (pool.features, pool.residuals, pool.images, pool.maps)
     )
-    base = base_logits(pool.maps[row], form.calibration)
     label = _label(pool, row, image.shape[:2], abandoned, generator)
     view = draw_view(
         label,
@@ -125,11 +144,13 @@ def _draw(
         generator=generator,
     )
     if view is None:
-        features, residual, image = (np.asarray(one) for one in (features, residual, image))
+        whole = (features, residual, image, scores)
+        features, residual, image, scores = (np.asarray(one) for one in whole)
     else:
         features = view.patches(features, zeros=False)
         residual = view.patches(residual, zeros=True)
-        image, base, label = view.pixels(image), view.pixels(base), view.labels(label)
+        image, scores, label = view.pixels(image), view.pixels(scores), view.labels(label)
+    base = base_logits(scores, form.calibration)
     weights = component_weights(label, exponent=size_exponent)
     arrays = (features, residual, image, base, label, weights)
     turn = draw_turn(generator, image.shape[:2])

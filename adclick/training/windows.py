@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Real
 
 from adclick.data.geometry import Shape, cells_in
-from adclick.run.stored import LargeRow
+from adclick.run.stored import Windowed
 
 DEFECT_SHARE = 0.75  # of windows of pictures with a defect: so many show some of it for certain
 NO_LOSS = -1  # the label beyond a picture
@@ -24,12 +24,12 @@ class View(NamedTuple):
     stride: int
     content: Shape
 
-    def patches(self, grid: np.ndarray | LargeRow, *, zeros: bool) -> np.ndarray:
+    def patches(self, grid: Windowed, *, zeros: bool) -> np.ndarray:
         """The window of a map of patches; beyond the picture are zeros, or its edge goes on."""
         inside = grid[self._spans(1, cells_in(self.content, self.stride))]
         return _filled(inside, self.side, {"mode": "constant"} if zeros else {"mode": "edge"})
 
-    def pixels(self, plane: np.ndarray | LargeRow) -> np.ndarray:
+    def pixels(self, plane: Windowed) -> np.ndarray:
         """The window of a map of pixels; beyond the picture its edge goes on."""
         inside = plane[self._spans(self.stride, self.content)]
         return _filled(inside, self.side * self.stride, {"mode": "edge"})

@@ -25,7 +25,7 @@ from adclick.run.artifacts import write_text
 from adclick.run.errors import InputError
 from adclick.run.folders import shown as shown_name
 from tests.annotate.conftest import SHAPE, Clock, make_desk
-from tests.annotate.fake import FACTS
+from tests.annotate.fake import FACTS, SIZE
 
 KEY = "crack/000"
 UNDO, REDO = UndoAction(kind="undo"), RedoAction(kind="redo")
@@ -298,6 +298,29 @@ def test_what_another_model_labelled_stands_as_its_masks(desk, images, tmp_path)
     assert shown(again.open(KEY, "ann")) == shown(refined)
 
 
+def test_what_is_answered_as_by_the_model_that_labelled_is_no_other_models(
+    images, tmp_path, monkeypatch
+) -> None:
+    """Another identity is also that of an earlier version of this software."""
+    desk = make_desk(images, tmp_path / "labels")
+    act(desk, TypeAction(kind="type", value="crack"))
+    act(desk, click(10, 10))
+    made = act(desk, click(30, 40))
+    other = make_desk(images, tmp_path / "labels")
+    other.model.facts = replace(FACTS, identity="another")
+    assert other.open(KEY, "ann") == {**made, "latency_ms": 0.0}
+    assert len(act(other, UNDO)["clicks"]) == 1
+
+    changed = make_desk(images, tmp_path / "labels")
+    changed.model.facts = replace(FACTS, identity="a third")
+    answer = changed.model.predict
+    monkeypatch.setattr(changed.model, "predict", lambda *asked: answer(*asked)[::-1])
+    session = changed.open(KEY, "ann")
+    assert "another model, or version" in session["message"]
+    assert (session["clicks"], session["can_undo"]) == ([], False)
+    assert session["objects"][0]["area"] == act(desk, UNDO)["objects"][0]["area"] > 0
+
+
 def test_a_type_that_the_model_does_not_know_is_refused(desk) -> None:
     with pytest.raises(InputError, match=r"no defect type '../../x'; known: crack, stain"):
         act(desk, TypeAction(kind="type", value="../../x"))
@@ -342,6 +365,71 @@ def test_a_picture_that_was_replaced_is_labelled_anew(desk, images, tmp_path, sm
     once_more = make_desk(images, tmp_path / "labels")
     assert once_more.row(KEY)["state"] == "skipped"
     assert once_more.open(KEY, "ann")["clicks"] == []
+
+
+SMALL = (SIZE, SIZE)  # at which the model sees every picture
+
+
+def test_masks_of_the_networks_size_are_brought_to_the_pictures(images, tmp_path) -> None:
+    path = images / f"{KEY}.png"
+    own = path.read_bytes()
+    write_png(path, np.zeros((*SMALL, 3), np.uint8))
+    before = make_desk(images, tmp_path / "labels")
+    act(before, TypeAction(kind="type", value="crack"))
+    session = act(before, click(8, 24))
+    before.save(KEY, "ann", session["revision"], "done")
+    small = saved_mask(tmp_path / "labels", KEY)
+    assert small is not None and small.shape == SMALL
+    path.write_bytes(own)
+
+    desk = make_desk(images, tmp_path / "labels")
+    session = desk.open(KEY, "ann")
+    assert "picture's size (32 x 32 pixels, the picture has 60 x 40)" in session["message"]
+    rows, columns = ((np.arange(side) + 0.5) * SIZE / side for side in SHAPE)
+    expected = small[np.ix_(rows.astype(int), columns.astype(int))]
+    assert session["objects"][0]["type"] == "crack"
+    assert session["objects"][0]["area"] == expected.sum() > 0
+    kept = saved_mask(tmp_path / "labels", KEY)
+    assert kept is not None and np.array_equal(kept, small)  # until somebody saves
+    desk.save(KEY, "ann", session["revision"], "done")
+    kept = saved_mask(tmp_path / "labels", KEY)
+    assert kept is not None and np.array_equal(kept, expected)
+    (tmp_path / f"labels/.journal/{KEY}.jsonl").unlink()
+    write_png(tmp_path / f"labels/{KEY}.png", small)
+    again = make_desk(images, tmp_path / "labels")
+    assert "to be brought to its size (32 x 32" in again.open(KEY, "ann")["message"]
+    begun = act(again, StartAction(kind="start", source="saved"))
+    assert begun["objects"][0]["area"] == expected.sum()
+
+
+def test_masks_of_originals_are_brought_to_the_size_of_a_runs_pictures(images, tmp_path) -> None:
+    session = act(make_desk(images, tmp_path / "labels"), click(10, 30))
+    write_png(images / f"{KEY}.png", np.zeros((*SMALL, 3), np.uint8))
+    opened = make_desk(images, tmp_path / "labels").open(KEY, "ann")
+    assert "(60 x 40 pixels, the picture has 32 x 32)" in opened["message"]
+    share = SIZE * SIZE / (SHAPE[0] * SHAPE[1])
+    assert opened["objects"][0]["area"] == pytest.approx(share * session["objects"][0]["area"], 0.2)
+
+
+def test_a_mask_of_another_size_is_no_start_and_says_so(images, tmp_path) -> None:
+    write_png(tmp_path / f"labels/{KEY}.png", np.ones((7, 9), bool))
+    desk = make_desk(images, tmp_path / "labels")
+    line = "another size exists for this image (9 x 7 pixels, the picture has 60 x 40): no start"
+    assert line in desk.open(KEY, "ann")["message"]
+    with pytest.raises(InputError, match="9 x 7 pixels"):
+        act(desk, StartAction(kind="start", source="saved"))
+    assert desk.mask(KEY) is None  # a thumbnail has no outline
+
+
+def test_what_was_undone_at_another_size_is_no_damage(images, tmp_path) -> None:
+    desk = make_desk(images, tmp_path / "labels")
+    act(desk, click(30, 50))
+    act(desk, UNDO)
+    write_png(images / f"{KEY}.png", np.zeros((12, 9, 3), np.uint8))
+    again = make_desk(images, tmp_path / "labels")
+    session = again.open(KEY, "ann")
+    assert (session["objects"], session["message"]) == ([], None)
+    assert len(act(again, click(5, 5))["clicks"]) == 1
 
 
 ODD_NAMES = {

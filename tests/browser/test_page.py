@@ -659,3 +659,26 @@ def test_laptop_and_tablet_sizes_show_everything(
     one.page.touchscreen.tap(*one.place(128, 128))
     one.at_least(before + 1)
     one.press("z", answered=True)
+
+
+def test_an_image_is_finished_while_the_one_before_is_being_saved(
+    annotator: Open, served: Served
+) -> None:
+    one = annotator("xena", "plate/003")
+    late: list[Any] = []
+    one.page.route("**/plate/003/save", lambda route: late.append(route))
+    for key, number in (("plate/003", 3), ("plate/008", 8)):
+        if key != "plate/003":
+            one.page.locator(f"[data-key='{key}']").click()
+            one.on(key)
+        one.click(*draw(number).middles[0])
+        one.press("Enter")
+    one.page.wait_for_function("() => document.getElementById('stage').dataset.key !== 'plate/008'")
+    one.settled()
+    assert (label(served, "plate/008")["state"], len(late)) == ("done", 1)
+    key = one.page.locator("#stage").get_attribute("data-key")
+    with one.page.expect_response("**/plate/003/save"):
+        late[0].continue_()
+    one.settled()
+    assert label(served, "plate/003")["state"] == "done"
+    assert one.page.locator("#stage").get_attribute("data-key") == key  # and stays where it went

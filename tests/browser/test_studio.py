@@ -188,7 +188,7 @@ def _label_through_a_kill(one: Visitor, served: StudioServed) -> None:
             one.visit(f"label/#{key}")
             one.page.wait_for_selector(wait)
             assert one.page.locator("#stage").get_attribute("data-revision") == "2"
-        assert one.page.locator("#type").input_value() == kind  # as its folder is called
+        expect(one.page.locator("#type")).to_have_value(kind)  # as its folder is called
         one.page.keyboard.press("Enter")
         one.page.wait_for_function(
             "key => document.getElementById('stage').dataset.key !== key", arg=key

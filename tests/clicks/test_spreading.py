@@ -1,4 +1,7 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import psutil
 import pytest
 
 from adclick.clicks.click import Click
@@ -95,3 +98,18 @@ def test_no_click_no_walk_and_a_flat_picture_is_no_error() -> None:
 def test_a_picture_smaller_than_its_cells_is_refused() -> None:
     with pytest.raises(ValueError, match="no 64 x 64 cells"):
         picture_graph(np.zeros((32, 80, 3), np.uint8), cells=64)
+
+
+def test_a_graph_that_another_thread_drops_gives_its_memory_back():
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    process = psutil.Process()
+    with ThreadPoolExecutor(1) as pool:
+
+        def make_and_drop(count: int) -> int:
+            for _ in range(count):
+                pool.submit(picture_graph, image, cells=64).result()
+            return process.memory_info().rss
+
+        before = make_and_drop(10)
+        after = make_and_drop(60)
+    assert after - before < 30e6, "each takes some two million bytes"

@@ -170,4 +170,7 @@ def test_a_small_defect_is_found_in_a_new_photograph(run: Path, tmp_path: Path) 
     (tmp_path / "model").rename(tmp_path / "project/model")
     found = large_pictures.predict(tmp_path, tmp_path / "project", steps, place)
     assert found["predict_off_px"] <= large_pictures.DEFECT_PX / 2
+    assert found["predict_defective"] in (True, None)
+    assert found["predict_regions"] > 0
     assert 0 < steps["predict"]["mb"] < 4000
+    assert steps["predict"]["core_s"] > 0

@@ -256,6 +256,21 @@ def test_streaming_refuses_what_it_cannot_count_and_stays_as_it_was():
             stream.result(pro_limit=limit)
 
 
+def test_what_was_counted_apart_is_counted_together():
+    maps, masks = large_case(255)
+    low, high = float(maps.min()), float(maps.max())
+    first, second = StreamingMetrics(low, high), StreamingMetrics(low, high)
+    for place, (scores, mask) in enumerate(zip(maps, masks, strict=True)):
+        (first if place < 2 else second).add(scores, mask)
+    first.join(second)
+    together, whole = first.result(), streamed(maps, masks).result()
+    for name in METRICS:
+        assert getattr(together, name) == pytest.approx(getattr(whole, name), abs=1e-12)
+    assert together.image_auroc == whole.image_auroc
+    with pytest.raises(ValueError, match="cannot be counted in"):
+        first.join(StreamingMetrics(low, high + 1))
+
+
 @pytest.mark.parametrize(
     ("low", "high", "bins"), [(1, 0, 8), (0, np.inf, 8), (np.nan, 1, 8), (0, 1, 0), (0, 1e35, 8)]
 )

@@ -5,7 +5,9 @@ import pytest
 
 from adclick.training.amounts import (
     AmountScore,
+    HeldAmounts,
     HeldOut,
+    StreamedAmounts,
     choose_amount,
     fold_sources,
     record_of,
@@ -46,6 +48,21 @@ def test_an_addition_that_helps_is_taken_whole():
     assert chosen.pixel_ap == pytest.approx(1)
     assert chosen.pixel_ap > scores[0].pixel_ap + 0.5
     assert len(chosen.fold_aps) == 2
+
+
+def test_large_pictures_are_scored_alike():
+    held = [*_held(0, helpful=True), *_held(1, helpful=False, seed=1), _held(2, helpful=True)[1]]
+    amounts = (0.0, 0.05, 1.0)
+    exact, streamed = HeldAmounts(amounts), StreamedAmounts(amounts)
+    for own in held:
+        exact.add(own)
+        streamed.add(HeldOut(own.fold, own.base.copy(), own.added.copy(), own.mask.copy()))
+    for one, other in zip(exact.scores(), streamed.scores(), strict=True):
+        assert other.pixel_ap == pytest.approx(one.pixel_ap, abs=1e-4)
+        assert other.pixel_pro == pytest.approx(one.pixel_pro, abs=1e-4)
+        assert other.image_auroc == one.image_auroc
+        assert other.fold_aps == pytest.approx(one.fold_aps, abs=1e-4)
+        assert len(other.fold_aps) == 2, "nothing is defective in the third fold"
 
 
 def test_an_addition_that_harms_is_left_out():

@@ -14,6 +14,7 @@ from adclick.networks.detector_inputs import (
 from adclick.networks.feature_detector import build_feature_detector
 from adclick.networks.inputs import ResidualForm
 from adclick.residuals.calibration import Calibration, base_logits
+from adclick.training import cross_training
 from adclick.training.cross_training import CrossPlan, cross_train
 from adclick.training.detector_samples import DetectorPool
 from adclick.training.detector_training import DetectorPlan
@@ -146,6 +147,18 @@ def test_no_detector_sees_what_it_is_scored_on():
     first, second = seen[:half], seen[half:]
     assert set(first) == {1, 3}
     assert {0, 2} <= set(second[:4])  # the first fold is scored before the second is trained
+
+
+def test_of_large_pictures_nothing_whole_is_kept(monkeypatch):
+    """Larger than a window: scored one by one, and as ever where windows do not matter."""
+    kept = []
+    monkeypatch.setattr(cross_training, "HeldAmounts", lambda amounts: kept.append(amounts))
+    pools = {kind: replace(pool, window=2) for kind, pool in _pools().items()}
+    trained = _train(pools)
+    assert not kept
+    assert trained.chosen.amount > 0
+    assert trained.chosen.pixel_ap > trained.scores[0].pixel_ap + 0.1
+    assert [len(score.fold_aps) for score in trained.scores] == [2, 2, 2]
 
 
 def test_sources_without_a_kind_are_an_error():

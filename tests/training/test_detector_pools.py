@@ -6,8 +6,10 @@ from adclick.networks.inputs import ResidualForm
 from adclick.residuals.maps import training_free_map
 from adclick.run.artifacts import ArraySpec, create_array, create_arrays, write_csv, write_names
 from adclick.run.errors import InputError
+from adclick.training import detector_pools
 from adclick.training.detector_pools import (
     DetectorFiles,
+    FinishedMaps,
     fit_detector_form,
     labelled_kinds,
     labelled_source,
@@ -95,6 +97,43 @@ def test_maps_are_the_finished_training_free_ones(files):
         **FINISH,
     )
     assert np.allclose(pool.maps[2], expected)
+
+
+@pytest.mark.parametrize("smoothing_px", [0.0, 1.0])
+def test_a_window_of_a_map_is_that_of_the_whole_map(files, smoothing_px):
+    generator = np.random.default_rng(0)
+    residuals = {
+        "lengths": generator.random((1, 30, 40)).astype(np.float16),
+        "foreground": generator.random((1, 30, 40)).astype(np.float16),
+    }
+    content = (117, 150)  # of 120 x 160 px
+    finish = {"smoothing_px": smoothing_px, "foreground_exponent": 0.5}
+    maps = FinishedMaps(residuals, [content], stride=4, **finish)
+    whole = maps[0]
+    assert whole.shape == content
+    for rows, columns in ((0, 0), (40, 60), (85, 118), (3, 149)):
+        window = (slice(rows, rows + 32), slice(columns, columns + 32))
+        found = maps.lazily(0)[window]
+        assert found.shape == whole[window].shape
+        assert np.allclose(found, whole[window], rtol=0, atol=1e-6)
+    assert np.array_equal(np.asarray(maps.lazily(0)), whole)
+    assert np.array_equal(maps.lazily(0)[: content[0], : content[1]], whole)
+
+
+def test_a_window_of_a_map_costs_a_window(files, monkeypatch):
+    seen = []
+    before = detector_pools.training_free_map
+
+    def noted(lengths, *given, **how):
+        seen.append(lengths.shape)
+        return before(lengths, *given, **how)
+
+    monkeypatch.setattr(detector_pools, "training_free_map", noted)
+    grids = {name: np.ones((1, 300, 400), np.float16) for name in ("lengths", "foreground")}
+    maps = FinishedMaps(grids, [(1200, 1600)], stride=4, **FINISH)
+    maps.lazily(0)[600:632, 600:632]
+    (shape,) = seen
+    assert max(shape) <= 32 // 4 + 2 * (4 + 1), "a window, and what smoothing looks away"
 
 
 def test_form_comes_from_normal_pictures(files):

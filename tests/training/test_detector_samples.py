@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from adclick.networks.detector_inputs import (
+    BAND_LINES,
     LARGEST_FEATURE,
     DetectorForm,
     detector_inputs,
@@ -11,6 +14,7 @@ from adclick.networks.detector_inputs import (
 )
 from adclick.networks.inputs import ResidualForm
 from adclick.residuals.calibration import Calibration, base_logits
+from adclick.run.stored import LargeRow
 from adclick.training.detector_samples import DetectorPool, draw_detector_batch
 
 PLAIN = ResidualForm(normalise=None, clamp=None, groups=None, log=False)
@@ -81,6 +85,40 @@ def test_matched_features_are_those_of_the_normal_patch():
     squared = np.square(arrays["residuals"].astype(np.float32)).transpose(0, 3, 1, 2)
     assert np.allclose(residual.numpy(), squared)
     assert picture.shape == (3, 3, 16, 16)
+
+
+def test_the_scale_of_large_pictures_is_taken_in_bands():
+    features = _arrays(grid=20)["features"]
+    asked = []
+
+    class Row(LargeRow):
+        def __init__(self, row):
+            self._own = features[row]
+
+        def __getitem__(self, window):
+            asked.append(self._own[window].shape)
+            return self._own[window]
+
+    class Rows:
+        shape = features.shape
+
+        def lazily(self, row):
+            return Row(row)
+
+    contents = [(20, 19), (17, 20), (3, 20)]
+    whole = fit_feature_scale(features, [0, 1, 2], contents)
+    banded = fit_feature_scale(Rows(), [0, 1, 2], contents)
+    assert np.allclose(banded.mean, whole.mean, atol=1e-5)
+    assert np.allclose(banded.deviation, whole.deviation, atol=1e-5)
+    assert max(shape[0] for shape in asked) <= BAND_LINES < 20
+
+
+def test_a_large_picture_gives_no_more_pixels_than_a_window():
+    pool = replace(_pool(contents=[(16, 16), (13, 16), (8, 8)]), window=2)  # of 4 px
+    assert pool.window_px == 8
+    assert [pool.is_large(row) for row in range(3)] == [True, True, False]
+    assert [pool.sparser(row, 2) for row in range(3)] == [4, 4, 2]
+    assert replace(pool, window=None).sparser(0, 2) == 2
 
 
 def test_restricted_pools_hold_what_goes_back_to_the_sources():

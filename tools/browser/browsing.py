@@ -18,7 +18,7 @@ ARGUMENTS = [
     "--js-flags=--expose-gc",
     "--enable-precise-memory-info",
 ]
-PATIENCE_MS = 120_000  # a busy machine is slow, not broken
+PATIENCE_MS = 300_000  # a busy machine is slow, not broken
 
 
 def launch(playwright: Playwright) -> Browser:

@@ -34,7 +34,7 @@ POINTER = """() => {
   caption.hidden = true;
   Object.assign(caption.style, {position: 'fixed', zIndex: 9, left: '50%', bottom: '74px',
     translate: '-50% 0', padding: '7px 18px', borderRadius: '10px', background: '#000d',
-    color: '#fff', fontSize: '17px', fontWeight: 600, whiteSpace: 'nowrap'});
+    color: '#fff', fontSize: '17px', fontWeight: 600, whiteSpace: 'nowrap', pointerEvents: 'none'});
   document.body.append(pointer, caption);
   addEventListener('pointermove', (event) => {
     pointer.style.left = `${event.clientX}px`;

@@ -27,11 +27,11 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 import psutil
-from playwright.sync_api import Browser, Response, sync_playwright
+from playwright.sync_api import Browser, Response, TimeoutError, expect, sync_playwright
 
 from adclick.clicks.deepest import next_click
 from adclick.project.writing import open_project
-from tools.browser.browsing import launch
+from tools.browser.browsing import PATIENCE_MS, launch
 from tools.browser.products import Product, draw_washers, take_tiles
 from tools.browser.record import HEIGHT, POINTER, WIDTH, Film, encode
 from tools.browser.serving import free_port
@@ -44,6 +44,11 @@ NEW_SHARE = 0.025  # of the bar, between two frames
 KILLED_AT = 0.3  # of the bar
 LONG_MS = 1_800_000
 SETTLED = "#stage[aria-busy=false][data-waiting='0'][data-key='{key}']"
+SAVED = """([key, revision]) => {
+  const stage = document.getElementById('stage');
+  return stage.dataset.key !== key
+    || (stage.ariaBusy === 'false' && Number(stage.dataset.revision) > revision);
+}"""  # the next picture is open, or, after the last one, this one again
 
 
 class Way:
@@ -61,7 +66,7 @@ class Way:
         self.computed: dict[str, float] = {}
         self.clicks_ms: list[float] = []
         self.verdicts: dict[str, str] = {}  # of new photographs, by their names
-        self._masks: dict[str, np.ndarray] = {}
+        self._heard_of: dict[str, dict[str, Any]] = {}  # the last session of each picture
         one.page.on("response", self._heard)
 
     @contextmanager
@@ -89,13 +94,13 @@ class Way:
         self.film.say("")
 
     def press_on(self, selector: str, seconds: float = 0.7) -> None:
-        """Move to something and click it."""
+        """Move to something and click it, once it can be; where it has gone meanwhile, there."""
         where = self.one.page.locator(selector).first
         where.scroll_into_view_if_needed()
         box = where.bounding_box()
         assert box is not None, selector
         self.film.move((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2))
-        self.one.page.mouse.click(*self.film.at)
+        where.click()
         self.film.wait(seconds)
 
     def go(self, step: str) -> None:
@@ -142,12 +147,21 @@ class Way:
         self.film.say("")
 
     def _heard(self, response: Response) -> None:
-        """Keep the mask of what is open, as it is told to the page."""
+        """Keep what is told to the page of what is open."""
         path = urlsplit(response.url).path
         if path.startswith("/label/api/v1/images/") and path.endswith(("/open", "/actions")):
             session: dict[str, Any] = response.json() if response.ok else {}
             if "key" in session:
-                self._masks[session["key"]] = seen_mask(session)
+                self._heard_of[session["key"]] = session
+
+    def _mask(self, key: str) -> np.ndarray:
+        """The mask that the page shows; what the page was told is heard here a moment later."""
+        shown = int(self.one.page.get_attribute("#stage", "data-revision") or 0)
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while self._heard_of.get(key, {}).get("revision", -1) < shown:
+            assert time.monotonic() < end, f"{key}: the mask of revision {shown} was not heard of"
+            self.one.page.wait_for_timeout(10)
+        return seen_mask(self._heard_of[key])
 
     def label(self, name: str, *, shown: bool, kill: bool = False) -> None:
         """Click a defect `kind/stem` until its mask holds, save; filmed or not."""
@@ -155,7 +169,7 @@ class Way:
         key = self._open(name)
         taken = np.zeros(truth.shape, bool)
         for turn in range(CLICKS):
-            mask = self._masks[key]
+            mask = self._mask(key)
             if iou(mask, truth) >= ENOUGH_IOU:
                 break
             click = next_click(truth, mask, taken)
@@ -169,17 +183,24 @@ class Way:
                 self.entered()
                 assert page.get_attribute("#stage", "data-revision") == "2", "a click was lost"
         kind = name.split("/")[0]
-        assert page.input_value("#type") == kind, "a folder's name is the kind of defect"
+        own = expect(page.locator("#type"), "a folder's name is the kind of defect")
+        own.to_have_value(kind, timeout=PATIENCE_MS)
         self.film.wait(0.5 if shown else 0)
         if shown:
             self.still(f"label-{kind}")
-        page.keyboard.press("Enter")
-        saved = "key => !document.querySelector(`#stage[data-key='${key}']`)"
-        page.wait_for_function(saved, arg=key) if self._left() else page.wait_for_timeout(1_000)
+        self._save(key)
 
-    def _left(self) -> int:
-        """How many pictures wait for a label after this one."""
-        return len(self.product.masks) - 1 - len([*self._saved()])
+    def _save(self, key: str) -> None:
+        page = self.one.page
+        before = len([*self._saved()])
+        revision = int(page.get_attribute("#stage", "data-revision") or 0)
+        page.keyboard.press("Enter")
+        try:
+            page.wait_for_function(SAVED, arg=[key, revision])
+        except TimeoutError:
+            told = page.locator("#told").inner_text()
+            raise AssertionError(f"{key} was not saved; the page says {told!r}") from None
+        assert len([*self._saved()]) == before + 1, f"{key} has no label"
 
     def _saved(self) -> Iterator[Path]:
         return open_project(self.served.folder).labels.rglob("*.png")
@@ -247,12 +268,10 @@ def play_photographs(way: Way, backbone: Path | None) -> None:
     with way.timed("photographs looked at"):
         for kind, folder in (("normal", way.product.normal), ("defective", way.product.defective)):
             way.press_on(f".drop[data-kind={kind}] .choose", seconds=0.3)
-            page.click("#path", click_count=3)
-            page.keyboard.type(str(folder))
-            page.keyboard.press("Enter")
-            page.wait_for_timeout(500)
+            way.one.open_folder(folder)
             film.wait(0.6)
             way.press_on("#folders button[value=take]", seconds=0.3)
+            way.one.chosen(kind, folder)
         page.wait_for_selector("#found:not([hidden])")
         page.wait_for_selector("#looking[hidden]", state="attached")
     page.wait_for_timeout(1_500)

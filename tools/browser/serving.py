@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-START_S = 180
+START_S = 300
 
 
 def free_port() -> int:

@@ -106,12 +106,19 @@ class Visitor:
     def choose_folder(self, kind: str, folder: Path) -> None:
         """Choose a folder in the dialog, by its path."""
         self.page.click(f".drop[data-kind={kind}] .choose")
-        self.page.fill("#path", str(folder))
-        self.page.press("#path", "Enter")
-        self.page.wait_for_function(
-            "wanted => document.getElementById('path').value === wanted", arg=str(folder)
-        )
+        self.open_folder(folder)
         self.page.click("#folders button[value=take]")
+        self.chosen(kind, folder)
+
+    def open_folder(self, folder: Path) -> None:
+        """Type a folder's path in the dialog, and wait until what is in it is listed."""
+        self.page.click("#path", click_count=3)
+        self.page.keyboard.type(str(folder))
+        with self.page.expect_response(lambda answer: "/api/v1/folders?" in answer.url):
+            self.page.keyboard.press("Enter")
+
+    def chosen(self, kind: str, folder: Path) -> None:
+        """Wait until the page has taken a folder."""
         self.page.wait_for_function(
             "([kind, wanted]) => document.querySelector(`.drop[data-kind=${kind}] .chosen`)"
             ".textContent === wanted",

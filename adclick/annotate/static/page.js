@@ -51,7 +51,8 @@ let session = null;
 /** @type {{key: string, revision: number, probability: masks.Tiles, strokes: masks.Tiles} | null} */
 let cuttable = null;
 let opening = 0;
-let finishing = false;
+/** @type {Session | null} */
+let finishing = null;
 let radiusChosen = false;
 let connected = true;
 let touched = performance.now();
@@ -433,11 +434,11 @@ function start(source) {
 
 /** @param {"done" | "normal" | "skipped"} state */
 async function finish(state) {
-  if (!session || finishing || stage.locked) return;
+  if (!session || finishing === session || stage.locked) return;
   const started = performance.now();
   const current = session;
   const turn = opening;
-  finishing = true;
+  finishing = current;
   lock();
   try {
     if (thresholdTimer) {
@@ -459,7 +460,7 @@ async function finish(state) {
   } catch (error) {
     report(error);
   } finally {
-    finishing = false;
+    if (finishing === current) finishing = null;
     if (turn === opening) unlock();
   }
 }
