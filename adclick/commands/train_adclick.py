@@ -4,19 +4,23 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
-from adclick.models.levels_seen import levels_seen
-from adclick.models.opening import open_trained
+from adclick.clicks.levels import LEVEL_FEATURES
+from adclick.models.levels_seen import levels_seen, some_rows
+from adclick.models.opening import Opened, open_trained
+from adclick.models.refining import chosen_by
 from adclick.networks.adclick import build_adclick
 from adclick.networks.checkpoints import read_metadata
 from adclick.networks.inputs import ResidualForm
+from adclick.networks.level_choice import LevelChoice
 from adclick.networks.simpleclick import KIND, build_simpleclick
-from adclick.run.artifacts import open_arrays
+from adclick.run.artifacts import ArrayFile, open_arrays
 from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
 from adclick.run.kept import made_once
-from adclick.run.plan.clicks import TrainAdclick
+from adclick.run.plan.clicks import Refining, TrainAdclick
 from adclick.training.fit import (
     EXPANDED,
     LISTS,
@@ -87,20 +91,40 @@ def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dic
             device=device,
         ) as opened,
     ):
-        features, ious = levels_seen(
-            opened,
-            drawn,
-            refining.levels,
-            zoom=refining.zoom,
-            edges=refining.edges,
-            threshold=settings.threshold,
-            seed=job.seed,
-        )
-    if not len(features):
+        choice = _fitted_levels(opened, drawn, refining, settings.threshold, job.seed)
+    if choice is None:
         print("no simulated defect to learn levels from: answers are cut at the threshold")
         return {}
-    model.levels = fit_levels(features, ious, refining.levels, seed=job.seed).to(device)
-    return {"levels": {"features": features.shape[-1], "hidden": refining.levels.hidden}}
+    model.levels = choice.to(device)
+    return {"levels": {"features": LEVEL_FEATURES, "hidden": refining.levels.hidden}}
+
+
+def _fitted_levels(
+    opened: Opened, drawn: ArrayFile, refining: Refining, threshold: float, seed: int
+) -> LevelChoice | None:
+    """An estimate that has seen answers to clicks on its own masks, the second half of what it
+    learns from being clicked while an estimate from the first half chooses.
+    """
+    levels, choice = refining.levels, None
+    rows = some_rows(drawn, levels.pictures, seed)
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    for part in (rows[::2], rows[1::2]):
+        seen.append(
+            levels_seen(
+                opened,
+                drawn,
+                part,
+                count=levels.clicks,
+                zoom=refining.zoom,
+                edges=refining.edges,
+                threshold=threshold,
+                choose=None if choice is None else chosen_by(choice),
+            )
+        )
+        features, ious = (np.concatenate(one) for one in zip(*seen, strict=True))
+        if len(features):
+            choice = fit_levels(features, ious, levels, seed=seed)
+    return choice
 
 
 def own_plan(settings: TrainAdclick) -> Plan:

@@ -1,39 +1,40 @@
 """What is seen of a trained network's answers to a robot user, for the estimate of their levels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from adclick.clicks.click import Click
-from adclick.clicks.levels import HALF, LEVELS, Seen, level_features, level_ious
+from adclick.clicks.levels import HALF, LEVEL_FEATURES, LEVELS, Seen, level_features, level_ious
 from adclick.clicks.robot import simulate_clicks
 from adclick.data.geometry import cells_in, cropped, in_frame
 from adclick.models.opening import Opened
 from adclick.models.refining import Choose
 from adclick.networks.parts import Part
 from adclick.run.artifacts import ArrayFile
-from adclick.run.settings.clicks import Edges, Levels, Zoom
+from adclick.run.settings.clicks import Edges, Zoom
 
 
 def levels_seen(
     opened: Opened,
     drawn: ArrayFile,
-    levels: Levels,
+    rows: Iterable[int],
     *,
+    count: int,
     zoom: Zoom | None,
     edges: Edges,
     threshold: float,
-    seed: int,
+    choose: Choose | None,
 ) -> tuple[Float[np.ndarray, "answer level feature"], Float[np.ndarray, "answer level"]]:
-    """Features and IoUs of the masks at every level of the answers to clicks on drawn pictures.
+    """Features and IoUs of the masks at every level of the answers to so many clicks each on some
+    rows of drawn pictures.
 
     The network is opened on pictures of simulated defects, whose labels and types `drawn` has.
-    What is clicked does not depend on the estimate to come: answers are cut at one half on every
-    other picture, and where they are best on the others.
+    Meanwhile an answer is what `choose` says or, without it, the first one at one half.
     """
     seen: list[tuple[np.ndarray, np.ndarray]] = []
-    for number, row in enumerate(_some_rows(len(drawn["labels"]), levels.pictures, seed)):
+    for row in rows:
         truth = cropped(drawn["labels"][row], opened.contents[row]) > 0.5
         if not truth.any():
             continue
@@ -43,15 +44,20 @@ def levels_seen(
             zoom=zoom,
             edges=edges,
             threshold=threshold,
-            choose=recorded(truth, opened.stride, seen, best=number % 2 == 1),
+            choose=recorded(truth, opened.stride, seen, choose=choose),
         )
-        simulate_clicks(predict, truth, count=levels.clicks, threshold=threshold)
+        simulate_clicks(predict, truth, count=count, threshold=threshold)
     features, ious = zip(*seen, strict=True) if seen else ((), ())
-    return np.array(features, np.float32), np.array(ious, np.float32)
+    return (
+        np.array(features, np.float32).reshape(-1, len(LEVELS), LEVEL_FEATURES),
+        np.array(ious, np.float32).reshape(-1, len(LEVELS)),
+    )
 
 
-def _some_rows(count: int, wanted: int, seed: int) -> Sequence[int]:
-    return sorted(np.random.default_rng(seed).permutation(count)[:wanted].tolist())
+def some_rows(drawn: ArrayFile, wanted: int, seed: int) -> list[int]:
+    """So many rows of drawn pictures, or all, in an order of their own."""
+    rows = np.random.default_rng(seed).permutation(len(drawn["labels"]))
+    return rows[:wanted].tolist()
 
 
 def recorded(
@@ -59,11 +65,11 @@ def recorded(
     stride: int,
     seen: list[tuple[np.ndarray, np.ndarray]],
     *,
-    best: bool,
+    choose: Choose | None,
 ) -> Callable[[Part], Choose]:
-    """For each part of a picture, the best level of all answers or, if that is not wanted, one half
-    of every first one; the features and IoUs of all answers are added to `seen` where the part
-    shows some of the defect.
+    """For each part of a picture what `choose` says or, without it, one half of every first answer;
+    the features and IoUs of all answers are added to `seen` where the part shows some of the
+    defect.
     """
     grid = cells_in((truth.shape[0], truth.shape[1]), stride)
     framed = in_frame(truth, (grid[0] * stride, grid[1] * stride))
@@ -73,16 +79,11 @@ def recorded(
 
         def record(answers: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
             if own_truth.any():
-                found = [
+                seen.extend(
                     (level_features(one, clicks), level_ious(one.answer, own_truth))
                     for one in answers
-                ]
-                seen.extend(found)
-                if best:
-                    ious = np.stack([own for _, own in found])
-                    answer, level = divmod(int(ious.argmax()), len(LEVELS))
-                    return answer, float(LEVELS[level])
-            return 0, float(LEVELS[HALF])
+                )
+            return (0, float(LEVELS[HALF])) if choose is None else choose(answers, clicks)
 
         return record
 

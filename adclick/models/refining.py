@@ -115,8 +115,11 @@ def _at_chosen_levels(
 def choice_of(network: object) -> Choose | None:
     """The answer and level that a network's own estimate thinks best; None of a network without."""
     choice: LevelChoice | None = getattr(network, "levels", None)
-    if choice is None:
-        return None
+    return None if choice is None else chosen_by(choice)
+
+
+def chosen_by(choice: LevelChoice) -> Choose:
+    """What an estimate thinks best."""
 
     def choose(seen: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
         features = torch.from_numpy(np.stack([level_features(one, clicks) for one in seen]))

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def test_each_window_is_judged_by_its_own_part_of_the_truth(part: Part) -> None:
     found: list[tuple[np.ndarray, np.ndarray]] = []
     answer = seen_in(part, seed=0)
     along = seen_in(part, seed=2)
-    given = recorded(truth(), 8, found, best=False)(part)([answer, along], CLICKS)
+    given = recorded(truth(), 8, found, choose=None)(part)([answer, along], CLICKS)
     assert given == (0, LEVELS[HALF]), "meanwhile the first answer is cut at one half"
     padded = np.pad(truth(), ((0, 3), (0, 4)))
     own = padded[8 * part.top :, 8 * part.left :][: 8 * part.height, : 8 * part.width]
@@ -42,18 +44,18 @@ def test_each_window_is_judged_by_its_own_part_of_the_truth(part: Part) -> None:
         np.testing.assert_array_equal(ious, level_ious(one.answer, own))
 
 
-def test_or_the_best_of_all_answers_is_shown() -> None:
-    part = Part(0, 0, 6, 8)
-    answers = [seen_in(part, seed=seed) for seed in range(3)]
-    padded = np.pad(truth(), ((0, 3), (0, 4)))
-    answers[1] = answers[1]._replace(answer=np.where(padded, 0.72, 0.68).astype(np.float32))
-    number, level = recorded(truth(), 8, [], best=True)(part)(answers, CLICKS)
-    assert number == 1
-    assert level == pytest.approx(0.7), "there the mask is the truth"
+def test_or_what_is_chosen_is_shown() -> None:
+    answers = [seen_in(Part(0, 0, 6, 8), seed=seed) for seed in range(2)]
+
+    def choose(given: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
+        assert given is answers and clicks is CLICKS
+        return 1, 0.3
+
+    assert recorded(truth(), 8, [], choose=choose)(Part(0, 0, 6, 8))(answers, CLICKS) == (1, 0.3)
 
 
 def test_a_window_without_a_defect_teaches_nothing() -> None:
     found: list[tuple[np.ndarray, np.ndarray]] = []
     part = Part(2, 0, 3, 3)
-    recorded(truth(), 8, found, best=True)(part)([seen_in(part, seed=1)], CLICKS)
+    recorded(truth(), 8, found, choose=None)(part)([seen_in(part, seed=1)], CLICKS)
     assert not found
