@@ -494,7 +494,7 @@ class Desk:
         }
         said = "Labelled with another model, or version: its masks are a start, clicks refine them."
         if size != shape:
-            said = f"Its masks are brought to the picture's size {_sizes(size, shape)}: look, save."
+            said = f"Labelled at another size {_sizes(size, shape)}: its masks were resized."
         begun = replace(state, defects=defects, current=min(defects, default=1))
         return first, begun, said
 

@@ -1,6 +1,7 @@
 """Score anomaly maps on a category's test images: AP, PRO, pixel and image AUROC (Sec. 4.1)."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 
 from adclick.data.geometry import Shape, contents_of, cropped
 from adclick.data.native_masks import has_native_masks, native_mask
-from adclick.metrics.curves import map_curves
+from adclick.metrics.curves import map_curves, streamed_curves
 from adclick.metrics.pixels import component_results, pixel_metrics
+from adclick.metrics.ranks import ComponentResult, PixelMetrics
 from adclick.metrics.sizes import by_size
+from adclick.metrics.streaming import StreamingMetrics
 from adclick.residuals.maps import resize_map
 from adclick.run.artifacts import ArrayFile, image_ids, open_arrays, read_csv, write_json
 from adclick.run.errors import InputError
@@ -18,6 +21,8 @@ from adclick.run.job import Job, parse_job, run
 from adclick.run.plan.detection import EvaluateMaps
 
 COMMAND = "adclick.commands.evaluate_maps"
+MOST_PIXELS = 2**28  # of a test set that is sorted, in some 4 GB; those of a larger one are counted
+Picture = tuple[np.ndarray, np.ndarray]  # its map, and where it is defective
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,9 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     scores: dict[str, Any] = {}
     curves: dict[str, Any] = {}
     for name, ids in sets.items():
-        maps, masks = _read(job, ids, shapes)
-        scores[name] = _score(maps, masks)
-        curves[name] = asdict(map_curves(maps, masks))
+        rated = _counted if _pixels(job, ids, shapes) > MOST_PIXELS else _sorted
+        scores[name], curves[name] = rated(job, ids, shapes)
     place = {
         "dataset": settings.dataset,
         "category": settings.category,
@@ -66,9 +70,42 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_json(job.outputs[output], payload, stamp=job.stamp)
 
 
-def _read(
+def _pixels(job: Job[EvaluateMaps], ids: list[str], shapes: Mapping[str, Shape]) -> int:
+    """How many pixels are scored."""
+    with open_arrays(job.inputs["maps"]) as maps, open_arrays(job.inputs["masks"]) as masks:
+        if has_native_masks(masks):
+            return sum(math.prod(shapes[image_id]) for image_id in ids)
+        return len(ids) * math.prod(maps["maps"].shape[1:])
+
+
+def _sorted(
     job: Job[EvaluateMaps], ids: list[str], shapes: Mapping[str, Shape]
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metrics and curves, exactly: all pixels are in memory."""
+    pictures = list(_read(job, ids, shapes))
+    maps, masks = [shown for shown, _ in pictures], [truth for _, truth in pictures]
+    components = [one for own in component_results(maps, masks) for one in own]
+    scores = _score(pixel_metrics(maps, masks), components, len(ids))
+    return scores, asdict(map_curves(maps, masks))
+
+
+def _counted(
+    job: Job[EvaluateMaps], ids: list[str], shapes: Mapping[str, Shape]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same of pictures that are read one after the other, in bins (`StreamingMetrics`)."""
+    ends = [(float(shown.min()), float(shown.max())) for shown, _ in _read(job, ids, shapes)]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    counted = StreamingMetrics(low, high)
+    for shown, truth in _read(job, ids, shapes):
+        counted.add(shown, truth)
+    components = [
+        one for shown, truth in _read(job, ids, shapes) for one in counted.components(shown, truth)
+    ]
+    scores = _score(counted.result(), components, len(ids))
+    return scores, asdict(streamed_curves(counted))
+
+
+def _read(job: Job[EvaluateMaps], ids: list[str], shapes: Mapping[str, Shape]) -> Iterator[Picture]:
     """Maps and masks of the given images; an image without a mask is normal. Where masks are kept
     at the photographs' own pixels (`shapes`), maps are stretched to these.
     """
@@ -81,16 +118,14 @@ def _read(
                 f"{job.inputs['maps']}: no map of {len(missing)} test images, first {missing[0]}"
             )
         contents, is_native = contents_of(maps, "maps"), has_native_masks(masks)
-        shown, truths = [], []
         for image_id in ids:
             place = map_row[image_id]
             own = cropped(maps["maps"][place], contents[place])
-            shown.append(resize_map(own, shapes[image_id]) if is_native else own)
-            truth = np.zeros(shown[-1].shape, bool)
+            shown = resize_map(own, shapes[image_id]) if is_native else own
+            truth = np.zeros(shown.shape, bool)
             if image_id in mask_row:
                 truth = _mask(masks, mask_row[image_id], contents[place])
-            truths.append(truth)
-    return shown, truths
+            yield shown, truth
 
 
 def _mask(masks: ArrayFile, row: int, content: Shape) -> np.ndarray:
@@ -98,21 +133,17 @@ def _mask(masks: ArrayFile, row: int, content: Shape) -> np.ndarray:
     return cropped(masks["masks"][row] > 0, content) if native is None else native
 
 
-def _score(maps: list[np.ndarray], masks: list[np.ndarray]) -> dict[str, Any]:
-    found = pixel_metrics(maps, masks)
+def _score(
+    found: PixelMetrics, components: Sequence[ComponentResult], images: int
+) -> dict[str, Any]:
     return {
         "pixel_ap": found.ap,
         "pixel_pro": found.pro,
         "pixel_auroc": found.auroc,
         "image_auroc": found.image_auroc,
-        "images": len(maps),
-        "sizes_of_defects": _by_size(maps, masks),
+        "images": images,
+        "sizes_of_defects": [asdict(one) for one in by_size(components)],
     }
-
-
-def _by_size(maps: list[np.ndarray], masks: list[np.ndarray]) -> list[dict[str, Any]]:
-    components = [one for own in component_results(maps, masks) for one in own]
-    return [asdict(one) for one in by_size(components)]
 
 
 if __name__ == "__main__":

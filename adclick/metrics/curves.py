@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from adclick.metrics.pixels import gather
 from adclick.metrics.ranks import Maps, Masks, Ranks, precision_of_ranks, rank_scores
+from adclick.metrics.streaming import StreamingMetrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,17 @@ def map_curves(maps: Maps, masks: Masks, *, pro_limit: float = 0.3, slices: int 
     pixels = gather(maps, masks)
     ranks, place = rank_scores(pixels.defective, pixels.normal)
     shares = np.bincount(place, weights=pixels.shares / pixels.shares.sum())
+    return _curves(ranks, shares, pro_limit, slices)
+
+
+def streamed_curves(
+    counted: StreamingMetrics, *, pro_limit: float = 0.3, slices: int = 200
+) -> MapCurves:
+    """`map_curves` of images that were counted one after the other."""
+    return _curves(*counted.ranks(), pro_limit, slices)
+
+
+def _curves(ranks: Ranks, shares: np.ndarray, pro_limit: float, slices: int) -> MapCurves:
     return MapCurves(_precision(ranks, slices), _overlap(ranks, shares, pro_limit, slices))
 
 

@@ -96,7 +96,7 @@ class StreamingMetrics:
     def result(self, *, pro_limit: float | int = 0.3) -> PixelMetrics:
         """The metrics of all images so far; errors as in `pixel_metrics`."""
         check_limit(pro_limit)
-        ranks, shares = self._ranks()
+        ranks, shares = self.ranks()
         return PixelMetrics(
             ap=average_precision_of_ranks(ranks),
             auroc=auroc_of_ranks(ranks),
@@ -107,7 +107,7 @@ class StreamingMetrics:
     def uncertainty(self, *, pro_limit: float | int = 0.3) -> PixelMetrics:
         """By how much each metric of `result` may differ from the exact one, at the most."""
         check_limit(pro_limit)
-        ranks, shares = self._ranks()
+        ranks, shares = self.ranks()
         return PixelMetrics(
             ap=average_precision_error(ranks),
             auroc=float(np.sum(ranks.positives / ranks.positives.sum() * ranks.equal))
@@ -141,8 +141,10 @@ class StreamingMetrics:
         steps = place.astype(np.intp)
         return np.clip(steps, 0, self._pixels.size - 1, out=steps)
 
-    def _ranks(self) -> tuple[Ranks, np.ndarray]:
-        """Ranks of the steps with a defective pixel, and each step's share of the coverage."""
+    def ranks(self) -> tuple[Ranks, Float[np.ndarray, " step"]]:
+        """Ranks of the steps with a defective pixel, and each step's share of the coverage; errors
+        as in `pixel_metrics`.
+        """
         if not self._maxima:
             raise ValueError("there are no maps to evaluate")
         used = np.flatnonzero(self._defective)

@@ -384,7 +384,7 @@ def test_masks_of_the_networks_size_are_brought_to_the_pictures(images, tmp_path
 
     desk = make_desk(images, tmp_path / "labels")
     session = desk.open(KEY, "ann")
-    assert "picture's size (32 x 32 pixels, the picture has 60 x 40)" in session["message"]
+    assert "Labelled at another size (32 x 32 pixels, the picture has 60 x 40" in session["message"]
     rows, columns = ((np.arange(side) + 0.5) * SIZE / side for side in SHAPE)
     expected = small[np.ix_(rows.astype(int), columns.astype(int))]
     assert session["objects"][0]["type"] == "crack"

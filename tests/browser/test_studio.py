@@ -326,6 +326,17 @@ def test_the_way_by_keys_alone(visitor: Visitor) -> None:
     assert second.evaluate("(one) => one === document.activeElement")
 
 
+def test_what_became_of_dropped_files_is_said(visitor: Visitor, tmp_path: Path) -> None:
+    visitor.visit("inspect")
+    image, _ = draw_defect("washer", "rust", SIZE_PX, np.random.default_rng(98))
+    write_png(tmp_path / "one more.png", image)
+    (tmp_path / "notes.txt").write_bytes(b"no picture")
+    visitor.page.set_input_files("#file", [tmp_path / "notes.txt", tmp_path / "one more.png"])
+    expect(visitor.page.locator("#told")).to_contain_text("1 photograph taken, 1 not: notes.txt")
+    expect(visitor.page.locator("#view-name")).to_have_text("one more.png")
+    visitor.faults = [fault for fault in visitor.faults if "400" not in fault]
+
+
 def _shown(one: Visitor, step: str) -> None:
     """Wait for what a page is about, not only for its frame."""
     if step in SHOWN:

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from adclick.commands import evaluate_maps
 from adclick.data.geometry import contents_of
 from adclick.data.images import read_image, read_mask, write_png
 from adclick.run.artifacts import open_arrays, read_csv, read_json
@@ -127,6 +128,30 @@ def test_maps_end_where_pictures_do_and_are_scored_there(
     stored = read_json(run / PLACE / "evaluate_maps" / method / seed / "metrics.json")
     assert read_json(tmp_path / "metrics.json")["test_sets"] == stored["test_sets"]
     assert sum(one["defects"] for one in stored["test_sets"]["supervised"]["sizes_of_defects"]) > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sets_too_large_for_the_memory_are_counted_to_the_same_scores(
+    run: Path, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_maps, "MOST_PIXELS", 0)
+    monkeypatch.setattr(evaluate_maps, "pixel_metrics", None)  # which would hold all of them
+    step = steps(config_of_photographs())[f"evaluate_maps {method}"]
+    step.run(config_of_photographs(), run, {}, tmp_path)
+    written = run / PLACE / "evaluate_maps" / method / "seed0"
+    for name in ("metrics", "curves"):
+        stored, found = (
+            read_json(folder / f"{name}.json")["test_sets"] for folder in (written, tmp_path)
+        )
+        assert numbers(found) == pytest.approx(numbers(stored), abs=2e-3)
+
+
+def numbers(values: Any) -> list[float]:
+    if isinstance(values, dict):
+        return [number for name in sorted(values) for number in numbers(values[name])]
+    if isinstance(values, list):
+        return [number for value in values for number in numbers(value)]
+    return [] if values is None else [float(values)]
 
 
 def test_clicks_stay_on_pictures(run: Path) -> None:

@@ -10,6 +10,7 @@ from adclick.project import scales
 from adclick.project.scales import propose
 from adclick.project.starting import init
 from adclick.project.writing import REPOSITORY, open_project
+from adclick.residuals import streaming
 from adclick.run.errors import InputError
 from tests.project.photographs import write_photographs
 
@@ -69,6 +70,21 @@ def test_what_would_not_fit_the_disk_is_not_proposed(
     assert found.kept is not None
     assert found.kept.cost.disk_gb <= 0.7 * 20
     assert found.kept.scale < 8 / 12
+
+
+@pytest.mark.parametrize(
+    ("pixels", "measured_gb"),
+    [(256 * 256, 1.31), (1130 * 460, 1.96), (20000 * 256, 2.06), (5000 * 4000, 3.1)],
+)
+def test_memory_is_what_was_measured_and_a_little_more(pixels: int, measured_gb: float) -> None:
+    told = scales.expected_cost(float(pixels), 256, 60, 10, speed=1.0).memory_gb
+    assert measured_gb <= told <= 1.25 * measured_gb
+
+
+def test_pictures_pass_together_as_they_do_in_a_project() -> None:
+    small = yaml.safe_load((REPOSITORY / "config/small.yaml").read_text("utf-8"))
+    assert small["features"]["batch_size"] == scales.BATCH
+    assert scales.BATCH_PIXELS == streaming.BATCH_PIXELS
 
 
 def test_what_is_stored_is_what_the_configuration_draws() -> None:

@@ -100,6 +100,13 @@ export function tell(line, bad = false) {
   toldTimer = setTimeout(() => (told.textContent = ""), bad ? 2 * TOLD_MS : TOLD_MS);
 }
 
+/** What became of files that were given. @param {number} count @param {string[]} refused */
+export function tellTaken(count, refused) {
+  const taken = `${counted(count - refused.length, "photograph")} taken`;
+  if (refused.length) tell(`${taken}, ${refused.length} not: ${refused[0]}`, true);
+  else tell(`${taken}.`);
+}
+
 /** @param {unknown} error */
 export const report = (error) => tell(error instanceof Error ? error.message : String(error), true);
 

@@ -1,6 +1,6 @@
 /** The fourth step: what the detector finds, and what a threshold would make of it. */
 
-import { byId, counted, element, fetched, get, repeatedly, report, tell, upload } from "./common.js";
+import { byId, counted, element, fetched, get, repeatedly, report, tell, tellTaken, upload } from "./common.js";
 import { memory } from "/label/memory.js";
 
 const REFRESH_MS = 2_000;
@@ -463,18 +463,21 @@ function stroke(context, colour, width) {
 
 /** @param {File[]} files */
 async function drop(files) {
-  for (const file of files) {
+  if (!files.length) return;
+  const refused = [];
+  for (const [index, file] of files.entries()) {
+    tell(`Taking ${index + 1} of ${files.length}: ${file.name}`);
     try {
-      tell(`Taking ${file.name}`);
       const { key } = await upload(`inspection?name=${encodeURIComponent(file.name)}`, file);
       current = key;
       chosen = true;
       const fresh = /** @type {HTMLInputElement} */ (document.querySelector("[name=group][value=new]"));
       fresh.checked = true;
     } catch (error) {
-      report(error);
+      refused.push(error instanceof Error ? error.message : String(error));
     }
   }
+  tellTaken(files.length, refused);
   await now();
   if (current) choose(current);
 }

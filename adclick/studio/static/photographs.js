@@ -1,6 +1,6 @@
 /** The first step: choose or drop photographs, see what was found, make the project. */
 
-import { byId, changed, counted, element, get, post, repeatedly, report, span, speak, tell, upload } from "./common.js";
+import { byId, changed, counted, element, get, post, repeatedly, report, span, speak, tell, tellTaken, upload } from "./common.js";
 
 const REFRESH_MS = 700;
 const KINDS = /** @type {const} */ (["normal", "defective"]);
@@ -264,9 +264,7 @@ async function send(kind, files) {
   if (kinds.size) {
     show(await post("photographs/added", { kinds: [...kinds] }));
   }
-  const taken = files.length - refused.length;
-  if (refused.length) tell(`${counted(taken, "photograph")} taken, ${refused.length} not: ${refused[0]}`, true);
-  else tell(`${counted(taken, "photograph")} taken.`);
+  tellTaken(files.length, refused);
 }
 
 /** @param {string} kind */
