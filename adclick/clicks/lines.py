@@ -1,10 +1,10 @@
-"""Thin lines through positive clicks: cracks, scratches and threads, followed to their ends.
+"""Thin lines through positive clicks: cracks, scratches and threads, followed as far as they go on.
 
 A random walker spreads from a click alike in all directions, so of a line two pixels wide and two
 hundred long he finds a spot. What is darker or brighter than both of its sides, as the clicked
-pixel is, and hangs together with it is found here. The surface has such lines too: whether an
-answer that follows one is better than one that does not is for the trained estimate of
-`adclick.clicks.levels` to say.
+pixel is, and hangs together with it is found here, in the window of the picture that is solved and
+in its pixels. The surface has such lines too, and noise: whether an answer that follows one is
+better than one that does not is for the trained estimate of `adclick.clicks.levels` to say.
 """
 
 from collections.abc import Mapping
@@ -48,24 +48,25 @@ def ridges(
 
 
 def lines_through(
-    ridges: Float32[np.ndarray, "kind height width"],
+    heights: Float32[np.ndarray, "kind height width"],
     clicked: Mapping[tuple[int, int], bool],
     settings: Lines,
 ) -> Bool[np.ndarray, "height width"]:
-    """The pixels of the lines that positively clicked (row, column) lie on; see `Lines`.
+    """The pixels of the lines that positively clicked (row, column) lie on, `heights` being what
+    `ridges` gives; see `Lines`.
 
     The clearest come first: what is clicked next to one of them is of the same.
     """
-    found = np.zeros(ridges.shape[1:], bool)
-    barred = np.zeros(ridges.shape[1:], bool)
+    found = np.zeros(heights.shape[1:], bool)
+    barred = np.zeros(heights.shape[1:], bool)
     for place, positive in clicked.items():
         if not positive:
             barred[_around(place, BLOCKED_PX)] = True
-    known = [(*_contrast(ridges, place), place) for place, positive in clicked.items() if positive]
+    known = [(*_contrast(heights, place), place) for place, positive in clicked.items() if positive]
     for contrast, kind, place in sorted(known, reverse=True):
         on_it = found[_around(place, SAME_LINE_PX)].any()
         if contrast >= settings.contrast and not on_it:
-            found |= _line_through(ridges[kind], place, barred, settings)
+            found |= _line_through(heights[kind], place, barred, settings)
     return found
 
 
@@ -94,10 +95,10 @@ def _around(place: tuple[int, int], reach: int) -> tuple[slice, slice]:
     )
 
 
-def _contrast(ridges: np.ndarray, place: tuple[int, int]) -> tuple[float, int]:
+def _contrast(heights: np.ndarray, place: tuple[int, int]) -> tuple[float, int]:
     """How many times what the surface around has a place is above its sides, and in which kind."""
-    here = ridges[:, *_around(place, SHARPEST_PX)].max(axis=(1, 2))
-    surface = np.maximum(ridges[:, *_around(place, SURFACE_PX)], 0).mean(axis=(1, 2))
+    here = heights[:, *_around(place, SHARPEST_PX)].max(axis=(1, 2))
+    surface = np.maximum(heights[:, *_around(place, SURFACE_PX)], 0).mean(axis=(1, 2))
     contrast = here / np.maximum(surface, LEAST_RIDGE)
     kind = int(contrast.argmax())
     return float(contrast[kind]), kind
@@ -107,12 +108,13 @@ def _line_through(
     ridge: np.ndarray, place: tuple[int, int], barred: np.ndarray, settings: Lines
 ) -> np.ndarray:
     """What is alike and hangs together with a place; nothing if that is no thin line."""
-    here = float(ridge[_around(place, SHARPEST_PX)].max())
+    near = _around(place, SHARPEST_PX)
+    here = float(ridge[near].max())
     alike = (ridge > settings.likeness * here) & ~barred
     kernel = np.ones((2 * settings.gap_px + 1,) * 2, np.uint8)
     joined = (cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0) & ~barred
     _, parts = cv2.connectedComponents(joined.astype(np.uint8), connectivity=8)
-    part = int(parts[_around(place, SHARPEST_PX)].max())
+    part = int(parts[near].ravel()[ridge[near].argmax()])
     line = alike & (parts == part)
     return line if part and _is_thin(line, settings) else np.zeros_like(line)
 

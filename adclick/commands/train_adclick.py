@@ -102,8 +102,9 @@ def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dic
 def _fitted_levels(
     opened: Opened, drawn: ArrayFile, refining: Refining, threshold: float, seed: int
 ) -> LevelChoice | None:
-    """An estimate that has seen answers to clicks on its own masks, the second half of what it
-    learns from being clicked while an estimate from the first half chooses.
+    """An estimate, from pictures of which one half is clicked while answers are cut at one half,
+    the other while an estimate from the first chooses: of its own masks, too, it must learn what
+    to hold on to.
     """
     levels, choice = refining.levels, None
     rows = some_rows(drawn, levels.pictures, seed)

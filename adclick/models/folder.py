@@ -231,7 +231,7 @@ def detect(
 
 def open_session(model: OpenedModel, encoding: Encoding, defect_type: str | None) -> RefinedSession:
     """An encoded picture opened for clicks on a defect of a type; its answers get a second look and
-    follow the picture's edges where the model was made so.
+    follow the picture's edges and lines where the model was made so.
 
     None is an unknown type: the network then reads one text, the average of all types' texts. Of a
     named type it reads the type's own, for which the language branch looks at the picture again.

@@ -70,8 +70,8 @@ class Opened:
         """The network's answers about the image of a row, refined, in windows where it is larger
         than the network's.
 
-        `choose` says for each part at which level its answers are cut, in place of the network's
-        own estimate, if it has one.
+        `choose` says for each part which of its answers counts and at which level it is cut, in
+        place of the network's own estimate, if it has one.
         """
         own_choice = choice_of(self.model)
 

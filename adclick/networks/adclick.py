@@ -10,6 +10,7 @@ from typing import Literal
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from adclick.clicks.levels import LEVEL_FEATURES
 from adclick.networks.click_stem import ClickInit, ClickStem
 from adclick.networks.head import PyramidHead
 from adclick.networks.image_stem import ImageStem, build_image_stem
@@ -198,8 +199,16 @@ def build_adclick(
         vision_language=vision_language,
         injection=injection,
         language_stages=stages if language else (),
-        levels=None if levels is None else LevelChoice(**levels),
+        levels=_estimate_of_levels(levels),
     )
+
+
+def _estimate_of_levels(sizes: LevelSizes | None) -> LevelChoice | None:
+    if sizes is not None and sizes["features"] != LEVEL_FEATURES:
+        raise ValueError(
+            f"an estimate of levels that reads {sizes['features']} features, not {LEVEL_FEATURES}"
+        )
+    return None if sizes is None else LevelChoice(**sizes)
 
 
 def _language_branch(

@@ -1,4 +1,4 @@
-"""Which level of an answer to clicks is its mask: a small network that estimates their IoUs."""
+"""Which answer to clicks, at which level, is the mask: a small network that estimates IoUs."""
 
 from typing import TypedDict
 
@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 MEMBERS = 3
+LEAST_DEVIATION = 1e-6
 FARTHEST = 4.0  # standard deviations: what is stranger than anything trained on is cut there
 
 
@@ -21,7 +22,8 @@ class LevelChoice(nn.Module):
     """The estimated IoU of an answer's mask at each level, the mean of a few equal networks.
 
     Not in the paper. An estimate of a mask's IoU chooses among masks in SAM (Kirillov et al., arXiv
-    2304.02643, Sec. 3), too; there among three of a decoder, here among the levels of one answer.
+    2304.02643, Sec. 3), too; there among three of a decoder, here among the levels of one or two
+    answers.
     """
 
     mean: Tensor
@@ -36,7 +38,9 @@ class LevelChoice(nn.Module):
     def set_scale(self, features: Float[Tensor, "sample feature"]) -> None:
         """Standardise by these features from now on."""
         self.mean.copy_(features.mean(dim=0))
-        self.deviation.copy_(features.std(dim=0) + 1e-3)
+        deviation = features.std(dim=0)
+        never_seen_to_differ = deviation < LEAST_DEVIATION  # nothing was learnt of it
+        self.deviation.copy_((deviation + 1e-3).masked_fill(never_seen_to_differ, torch.inf))
 
     def standardised(
         self, features: Float[Tensor, "*batch feature"]

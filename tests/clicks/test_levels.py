@@ -85,6 +85,20 @@ def test_features_of_all_levels_are_those_of_each_mask(shape: tuple[int, int]) -
             assert found[index, column] == pytest.approx(expected, abs=2e-4), (index, column)
 
 
+def test_some_are_relative_to_the_other_levels_also_where_all_are_negative() -> None:
+    given = seen()
+    middle = cv2.GaussianBlur(given.answer, (0, 0), 3)
+    given = given._replace(lengths=(1 - middle / middle.max()).astype(np.float32))
+    found = level_features(given, CLICKS)
+    for column, own in {18: 6, 19: 7, 20: 10, 21: 15}.items():
+        largest = np.abs(found[:, own]).max()
+        np.testing.assert_allclose(found[:, column], found[:, own] / largest, atol=1e-4)
+    assert (found[:15, 10] < 0).all(), "the residual is lower inside"
+    assert np.abs(found[:, 20]).max() == pytest.approx(1)
+    area = np.array([(given.answer > level).sum() for level in LEVELS])
+    np.testing.assert_allclose(found[:, 22], np.log(area / area[HALF]), atol=1e-4)
+
+
 def test_an_empty_answer_has_features_too() -> None:
     given = seen()._replace(answer=np.zeros((33, 41), np.float32))
     found = level_features(given, CLICKS)

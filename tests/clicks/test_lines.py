@@ -53,11 +53,25 @@ def test_a_line_is_followed_to_both_of_its_ends(shade: int) -> None:
     assert not (found & ~near).any()
 
 
-def test_surface_disk_and_negative_clicks_are_no_line() -> None:
-    image = surface(shade=60)
-    for place in (40, 70), (70, 95), (70, 84):
-        assert not found_in(image, {place: True}).any(), place
+@pytest.mark.parametrize("seed", range(8))
+def test_a_disk_and_a_negative_click_are_no_line(seed: int) -> None:
+    image = surface(shade=60, seed=seed)
+    assert not found_in(image, {(70, 95): True}).any()
     assert not found_in(image, {(30, 22): False}).any()
+
+
+def test_a_surface_has_fewer_lines_the_more_contrast_is_asked_for() -> None:
+    """Noise has lines of its own, which the estimate of levels leaves."""
+    colours = cv2.cvtColor(surface(shade=60).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    heights = ridges(colours)
+    places = [(row, column) for row in range(50, 90, 4) for column in range(30, 78, 4)]
+
+    def share(contrast: float) -> float:
+        asked = LINES.model_copy(update={"contrast": contrast})
+        found = [lines_through(heights, {place: True}, asked).any() for place in places]
+        return float(np.mean(found))
+
+    assert share(1.0) > 0.5 > 0.1 > share(8.0)
 
 
 def test_no_line_passes_a_negative_click() -> None:
@@ -94,12 +108,28 @@ def test_an_answer_along_a_line_is_the_line_and_keeps_its_clicks() -> None:
 
 @pytest.mark.parametrize(
     ("edges", "clicks"),
-    [(EDGES, [Click(40, 70, True)]), (EDGES, []), (EDGES.model_copy(update={"lines": None}), None)],
+    [(EDGES, [Click(70, 95, True)]), (EDGES, []), (EDGES.model_copy(update={"lines": None}), None)],
 )
 def test_there_is_no_such_answer_without_a_line(edges: Edges, clicks: list[Click] | None) -> None:
     prepared = prepare(surface(shade=60), edges, radius_px=3.0)
     given = [Click(30, 22, True)] if clicks is None else clicks
     assert solve_along_lines(prepared, np.full(SHAPE, 0.1, np.float32), given) is None
+
+
+def test_in_a_large_picture_lines_are_those_of_the_window() -> None:
+    image = cv2.resize(surface(shade=60), (1200, 960), interpolation=cv2.INTER_LINEAR)
+    prepared = prepare(image, EDGES, radius_px=3.0)
+    clicks = [Click(300, 220, True)]
+    along = solve_along_lines(prepared, np.full((96, 120), 0.1, np.float32), clicks)
+    if along is not None:
+        assert along.shape == (960, 1200) and along[300, 220] == 1
+        assert (along[0] < 0.2).all(), "far away the prior stays"
+
+
+def test_a_side_is_farther_than_an_edge() -> None:
+    given = LINES.model_dump() | {"side_px": 1}
+    with pytest.raises(ValueError, match="side_px must be larger than edge_px"):
+        Lines.model_validate(given)
 
 
 def test_a_click_next_to_a_line_follows_no_other() -> None:

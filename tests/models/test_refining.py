@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from adclick.clicks.click import Click
-from adclick.clicks.edges import prepare, solve
+from adclick.clicks.edges import prepare, solve, solve_along_lines
 from adclick.clicks.levels import LEVEL_FEATURES, LEVELS, Seen, at_level
 from adclick.models.refining import Choose, choice_of, refined
 from adclick.networks.level_choice import LevelChoice
-from adclick.run.settings.clicks import Edges
+from adclick.run.settings.clicks import Edges, Lines
 
 EDGES = Edges(
     trust=0.1, least_trust=0.02, early_trust=0.0, prior_power=1.0, sharpness=2.0, likeness=4.0
@@ -28,10 +28,10 @@ def prior(clicks: Sequence[Click], previous: np.ndarray | None = None) -> np.nda
     return (near / (1 + len(clicks) % 2)).astype(np.float32)
 
 
-def answers(choose: Choose | None, edges: Edges | None = EDGES):
+def answers(choose: Choose | None, edges: Edges | None = EDGES, image: np.ndarray | None = None):
     return refined(
         prior,
-        picture(),
+        picture() if image is None else image,
         open_window=lambda _: prior,
         zoom=None,
         edges=edges,
@@ -59,10 +59,34 @@ def test_an_answer_is_cut_at_the_chosen_level_and_keeps_its_clicks() -> None:
     np.testing.assert_array_equal(found, at_level(drawn(), 0.2, CLICKS, threshold=0.5))
     assert (found > 0.5).sum() > (drawn() > 0.5).sum()
     assert found[10, 12] == 1 and found[25, 30] == 0
-    assert len(told) == 1, "a picture of noise has no line"
+    assert len(told) == 1, "no lines are asked for"
+    assert told[0].before is None and not told[0].along_lines
     np.testing.assert_array_equal(told[0].answer, drawn())
     np.testing.assert_array_equal(told[0].prior, prior(CLICKS))
     np.testing.assert_array_equal(told[0].lengths, LENGTHS)
+
+
+def test_the_answer_along_a_line_is_taken_where_it_is_chosen() -> None:
+    lines = Lines(contrast=3, likeness=0.5, gap_px=1, elongation=20, edge_px=1.5, side_px=6)
+    edges = EDGES.model_copy(update={"lines": lines})
+    image = (picture() // 32 + 120).astype(np.uint8)
+    image[10:12] = 40
+    previous = np.zeros((32, 40), np.float32)
+    previous[10:12, :20] = 0.51
+    told: list[Seen] = []
+
+    def choose(seen: Sequence[Seen], _: Sequence[Click]) -> tuple[int, float]:
+        told.extend(seen)
+        return 1, 0.3
+
+    found = answers(choose, edges, image)(CLICKS, previous)
+    along = solve_along_lines(prepare(image, edges, radius_px=3.0), prior(CLICKS), CLICKS)
+    assert along is not None
+    np.testing.assert_array_equal(found, at_level(along, 0.3, CLICKS, threshold=0.5))
+    assert [one.along_lines for one in told] == [False, True]
+    np.testing.assert_array_equal(told[1].answer, along)
+    for one in told:
+        np.testing.assert_array_equal(one.before, previous > 0.5)
 
 
 def test_without_an_estimate_or_edges_or_clicks_one_half_stays() -> None:

@@ -24,12 +24,16 @@ def answers(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def test_the_best_level_of_new_answers_is_chosen() -> None:
     choice = fit_levels(*answers(60), SETTINGS, seed=0)
     features, ious = answers(40, seed=1)
-    chosen = [choice.best(torch.from_numpy(own)) for own in features]
+    for own, known in zip(features, ious, strict=True):
+        worst = np.repeat(own[known.argmin()][None], len(own), axis=0)
+        assert choice.best(torch.from_numpy(np.stack([worst, own])))[0] == 1
+        assert choice.best(torch.from_numpy(np.stack([own, worst])))[0] == 0
+    chosen = [choice.best(torch.from_numpy(own[None]))[1] for own in features]
     assert np.mean(np.array(chosen) == ious.argmax(axis=1)) > 0.9
     untrained = fit_levels(
         *answers(60), SETTINGS.model_copy(update={"steps": 1, "learning_rate": 1e-9}), seed=0
     )
-    by_chance = [untrained.best(torch.from_numpy(own)) for own in features]
+    by_chance = [untrained.best(torch.from_numpy(own[None]))[1] for own in features]
     assert np.mean(np.array(by_chance) == ious.argmax(axis=1)) < 0.6
 
 
@@ -55,3 +59,13 @@ def test_what_is_stranger_than_anything_seen_is_cut() -> None:
     given = choice.standardised(torch.tensor([[2.0, 1.0], [1e6, 1.0]]))
     assert given[0].tolist() == [0, 0]
     assert given[1].tolist() == [4, 0]
+
+
+def test_what_never_differed_says_nothing_later() -> None:
+    features, ious = answers(20)
+    features[:, :, 0] = 0.0
+    choice = fit_levels(features, ious, SETTINGS.model_copy(update={"steps": 20}), seed=0)
+    given = torch.from_numpy(answers(3, seed=1)[0])
+    other = given.clone()
+    other[:, :, 0] = 5.0
+    torch.testing.assert_close(choice(given), choice(other), rtol=0, atol=0)

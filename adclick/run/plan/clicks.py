@@ -127,11 +127,11 @@ class SimulateClicks(Stage):
         robot = wildcards.get("robot", PROTOCOL)
         settings = peer_settings(config, peer) if peer else {}
         is_plain = peer is not None or wildcards["method"] in plain_methods(config)
-        unread = {"levels": None} | ({"zoom": None, "edges": None} if is_plain else {})
+        read = {"levels": None, "edges": None if is_plain else _edges_of(config)}
         return cls.pick(
             config,
             category=wildcards["category"],
-            clicks=config.clicks.model_copy(update=unread),
+            clicks=config.clicks.model_copy(update=read | ({"zoom": None} if is_plain else {})),
             robot=robot_of(config, robot),
             peer=peer,
             peer_code=fingerprint(module_of(PEERS, peer)) if peer in kinds_of(PEERS) else None,
@@ -178,7 +178,7 @@ class LabelDefects(Stage):
             radius_px=config.clicks.radius_px,
             label_clicks=variant.label_clicks or config.clicks.label_clicks,
             zoom=config.clicks.zoom if is_clicked else None,
-            edges=config.clicks.edges if is_clicked else None,
+            edges=_edges_of(config) if is_clicked else None,
         )
 
 
@@ -190,7 +190,7 @@ class RecordClicks(Stage):
 
     @classmethod
     def of(cls, config: Config, _: Mapping[str, str], /) -> Stage:
-        return cls(zoom=config.clicks.zoom, edges=config.clicks.edges)
+        return cls(zoom=config.clicks.zoom, edges=_edges_of(config))
 
 
 class CollectLabels(Stage):
@@ -205,6 +205,14 @@ class CollectLabels(Stage):
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         size = config.datasets[wildcards["dataset"]].size
         return cls.pick(config, size=size, stride=config.features.stride)
+
+
+def _edges_of(config: Config) -> Edges | None:
+    """Without an estimate of levels no line is followed, whatever is set for lines."""
+    edges = config.clicks.edges
+    if edges is None or config.clicks.levels is not None:
+        return edges
+    return edges.model_copy(update={"lines": None})
 
 
 def _refining(config: Config) -> Refining | None:

@@ -21,12 +21,23 @@ class Lines(Section):
     likeness: Share = Field(
         description="The line goes on where a pixel is above its sides by this share of that."
     )
-    gap_px: Positive = Field(description="It goes on behind gaps of twice this.")
+    gap_px: Positive = Field(
+        description="It goes on behind gaps of twice as many pixels of the network's picture."
+    )
     elongation: NonNegative = Field(
         description="Its area, at least, as a multiple of the square of half its width."
     )
-    edge_px: NonNegative = Field(description="Pixels farther from it are beside it,")
-    side_px: NonNegative = Field(description="as far as this, and negative.")
+    edge_px: NonNegative = Field(
+        description="What is farther from the line, in pixels of the network's picture, and no"
+        " farther than `side_px`, is beside it, and negative."
+    )
+    side_px: NonNegative = Field(description="How far what is beside the line reaches.")
+
+    @model_validator(mode="after")
+    def _there_is_a_side(self) -> "Lines":
+        if self.side_px <= self.edge_px:
+            raise ValueError("side_px must be larger than edge_px: nothing lies beside a line")
+        return self
 
 
 class Edges(Section):
@@ -73,14 +84,14 @@ class Zoom(Section):
 
 
 class Levels(Section):
-    """How the estimate is trained that says at which level an answer is cut; a few seconds at the
-    end of a training, by a robot user on simulated pictures.
+    """How the estimate is trained that says at which level an answer is cut, and which of two
+    answers; a minute at the end of a training, by a robot user on simulated pictures.
     """
 
     pictures: Positive = Field(description="Simulated pictures that the robot user clicks on.")
     clicks: Positive = Field(description="Clicks on each.")
     hidden: Positive = Field(description="Width of the two hidden layers.")
-    steps: Positive = Field(description="Steps of AdamW, 512 masks each.")
+    steps: Positive = Field(description="Steps of AdamW, 512 masks each; done twice.")
     learning_rate: float = Field(gt=0, description="Its peak rate, of one cycle.")
     weight_decay: NonNegative = Field(description="Its decay.")
     noise: NonNegative = Field(
