@@ -615,3 +615,26 @@ def test_a_run_trains_every_variant_of_every_category_with_every_seed() -> None:
     assert len(set(detectors(two))) == count * len(two.run_adclick_seg) + 1
     own = [name for name in two.run_adclick if two.adclick_variants[name].published is None]
     assert len(click_models(two)) == count * len(own) + 1
+
+
+def test_lines_that_no_estimate_chooses_are_no_setting() -> None:
+    edges = {"trust": 1, "least_trust": 0, "early_trust": 0, "prior_power": 1, "sharpness": 1}
+    lines = {"contrast": 3, "likeness": 0.5, "gap_px": 1, "elongation": 20}
+    with_lines = {**edges, "likeness": 1, "lines": {**lines, "edge_px": 1, "side_px": 6}}
+    levels = {"pictures": 9, "clicks": 3, "hidden": 8, "learning_rate": 0.01, "weight_decay": 0}
+    levels |= {"noise": 0, "steps": 5}
+    place = {"dataset": "mvtec", "category": "bottle"}
+    for stage, wildcards in [
+        ("simulate_clicks", {**place, "method": "finetuned_lang"}),
+        ("label_defects", {**place, "labels": "weak_location_aware"}),
+        ("record_clicks", {}),
+    ]:
+        plain, unread, read = (
+            settings_json(config(clicks=given), stage, **wildcards)
+            for given in (
+                {"edges": {**edges, "likeness": 1}},
+                {"edges": with_lines},
+                {"edges": with_lines, "levels": levels},
+            )
+        )
+        assert plain == unread != read, stage
