@@ -326,6 +326,24 @@ def test_the_way_by_keys_alone(visitor: Visitor) -> None:
     assert second.evaluate("(one) => one === document.activeElement")
 
 
+@pytest.mark.parametrize(
+    ("step", "known"),
+    [
+        ("photographs", "document.getElementById('make').textContent === 'Take these photographs'"),
+        ("learn", "!document.getElementById('shell').hidden"),
+        ("take", "!document.getElementById('exports').dataset.key.endsWith(',null,null]')"),
+    ],
+)
+def test_a_page_that_comes_late_knows_the_project(visitor: Visitor, step: str, known: str) -> None:
+    late: list[Any] = []
+    visitor.page.route(f"**/static/{step}.js", lambda route: late.append(route))
+    visitor.page.goto(f"{visitor.address}{step}", wait_until="commit")
+    visitor.page.wait_for_selector("#steps [data-step=photographs].done")
+    late[0].continue_()
+    visitor.ready()
+    assert visitor.page.evaluate(f"() => {known}")
+
+
 def test_what_became_of_dropped_files_is_said(visitor: Visitor, tmp_path: Path) -> None:
     visitor.visit("inspect")
     image, _ = draw_defect("washer", "rust", SIZE_PX, np.random.default_rng(98))

@@ -122,15 +122,14 @@ export const changed = () => document.dispatchEvent(new Event("changed"));
  * Ask for something again and again, without two askings at once; an error is told once.
  * @param {() => Promise<void>} ask
  * @param {number} everyMs
- * @returns {() => Promise<void>} asks now
+ * @returns {() => Promise<void>} asks now, or waits for what is being asked
  */
 export function repeatedly(ask, everyMs) {
-  let asking = false;
+  /** @type {Promise<void> | null} */
+  let asking = null;
   let failed = false;
   let away = false;
-  const now = async () => {
-    if (asking) return;
-    asking = true;
+  const once = async () => {
     try {
       await ask();
       if (away) tell("Connected again; nothing was lost.");
@@ -139,10 +138,12 @@ export function repeatedly(ask, everyMs) {
       if (!failed) report(error);
       failed = true;
       away = error instanceof Failed && error.status === 0;
-    } finally {
-      asking = false;
     }
   };
+  const now = () =>
+    (asking ??= once().finally(() => {
+      asking = null;
+    }));
   setInterval(() => document.hidden || now(), everyMs);
   return now;
 }

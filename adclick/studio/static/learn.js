@@ -1,6 +1,7 @@
 /** The second step: learning, with its progress, as a run of Snakemake that outlives this page. */
 
 import { byId, changed, counted, element, get, post, repeatedly, report, span, speak } from "./common.js";
+import { onProject } from "./steps.js";
 
 const REFRESH_MS = 1_500;
 const TITLES = /** @type {Record<string, string>} */ ({
@@ -163,8 +164,8 @@ byId("start").addEventListener("click", () => act("start"));
 byId("unlock").addEventListener("click", () => act("start", { unlock: true }));
 byId("along").addEventListener("change", () => act("along", { along: /** @type {HTMLInputElement} */ (byId("along")).checked }));
 byId("cancel").addEventListener("click", () => act("cancel"));
-document.addEventListener("project", (event) => {
-  byId("folder").textContent = /** @type {CustomEvent} */ (event).detail.folder;
+onProject(({ folder }) => {
+  byId("folder").textContent = folder;
   byId("shell").hidden = false;
 });
 const now = repeatedly(async () => show(await get("learning")), REFRESH_MS);

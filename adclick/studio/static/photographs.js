@@ -1,6 +1,7 @@
 /** The first step: choose or drop photographs, see what was found, make the project. */
 
 import { byId, changed, counted, element, get, post, repeatedly, report, span, speak, tell, tellTaken, upload } from "./common.js";
+import { onProject } from "./steps.js";
 
 const REFRESH_MS = 700;
 const KINDS = /** @type {const} */ (["normal", "defective"]);
@@ -351,8 +352,7 @@ byId("folders").addEventListener("close", () => {
   if (/** @type {HTMLDialogElement} */ (byId("folders")).returnValue === "take") takeFolder();
 });
 for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
-document.addEventListener("project", (event) => {
-  const project = /** @type {CustomEvent} */ (event).detail;
+onProject((project) => {
   byId("make").textContent = project.exists ? "Take these photographs" : "Make the project";
   byId("onward").hidden = !project.exists;
 });

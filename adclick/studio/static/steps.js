@@ -24,7 +24,19 @@ function update(project) {
   const all = toLabel > 0 && labels >= toLabel;
   show("label", toLabel ? `${labels} of ${toLabel}` : "", all ? "done" : "");
   show("inspect", project.detector ? "ready" : "", "");
-  document.dispatchEvent(new CustomEvent("project", { detail: project }));
+  latest = project;
+  for (const listener of listeners) listener(project);
+}
+
+/** @type {any} */
+let latest = null;
+/** @type {((project: any) => void)[]} */
+const listeners = [];
+
+/** Tell what is known of the project, now where it is known, and whenever it is asked for again. @param {(project: any) => void} listener */
+export function onProject(listener) {
+  listeners.push(listener);
+  if (latest) listener(latest);
 }
 
 async function refresh() {

@@ -1,6 +1,7 @@
 /** The fifth step: detector, labels and report as files. */
 
 import { byId, element, get, post, repeatedly, report, speak } from "./common.js";
+import { onProject } from "./steps.js";
 
 const REFRESH_MS = 1_500;
 const WORDS = /** @type {Record<string, [string, string, string]>} */ ({
@@ -76,13 +77,13 @@ async function make(what) {
   }
 }
 
-document.addEventListener("project", (event) => {
-  project = /** @type {CustomEvent} */ (event).detail;
-  now();
-});
 const now = repeatedly(async () => {
   if (project && !project.exists) byId("exports").replaceChildren(element("li", { class: "card" }, element("p", {}, "There is no project yet: choose photographs first.")));
   else show(await get("exports"));
 }, REFRESH_MS);
+onProject((known) => {
+  project = known;
+  now();
+});
 await now();
 document.body.dataset.ready = "yes";
