@@ -264,7 +264,8 @@ def play_photographs(way: Way, backbone: Path | None) -> None:
     """The first step: two folders are chosen, and the project is made."""
     film, page = way.film, way.one.page
     film.say("Photographs: normal ones, and some of each kind of defect")
-    film.wait(1.0)
+    film.wait(1.6)
+    film.say("")  # a dialog would be over it
     with way.timed("photographs looked at"):
         for kind, folder in (("normal", way.product.normal), ("defective", way.product.defective)):
             way.press_on(f".drop[data-kind={kind}] .choose", seconds=0.3)
