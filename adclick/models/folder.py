@@ -358,9 +358,11 @@ def _compare(model: OpenedModel, image: np.ndarray) -> _Seen:
         sources=[""],
         bank_ids=model.bank_ids,
     )[0]
+    first_maps = [layer1[0]]  # passed on, so that the matching has its room
+    del layer1, own
     compared = compare(
         patches[0],
-        layer1[0],
+        first_maps.pop(),
         Bank(
             model.patches,
             bank["foreground"],

@@ -101,6 +101,7 @@ def compare(
         _foreground(layer1, bank, joined, own, grid),
         np.zeros(patches.shape[2], np.float64),
     )
+    del layer1  # before the matching: of a large picture hundreds of megabytes, if it is passed on
     total = found.mean_square
     for rows, signed in _signed_residuals(patches, bank.patches, matched, radius, device):
         signed[max(0, own[0] - rows.start) :], signed[:, own[1] :] = 0, 0
