@@ -187,7 +187,8 @@ class Desk:
             mask = read_mask(given, mask_values=self.mask_values)
         if mask is None or not self._fits(key, (mask.shape[0], mask.shape[1])):
             return None
-        return resize_mask(mask, self._picture(key).shape, "area")
+        shape = self._picture(key).shape
+        return mask if mask.shape == shape else resize_mask(mask, shape, "area")
 
     def _fits(self, key: str, size: tuple[int, int]) -> bool:
         """Whether a mask of `size` is of an image: has its size, or one of them has the size in

@@ -122,7 +122,7 @@ class StreamedAmounts:
         self._pixels[held.fold] = counts
 
     def scores(self) -> list[AmountScore]:
-        """As of `score_amounts`, but for what bins leave open: some 1e-6."""
+        """As of `score_amounts`, but for what bins leave open: some 1e-5."""
         scored = [fold for fold, (bad, all_of) in self._pixels.items() if 0 < bad < all_of]
         found = []
         for index, amount in enumerate(self._amounts):

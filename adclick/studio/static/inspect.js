@@ -465,11 +465,12 @@ function stroke(context, colour, width) {
 async function drop(files) {
   if (!files.length) return;
   const refused = [];
+  let last = null;
   for (const [index, file] of files.entries()) {
     tell(`Taking ${index + 1} of ${files.length}: ${file.name}`);
     try {
       const { key } = await upload(`inspection?name=${encodeURIComponent(file.name)}`, file);
-      current = key;
+      last = key;
       chosen = true;
       const fresh = /** @type {HTMLInputElement} */ (document.querySelector("[name=group][value=new]"));
       fresh.checked = true;
@@ -479,7 +480,7 @@ async function drop(files) {
   }
   tellTaken(files.length, refused);
   await now();
-  if (current) choose(current);
+  if (last) choose(last); // what was asked for before may have chosen another
 }
 
 /** @param {string} next */

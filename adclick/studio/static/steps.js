@@ -33,19 +33,24 @@ let latest = null;
 /** @type {((project: any) => void)[]} */
 const listeners = [];
 
-/** Tell what is known of the project, now where it is known, and whenever it is asked for again. @param {(project: any) => void} listener */
+/**
+ * Tell what is known of the project, now where it is known, and whenever it is asked for again.
+ * @param {(project: any) => void} listener
+ */
 export function onProject(listener) {
   listeners.push(listener);
   if (latest) listener(latest);
 }
 
 async function refresh() {
+  let project = null;
   try {
     const answer = await fetch("/api/v1/project", { credentials: "same-origin" });
-    if (answer.ok) update(await answer.json());
+    if (answer.ok) project = await answer.json();
   } catch {
     // the page itself says that the server is away
   }
+  if (project) update(project);
 }
 
 refresh();
