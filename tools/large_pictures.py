@@ -37,7 +37,8 @@ PRODUCT, DEFECT, OTHER, NEW = "sheet", "pit/first", "pit/other", "second"  # a d
 CLICKS, STROKES = 40, 20
 HELD_OUT = ("--held-out", "2")  # normal photographs, for the level above which one is defective
 OUTPUT = ("--output", "model")
-PHOTOS = ("photos/good", "photos/defects", "--output", PRODUCT)
+PHOTOGRAPHS = "photos"
+PHOTOS = (f"{PHOTOGRAPHS}/good", f"{PHOTOGRAPHS}/defects", "--output", PRODUCT)
 # Barely trained, and few of everything: how long it takes and what it needs is looked at, no more.
 SETTINGS = {
     "simulation": {"per_normal": 1},
@@ -125,13 +126,13 @@ def draw_photographs(work: Path, size: Size, *, normals: int) -> dict[str, tuple
     left pixels (row, column), by the pictures' names.
     """
     for number in range(normals):
-        write_png(work / f"photos/good/{number:03d}.png", photograph(size, seed=number))
+        write_png(work / f"{PHOTOGRAPHS}/good/{number:03d}.png", photograph(size, seed=number))
     places = {
         DEFECT: (size.height * 2 // 3, size.width * 2 // 3),
         OTHER: (size.height // 3, size.width // 2),
         NEW: (size.height * 2 // 5, size.width // 4),
     }
-    folders = ("photos/defects", "photos/defects", "new")
+    folders = (f"{PHOTOGRAPHS}/defects", f"{PHOTOGRAPHS}/defects", "new")
     for number, (name, folder) in enumerate(zip(places, folders, strict=True)):
         picture = photograph(size, seed=1000 + number)
         draw_pit(picture, places[name])
@@ -253,7 +254,9 @@ def label(
         finally:
             server.terminate()
     key, seen = found.pop("key"), found.pop("mask")
-    exported = ("labels", "--images", f"{results}/annotate/images", "--output", "exported")
+    own = project / results / "annotate/images"  # of a run; a project's photographs lie elsewhere
+    images = own if own.is_dir() else project.parent / PHOTOGRAPHS
+    exported = ("labels", "--images", str(images), "--output", "exported")
     source = f"{results}/annotate/labels"
     typed(
         project,

@@ -104,7 +104,7 @@ def test_the_faces_hand_on_what_people_call() -> None:
 
 # A detector on features chooses how much it adds by AP, PRO and image AUROC on labelled pictures
 # that it held out, so its training reaches how these are computed, and nothing else of evaluation.
-CHOOSING = {"metrics.pixels", "metrics.ranks"}
+CHOOSING = {"metrics.pixels", "metrics.ranks", "metrics.streaming"}
 
 
 @pytest.mark.parametrize("command", TRAINING)
@@ -130,7 +130,7 @@ STALE = {
     "metrics.ranks": {"evaluate_clicks", "evaluate_maps", "make_map_figures", "train_adclick_seg"},
     "metrics.scoring": set(),
     "metrics.sizes": {"evaluate_maps"},
-    "metrics.streaming": set(),
+    "metrics.streaming": {"evaluate_maps", "train_adclick_seg"},
     "reporting.click_costs": COSTS,
     "reporting.map_costs": {"make_map_cost_table"},
     "reporting.case_sheets": {"make_click_figures", "make_map_figures"},
