@@ -93,7 +93,6 @@ class Runs:
         """Nothing is begun here; what an earlier server left is found."""
         self.folder, self.working, self.arguments = folder, working, list(arguments)
         self._lock = threading.Lock()
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def latest(self) -> Run | None:
         """The last run; None before the first."""
@@ -131,7 +130,6 @@ class Runs:
         end = time.monotonic() + PATIENCE_S
         while _processes(run) and time.monotonic() < end:
             time.sleep(0.2)
-            self.latest()
         _signal(run, signal.SIGKILL)
 
     def _is_locked_by(self, run: Run) -> bool:
@@ -142,8 +140,6 @@ class Runs:
         return bool(locked) and max(locked) <= said
 
     def _latest(self) -> Run | None:
-        for child in self._children.values():
-            child.poll()  # one that has ended is no zombie then
         numbers = [int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit()]
         for number in sorted(numbers, reverse=True):
             path = self.folder / str(number) / "run.json"
@@ -170,7 +166,8 @@ class Runs:
                 start_new_session=True,
                 env={**os.environ, MARK: str(folder.absolute())},
             )
-        self._children[child.pid] = child
+        # Waited for, or it would stay as a zombie when it has ended.
+        threading.Thread(target=child.wait, daemon=True).start()
         return Run(folder, note_identity(folder, child.pid))
 
     def _forget_old(self, newest: int) -> None:

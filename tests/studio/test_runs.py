@@ -58,7 +58,6 @@ def runs(folder: Path) -> Iterator[Runs]:
     if last is not None and last.state == "running":
         os.killpg(last.facts["pid"], signal.SIGKILL)
     wait_for(lambda: last is None or not is_alive(last.facts))
-    found.latest()  # which also takes note of the end of its processes
 
 
 def open_runs(folder: Path) -> Runs:
