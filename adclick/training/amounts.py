@@ -17,8 +17,8 @@ AMOUNTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A picture that the detector of `fold` did not see: the base's logits, what that detector
-    adds, and where it is defective (nowhere, for a normal picture).
+    """A picture of a part (`fold`), with the answer of the detectors that did not see it: the
+    base's logits, what these add, and where it is defective (nowhere, for a normal picture).
     """
 
     fold: int

@@ -1,4 +1,4 @@
-"""A detector from labels, cross-validated: a network a fold, and how much they may add."""
+"""A detector from labels, cross-validated: several networks, and how much they may add."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,24 +39,30 @@ class CrossPlan:
 
     `counts` says how many pictures of each kind (`normal`, `simulated`, `real`) a batch holds;
     without labels `real` is 0, and simulated defects on held-out normal pictures are what amounts
-    are scored on. At most `held_normals` normal
-    pictures (and simulated defects) a fold are scored.
+    are scored on. Pictures are dealt to as many parts as there are networks (`folds`), and each
+    network does without `left_out` of them, of two or three parts without one. At most
+    `held_normals` normal pictures (and simulated defects) a part are scored. Of more than
+    `few_labels` labelled pictures, what keeps a training from believing them goes back
+    (`caution`).
     """
 
     training: DetectorPlan
     counts: Mapping[str, int]
     folds: int
+    left_out: int
+    few_labels: int
     amounts: Sequence[float]
     least_gain: float
     held_normals: int
     size_exponent: float
     abandoned: bool
+    simulated_share: float = 1.0
 
 
 @dataclass(frozen=True)
 class CrossTrained:
     """What came of it: the folds' detectors as one, the calibration of what they add to, the chosen
-    amount, the scores of all amounts on held-out pictures, and every fold's losses.
+    amount, the scores of all amounts on held-out pictures, and every network's losses.
     """
 
     detector: FoldedDetector
@@ -77,8 +83,10 @@ def cross_train(
     seed: int,
     device: torch.device,
 ) -> CrossTrained:
-    """A detector a fold, each trained without the fold's labelled defects and without its normal
-    pictures and what was simulated on these; and the amount that is best on what each did not see.
+    """`folds` detectors, each trained without some parts of the labelled defects, and of the normal
+    pictures and what was simulated on these; and the amount that is best on held-out pictures, of
+    which each is answered by all detectors that did not see it, together. One alone answers worse
+    than the whole does in use, and too little would be added.
 
     `pools` has `normal` and `simulated`, and with labels `real`, whose first row of every source is
     the labelled picture itself (others, such as pasted copies, are trained on and never scored).
@@ -86,46 +94,93 @@ def cross_train(
     its `middle`.
     """
     labelled = "real" if plan.counts.get("real") else "simulated"
-    sources = list(dict.fromkeys(pools["real"].sources)) if labelled == "real" else []
-    normals = sorted(set(pools["normal"].sources))
-    count = min(plan.folds, len(normals), len(sources) or plan.folds)
-    normal_folds = fold_sources(normals, [""] * len(normals), count)
-    dealt = fold_sources(sources, [kinds[source] for source in sources], count) if sources else []
-    detectors, calibrations, losses = [], [], []
-    large = any(pool.is_large(row) for pool in pools.values() for row in pool.rows)
-    held = (StreamedAmounts if large else HeldAmounts)(plan.amounts)
-    for fold, own_normals in enumerate(normal_folds):
-        print(f"network {fold + 1} of {count}", flush=True)
-        inside = {"normal": own_normals, "simulated": own_normals}
-        inside |= {"real": dealt[fold]} if sources else {}
+    parts = _dealt(pools, kinds if labelled == "real" else None, plan.folds)
+    count = len(parts["normal"])
+    left_out = max(1, min(plan.left_out, count // 2))
+    if labelled == "real":
+        plan, sizes = _as_careful(plan, sizes, caution(len(set(pools["real"].sources)), plan))
+    detectors, forms, losses = [], [], []
+    for number in range(count):
+        print(f"network {number + 1} of {count}", flush=True)
+        unseen = [(number + step) % count for step in range(left_out)]
         seen = {
-            kind: pools[kind].restricted(set(pools[kind].sources) - out)
-            for kind, out in inside.items()
+            kind: pools[kind].restricted(
+                set(pools[kind].sources).difference(*(own[part] for part in unseen))
+            )
+            for kind, own in parts.items()
         }
         own_form = replace(form, calibration=_calibrated(seen, labelled, form.calibration.middle))
         trained, lost = _train_fold(
-            seen, build, sizes, own_form, plan, seed=SEEDS_A_RUN * seed + fold, device=device
+            seen, build, sizes, own_form, plan, seed=SEEDS_A_RUN * seed + number, device=device
         )
-        for kind in ("normal", labelled):
-            pool = pools[kind].restricted(inside[kind])
-            for own in _held_out(trained, pool, own_form, fold, plan, device):
-                held.add(own)
         detectors.append(trained)
-        calibrations.append(own_form.calibration)
+        forms.append(own_form)
         losses.append(lost)
+    large = any(pool.is_large(row) for pool in pools.values() for row in pool.rows)
+    held = (StreamedAmounts if large else HeldAmounts)(plan.amounts)
+    for part in range(count):
+        blind = [(part - step) % count for step in range(left_out)]
+        together = _together([detectors[number] for number in blind], form)
+        own_form = _calibrated_alike(form, [forms[number] for number in blind])
+        for kind in ("normal", labelled):
+            pool = pools[kind].restricted(parts[kind][part])
+            for own in _held_out(together, pool, own_form, part, plan, device):
+                held.add(own)
     scores = held.scores()
     return CrossTrained(
-        FoldedDetector(
-            detectors,
-            feature_mean=torch.from_numpy(form.features.mean),
-            feature_deviation=torch.from_numpy(form.features.deviation),
-            residual_scale=torch.from_numpy(form.residual_scale),
-        ).eval(),
-        mean_calibration(calibrations),
+        _together(detectors, form).eval(),
+        _calibrated_alike(form, forms).calibration,
         choose_amount(scores, least_gain=plan.least_gain),
         scores,
         losses,
     )
+
+
+def caution(labels: int, plan: CrossPlan) -> float:
+    """1 up to `few_labels` labelled pictures, and the share that these are of more: how much of
+    channel dropout, of simulated defects beside real ones, and of the weight of small defects over
+    large ones stays. All three help where labels are few and harm where they are many.
+    """
+    return min(1.0, plan.few_labels / labels)
+
+
+def _as_careful(
+    plan: CrossPlan, sizes: Mapping[str, Any], caution: float
+) -> tuple[CrossPlan, Mapping[str, Any]]:
+    """A plan and sizes with so much of their caution."""
+    return (
+        replace(plan, size_exponent=plan.size_exponent * caution, simulated_share=caution),
+        {**sizes, "channel_dropout": sizes["channel_dropout"] * caution},
+    )
+
+
+def _dealt(
+    pools: Mapping[str, DetectorPool], kinds: Mapping[str, str] | None, folds: int
+) -> dict[str, list[set[str]]]:
+    """The parts of every kind of picture: simulated defects are with the normal pictures that they
+    were drawn on; labelled ones, where `kinds` tells their types, are dealt type by type.
+    """
+    normals = sorted(set(pools["normal"].sources))
+    sources = list(dict.fromkeys(pools["real"].sources)) if kinds is not None else []
+    count = min(folds, len(normals), len(sources) or folds)
+    own_normals = fold_sources(normals, [""] * len(normals), count)
+    parts = {"normal": own_normals, "simulated": own_normals}
+    if kinds is not None:
+        parts["real"] = fold_sources(sources, [kinds[source] for source in sources], count)
+    return parts
+
+
+def _together(detectors: Sequence[FeatureDetector], form: DetectorForm) -> FoldedDetector:
+    return FoldedDetector(
+        detectors,
+        feature_mean=torch.from_numpy(form.features.mean),
+        feature_deviation=torch.from_numpy(form.features.deviation),
+        residual_scale=torch.from_numpy(form.residual_scale),
+    )
+
+
+def _calibrated_alike(form: DetectorForm, forms: Sequence[DetectorForm]) -> DetectorForm:
+    return replace(form, calibration=mean_calibration([own.calibration for own in forms]))
 
 
 def _train_fold(
@@ -148,6 +203,7 @@ def _train_fold(
             form,
             abandoned=plan.abandoned,
             size_exponent=plan.size_exponent,
+            simulated_share=plan.simulated_share,
             seed=seed,
             step=step,
             device=device,
@@ -175,7 +231,7 @@ def _calibrated(pools: Mapping[str, DetectorPool], labelled: str, middle: float)
 
 
 def _held_out(
-    model: FeatureDetector,
+    model: FoldedDetector,
     pool: DetectorPool,
     form: DetectorForm,
     fold: int,

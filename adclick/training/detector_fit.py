@@ -35,7 +35,7 @@ FEWEST = 2  # labelled pictures: one to learn from while the other is held out
 
 
 def fit_detector(job: Job[TrainAdclickSeg], own: FeatureDetection) -> None:
-    """Train a network a fold, choose how much they add, save the detector and the record."""
+    """Train the networks, choose how much they add, save the detector and the record."""
     started = time.monotonic()
     settings = job.settings
     files = _files(job)
@@ -105,6 +105,8 @@ def _plan(training: FeatureTraining, *, labelled: bool, abandon: bool) -> CrossP
         training=DetectorPlan(**training.model_dump(include=names)),
         counts=counts,
         folds=training.folds,
+        left_out=training.left_out,
+        few_labels=training.few_labels,
         amounts=training.amounts,
         least_gain=training.least_gain,
         held_normals=training.held_normals,

@@ -105,18 +105,22 @@ def draw_detector_batch(
     seed: int,
     step: int,
     device: torch.device,
+    simulated_share: float = 1.0,
 ) -> DetectorBatch:
     """The batch of a step: `counts[kind]` pictures of every kind, turned and mirrored at random; of
     larger ones than `window` patches a side, a window. A function of seed and step alone.
 
     `abandoned` leaves uncertain pixels of soft labels out of the loss (Eq. 9); `size_exponent` is
-    that of `component_weights`.
+    that of `component_weights`. Of the simulated defects so many are drawn as `simulated_share`
+    says, real ones in place of the others.
     """
     kinds = [kind for kind, count in counts.items() for _ in range(count)]
-    drawn = [
-        _draw(pools[kind], form, step_generator(seed, step, index), abandoned, size_exponent)
-        for index, kind in enumerate(kinds)
-    ]
+    drawn = []
+    for index, kind in enumerate(kinds):
+        generator = step_generator(seed, step, index)
+        if kind == "simulated" and simulated_share < 1 and generator.random() >= simulated_share:
+            kind = "real"
+        drawn.append(_draw(pools[kind], form, generator, abandoned, size_exponent))
     features, residuals, images, *planes = (np.stack(part) for part in zip(*drawn, strict=True))
     base, labels, weights = (torch.from_numpy(plane[:, None]).to(device) for plane in planes)
     return DetectorBatch(

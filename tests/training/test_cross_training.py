@@ -34,6 +34,8 @@ PLAN = CrossPlan(
     training=TRAINING,
     counts={"normal": 1, "simulated": 1, "real": 2},
     folds=2,
+    left_out=1,
+    few_labels=4,
     amounts=(0.0, 0.5, 1.0),
     least_gain=0.01,
     held_normals=4,
@@ -131,22 +133,66 @@ def test_without_labels_simulated_defects_on_held_out_normals_decide():
     assert trained.chosen.amount > 0
 
 
-def test_no_detector_sees_what_it_is_scored_on():
-    """Features that name the picture: of use on pictures that were learnt, on no other."""
-    seen = []
+def test_no_detector_sees_what_it_is_scored_on(monkeypatch):
+    """Of four parts each network does without two, and each part is answered by two networks."""
+    seen, answered = {}, []
+    train = cross_training._train_fold
+    held_out = cross_training._held_out
 
-    class Spied(list):
-        def __getitem__(self, row):
-            seen.append(row)
-            return super().__getitem__(row)
+    def trained(pools, *given, **named):
+        network, losses = train(pools, *given, **named)
+        seen[id(network)] = {kind: set(pool.sources) for kind, pool in pools.items()}
+        return network, losses
 
+    def asked(model, pool, *given):
+        answered.append((pool.sources, [seen[id(network)] for network in model.detectors]))
+        return held_out(model, pool, *given)
+
+    monkeypatch.setattr(cross_training, "_train_fold", trained)
+    monkeypatch.setattr(cross_training, "_held_out", asked)
+    whole = _train(_pools(), replace(PLAN, folds=4, left_out=2))
+    assert len(whole.detector.detectors) == 4
+    assert sorted(source for sources, _ in answered for source in sources) == sorted(
+        [*_pools()["normal"].sources, *_pools()["real"].sources]
+    )
+    for sources, networks in answered:
+        assert len(networks) == 2
+        for own in networks:
+            assert not own["normal"] & set(sources) and not own["real"] & set(sources)
+            assert [len(own[kind]) for kind in ("normal", "simulated", "real")] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("folds", "alone"), [(2, True), (3, True), (4, False)])
+def test_of_few_parts_one_is_left_out(folds, alone):
+    trained = _train(_pools(), replace(PLAN, folds=folds, left_out=2))
+    one = _train(_pools(), replace(PLAN, folds=folds, left_out=1))
+    assert (trained.losses == one.losses) == alone
+
+
+def test_many_labels_are_trusted():
+    assert [cross_training.caution(labels, PLAN) for labels in (1, 4, 8, 40)] == [1, 1, 0.5, 0.1]
+    careful, bold = (_train(_pools(), replace(PLAN, few_labels=few)) for few in (4, 1))
+    assert careful.losses != bold.losses
+    same = _train(_pools(), replace(PLAN, few_labels=400))
+    assert same.losses == careful.losses
+
+
+def test_what_is_careful_goes_back_together(monkeypatch):
+    plans = []
+    train = cross_training._train_fold
+
+    def noted(pools, build, sizes, form, plan, **named):
+        plans.append((plan.size_exponent, plan.simulated_share, sizes["channel_dropout"]))
+        return train(pools, build, sizes, form, plan, **named)
+
+    monkeypatch.setattr(cross_training, "_train_fold", noted)
+    monkeypatch.setitem(SIZES, "channel_dropout", 0.4)
+    _train(_pools(), replace(PLAN, few_labels=1, size_exponent=0.8))  # of four
     pools = _pools()
-    pools["real"] = replace(pools["real"], images=Spied(pools["real"].images))
-    _train(pools)
-    half = 25 * 2  # draws of a fold: steps times pictures
-    first, second = seen[:half], seen[half:]
-    assert set(first) == {1, 3}
-    assert {0, 2} <= set(second[:4])  # the first fold is scored before the second is trained
+    del pools["real"]
+    unlabelled = {"normal": 1, "simulated": 2, "real": 0}
+    _train(pools, replace(PLAN, few_labels=1, size_exponent=0.8, counts=unlabelled))
+    assert plans == [(0.2, 0.25, 0.1)] * 2 + [(0.8, 1.0, 0.4)] * 2
 
 
 def test_of_large_pictures_nothing_whole_is_kept(monkeypatch):

@@ -176,3 +176,21 @@ def test_uncertain_pixels_are_left_out_only_where_asked_for(abandoned, least):
     labels = np.full((3, 16, 16), 0.5, np.float32)
     batch = _draw({"real": _pool(labels=labels)}, {"real": 4}, abandoned=abandoned)
     assert batch.labels.min() == least
+
+
+def test_real_defects_take_the_place_of_simulated_ones():
+    arrays = _arrays()
+    pools = {
+        "simulated": _pool(images=np.zeros_like(arrays["images"])),
+        "real": _pool(images=np.full_like(arrays["images"], 255)),
+    }
+    drawn = {
+        share: [
+            float(_draw(pools, {"simulated": 1}, step=step, simulated_share=share).picture.mean())
+            for step in range(60)
+        ]
+        for share in (1.0, 0.25, 0.0)
+    }
+    dark, light = min(drawn[1.0]), max(drawn[0.0])
+    assert set(drawn[1.0]) == {dark} and set(drawn[0.0]) == {light} and dark < light
+    assert 5 < drawn[0.25].count(dark) < 30

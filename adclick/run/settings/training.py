@@ -77,11 +77,11 @@ class Training(SharedTraining):
 
 
 class FeatureTraining(Section):
-    """How a detector on features is trained: a network a fold, and the choice of how much they add
-    to the training-free map, on what each fold held out. Not in the paper.
+    """How a detector on features is trained: several networks, and the choice of how much they add
+    to the training-free map, on what was held out from them. Not in the paper.
     """
 
-    steps: Positive = Field(description="Steps of each fold's network.")
+    steps: Positive = Field(description="Steps of each network.")
     learning_rate: float = Field(gt=0, description="Peak rate of AdamW.")
     weight_decay: NonNegative = Field(description="Decay of matrices (not of biases and norms).")
     warm_share: Share = Field(
@@ -99,17 +99,26 @@ class FeatureTraining(Section):
     batch: Batch = Field(
         description="Samples of a batch; without labels simulated defects stand for real ones."
     )
+    few_labels: Positive = Field(
+        description="Up to so many labelled pictures all of the above holds. Of more, channel"
+        " dropout, simulated defects in a batch (real ones come in their place) and `size_exponent`"
+        " count for less, by the share that these are of all: they help where labels are few."
+    )
     folds: int = Field(
         ge=2,
-        description="Networks, each trained without its part of the labelled defects and of the"
-        " normal pictures. All of them together are the detector.",
+        description="Networks, all of which together are the detector, and parts to which labelled"
+        " defects and normal pictures are dealt.",
+    )
+    left_out: Positive = Field(
+        description="Parts that each network is trained without, at most half of them. A held-out"
+        " picture is answered by as many networks together."
     )
     amounts: list[Share] = Field(
         description="What is chosen from: the factors of what is added. 0, the training-free map,"
         " must be one."
     )
     held_normals: Positive = Field(
-        description="Normal pictures a fold, at most, that the choice looks at."
+        description="Normal pictures a part, at most, that the choice looks at."
     )
     least_gain: NonNegative = Field(
         description="What AP, PRO and image AUROC together, as fractions, must gain on what was"
