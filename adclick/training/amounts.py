@@ -1,5 +1,6 @@
 """How much a trained detector may add to the training-free map: chosen on pictures held out."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,17 +140,24 @@ class StreamedAmounts:
         return StreamingMetrics(-STRAIGHT - BENT, STRAIGHT + BENT)
 
 
-def choose_amount(scores: Sequence[AmountScore], *, least_gain: float) -> AmountScore:
-    """The amount of the highest `merit`, or 0 where that gains less than `least_gain` (a fraction)
-    over the training-free map; of equal ones the smallest.
+def choose_amount(scores: Sequence[AmountScore], *, least_gain: float, noise: float) -> AmountScore:
+    """The amount nearest to the mean of all, of which each counts for exp((its `merit` - the best)
+    / `noise`); or 0 where the best gains less than `least_gain` (a fraction) over the training-free
+    map. Of two that are as near, the smaller.
 
+    On ten pictures amounts differ by chance; what is best by a hair is taken for no more than that.
     `scores` must have amount 0, the training-free map alone.
     """
     base = next((score for score in scores if score.amount == 0), None)
     if base is None:
         raise ValueError("amount 0 was not scored: nothing says what the training-free map reaches")
-    best = max(scores, key=lambda score: (score.merit, -score.amount))
-    return best if best.merit - base.merit >= least_gain else base
+    best = max(score.merit for score in scores)
+    if best <= base.merit or best - base.merit < least_gain:
+        return base
+    weights = [math.exp((score.merit - best) / noise) for score in scores]
+    total = sum(weight * score.amount for weight, score in zip(weights, scores, strict=True))
+    mean = total / sum(weights)
+    return min(scores, key=lambda score: (abs(score.amount - mean), score.amount))
 
 
 def record_of(scores: Sequence[AmountScore], chosen: AmountScore) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class CrossPlan:
     few_labels: int
     amounts: Sequence[float]
     least_gain: float
+    merit_noise: float
     held_normals: int
     size_exponent: float
     abandoned: bool
@@ -130,7 +131,7 @@ def cross_train(
     return CrossTrained(
         _together(detectors, form).eval(),
         _calibrated_alike(form, forms).calibration,
-        choose_amount(scores, least_gain=plan.least_gain),
+        choose_amount(scores, least_gain=plan.least_gain, noise=plan.merit_noise),
         scores,
         losses,
     )

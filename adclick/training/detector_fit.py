@@ -109,6 +109,7 @@ def _plan(training: FeatureTraining, *, labelled: bool, abandon: bool) -> CrossP
         few_labels=training.few_labels,
         amounts=training.amounts,
         least_gain=training.least_gain,
+        merit_noise=training.merit_noise,
         held_normals=training.held_normals,
         size_exponent=training.size_exponent,
         abandoned=abandon,

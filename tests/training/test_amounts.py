@@ -27,6 +27,11 @@ def _held(fold, *, helpful, seed=0):
     return [HeldOut(fold, base, added, mask), normal]
 
 
+def _choose(scores, *, least_gain, noise=1e-6):
+    """The best, since the others are worse by more than so little noise."""
+    return choose_amount(scores, least_gain=least_gain, noise=noise)
+
+
 def test_folds_share_kinds_and_hold_copies_together():
     sources = ["a", "b", "c", "d", "e", "f", "a"]
     kinds = ["x", "x", "x", "y", "y", "y", "x"]
@@ -44,7 +49,7 @@ def test_folds_do_not_depend_on_the_order_and_are_never_empty():
 
 def test_an_addition_that_helps_is_taken_whole():
     scores = score_amounts([*_held(0, helpful=True), *_held(1, helpful=True, seed=1)])
-    chosen = choose_amount(scores, least_gain=0.01)
+    chosen = _choose(scores, least_gain=0.01)
     assert chosen.pixel_ap == pytest.approx(1)
     assert chosen.pixel_ap > scores[0].pixel_ap + 0.5
     assert len(chosen.fold_aps) == 2
@@ -67,7 +72,7 @@ def test_large_pictures_are_scored_alike():
 
 def test_an_addition_that_harms_is_left_out():
     scores = score_amounts(_held(0, helpful=False))
-    chosen = choose_amount(scores, least_gain=0.0)
+    chosen = _choose(scores, least_gain=0.0)
     assert chosen.amount == 0
     record = record_of(scores, chosen)
     assert record["amount"] == 0
@@ -77,13 +82,13 @@ def test_an_addition_that_harms_is_left_out():
 def test_too_small_a_gain_is_not_taken():
     scores = score_amounts(_held(0, helpful=True))
     gain = max(score.merit for score in scores) - scores[0].merit
-    assert choose_amount(scores, least_gain=gain * 1.01).amount == 0
-    assert choose_amount(scores, least_gain=gain * 0.99).amount > 0
+    assert _choose(scores, least_gain=gain * 1.01).amount == 0
+    assert _choose(scores, least_gain=gain * 0.99).amount > 0
 
 
 def test_the_training_free_map_must_be_among_them():
     with pytest.raises(ValueError, match="amount 0"):
-        choose_amount(score_amounts(_held(0, helpful=True), [0.5, 1.0]), least_gain=0.0)
+        _choose(score_amounts(_held(0, helpful=True), [0.5, 1.0]), least_gain=0.0)
 
 
 def test_a_fold_of_good_pictures_has_no_score_of_its_own():
@@ -95,8 +100,8 @@ def test_a_gain_of_ap_alone_does_not_outweigh_what_pictures_lose():
     base = AmountScore(0.0, pixel_ap=0.10, pixel_pro=0.9, image_auroc=0.95, fold_aps=())
     greedy = AmountScore(1.0, pixel_ap=0.15, pixel_pro=0.9, image_auroc=0.85, fold_aps=())
     fair = AmountScore(0.5, pixel_ap=0.13, pixel_pro=0.9, image_auroc=0.94, fold_aps=())
-    assert choose_amount([base, greedy], least_gain=0.0) == base
-    assert choose_amount([base, greedy, fair], least_gain=0.0) == fair
+    assert _choose([base, greedy], least_gain=0.0) == base
+    assert _choose([base, greedy, fair], least_gain=0.0) == fair
 
 
 def test_equal_merits_give_the_smaller_amount():
@@ -104,8 +109,8 @@ def test_equal_merits_give_the_smaller_amount():
         AmountScore(a, pixel_ap=0.5, pixel_pro=0.9, image_auroc=None, fold_aps=())
         for a in (1.0, 0.5, 0.0)
     ]
-    assert choose_amount(ones, least_gain=0.0).amount == 0
-    assert choose_amount([*ones[:2], replace(ones[2], pixel_ap=0.1)], least_gain=0.0).amount == 0.5
+    assert _choose(ones, least_gain=0.0).amount == 0
+    assert _choose([*ones[:2], replace(ones[2], pixel_ap=0.1)], least_gain=0.0).amount == 0.5
 
 
 def test_one_poor_label_does_not_decide():
@@ -113,6 +118,16 @@ def test_one_poor_label_does_not_decide():
         0.0, pixel_ap=0.65, pixel_pro=0.99, image_auroc=1.0, fold_aps=(0.67, 0.8, 0.5)
     )
     added = replace(base, amount=0.5, pixel_ap=0.62, fold_aps=(0.73, 0.9, 0.3))
-    assert choose_amount([base, added], least_gain=0.01) == added
+    assert _choose([base, added], least_gain=0.01) == added
     worse = replace(added, fold_aps=(0.6, 0.65, 0.95))
-    assert choose_amount([base, worse], least_gain=0.01) == base
+    assert _choose([base, worse], least_gain=0.01) == base
+
+
+def test_amounts_that_are_as_good_share_the_choice():
+    scores = [
+        AmountScore(amount, pixel_ap=ap, pixel_pro=0.9, image_auroc=None, fold_aps=())
+        for amount, ap in ((0.0, 0.7), (0.25, 0.905), (0.5, 0.9), (0.75, 0.9), (1.0, 0.9))
+    ]
+    assert _choose(scores, least_gain=0.01).amount == 0.25
+    assert _choose(scores, least_gain=0.01, noise=0.02).amount == 0.5
+    assert _choose(scores, least_gain=0.3, noise=0.02).amount == 0

@@ -38,6 +38,7 @@ PLAN = CrossPlan(
     few_labels=4,
     amounts=(0.0, 0.5, 1.0),
     least_gain=0.01,
+    merit_noise=0.001,
     held_normals=4,
     size_exponent=0.0,
     abandoned=False,

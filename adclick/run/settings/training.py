@@ -124,6 +124,11 @@ class FeatureTraining(Section):
         description="What AP, PRO and image AUROC together, as fractions, must gain on what was"
         " held out; below it the training-free map stays as it is."
     )
+    merit_noise: float = Field(
+        gt=0,
+        description="By how much of that sum amounts differ by chance: the choice is their mean,"
+        " those that come as near to the best counting almost as much.",
+    )
 
     @model_validator(mode="after")
     def _base_is_compared(self) -> "FeatureTraining":
