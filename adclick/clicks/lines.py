@@ -3,8 +3,10 @@
 A random walker spreads from a click alike in all directions, so of a line two pixels wide and two
 hundred long he finds a spot. What is darker or brighter than both of its sides, as the clicked
 pixel is, and hangs together with it is found here, in the window of the picture that is solved and
-in its pixels. The surface has such lines too, and noise: whether an answer that follows one is
-better than one that does not is for the trained estimate of `adclick.clicks.levels` to say.
+in its pixels: of a window with a side of more than 384 px, which is solved smaller, in those of the
+smaller one, where a line that is too thin for it is not seen. The surface has such lines too, and
+noise: whether an answer that follows one is better than one that does not is for the trained
+estimate of `adclick.clicks.levels` to say.
 """
 
 from collections.abc import Mapping

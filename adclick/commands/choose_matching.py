@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from adclick.commands.simulate_defects import minimum_area_px, object_mask
-from adclick.data.defects import drawing_generator, simulate_defect
+from adclick.commands.simulate_defects import object_mask
+from adclick.data.defects import drawing_generator, simulate_in_window
 from adclick.data.geometry import (
     cells_in,
     contents_of,
@@ -149,12 +149,13 @@ def _pictures(
     pictures, masks, kinds = [normal], [np.zeros(normal.shape[:2], bool)], [NORMAL]
     for copy in range(settings.matching_choice.defects):
         kind = known[(first_kind + copy) % len(known)]
-        picture, mask = simulate_defect(
+        picture, mask = simulate_in_window(
             normal,
             drawing_generator(sha256, copy),
+            window_px=settings.size_px,
+            minimum_area=settings.minimum_area,
             foreground=foreground,
             shares={kind: 1.0},
-            minimum_area_px=minimum_area_px(settings.minimum_area, normal.shape[:2]),
         )
         pictures.append(picture)
         masks.append(mask)

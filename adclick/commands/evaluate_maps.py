@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the metrics on the two test sets of reference protocol, and the curves behind them.
 
     `unsupervised`: the whole test split, training defects put back. `supervised`: without the
-    training defects. A method that was trained on those is scored on the second alone.
+    training defects. A method that was trained on those is scored on the second alone. A set too
+    large for the memory is counted in bins: `counted_in_bins` says in how many, and by how much the
+    metrics may differ from the exact ones.
     """
     job = parse_job(
         COMMAND,
@@ -102,6 +104,10 @@ def _counted(
         one for shown, truth in _read(job, ids, shapes) for one in counted.components(shown, truth)
     ]
     scores = _score(counted.result(), components, len(ids))
+    scores["counted_in_bins"] = {
+        "bins": counted.bins,
+        "may_differ_by": _pixel(counted.uncertainty()),
+    }
     return scores, asdict(streamed_curves(counted))
 
 
@@ -137,13 +143,15 @@ def _score(
     found: PixelMetrics, components: Sequence[ComponentResult], images: int
 ) -> dict[str, Any]:
     return {
-        "pixel_ap": found.ap,
-        "pixel_pro": found.pro,
-        "pixel_auroc": found.auroc,
+        **_pixel(found),
         "image_auroc": found.image_auroc,
         "images": images,
         "sizes_of_defects": [asdict(one) for one in by_size(components)],
     }
+
+
+def _pixel(found: PixelMetrics) -> dict[str, float]:
+    return {"pixel_ap": found.ap, "pixel_pro": found.pro, "pixel_auroc": found.auroc}
 
 
 if __name__ == "__main__":

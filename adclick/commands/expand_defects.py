@@ -13,7 +13,6 @@ from adclick.clicks.labels import strengthen
 from adclick.commands.simulate_defects import (
     create_drawn,
     defect_shares,
-    minimum_area_px,
     object_mask,
     open_textures,
     write_drawn,
@@ -23,7 +22,8 @@ from adclick.data.defects import (
     Simulate,
     drawing_generator,
     expand_defect,
-    simulate_defect,
+    minimum_area_px,
+    simulate_in_window,
 )
 from adclick.data.geometry import Shape, contents_of, cropped, padded
 from adclick.data.lifelike import areas_of
@@ -108,10 +108,11 @@ def _tools(
     """What pastes onto the picture of a row, and what draws a defect on it."""
     settings = job.settings.simulation
     draw = partial(
-        simulate_defect,
+        simulate_in_window,
+        window_px=job.settings.size_px,
+        minimum_area=settings.minimum_area,
         textures=textures,
         shares=defect_shares(settings),
-        minimum_area_px=minimum_area_px(settings.minimum_area, frame),
     )
     if job.settings.expansion.pasting == "published":
         return (lambda _: paste_in_place), (lambda _: draw)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from adclick.data.defects import SHAPE_SHARES, drawing_generator, simulate_defect
+from adclick.data.defects import SHAPE_SHARES, drawing_generator, simulate_in_window
 from adclick.data.geometry import Shape, contents_of, cropped, in_frame, padded, write_contents
 from adclick.data.images import IMAGE_SUFFIXES
 from adclick.data.lifelike import LIFELIKE
@@ -73,13 +73,14 @@ def main(argv: Sequence[str] | None = None) -> None:
                 normal = cropped(images["images"][row], content)
                 inside = cropped(object_mask(foreground["maps"][index], frame), content)
                 for copy in range(settings.per_normal):
-                    image, mask = simulate_defect(
+                    image, mask = simulate_in_window(
                         normal,
                         drawing_generator(str(manifest["sha256"][row]), copy),
+                        window_px=job.settings.size_px,
+                        minimum_area=settings.minimum_area,
                         foreground=inside,
                         textures=textures,
                         shares=defect_shares(settings),
-                        minimum_area_px=minimum_area_px(settings.minimum_area, content),
                     )
                     place = index * settings.per_normal + copy
                     write_drawn(file, place, image, mask)
@@ -145,11 +146,6 @@ def defect_shares(settings: Simulation) -> dict[str, float]:
     """Weights of the kinds of defect that have one, by name."""
     weights = {kind: getattr(settings, kind) for kind in (*SHAPE_SHARES, *LIFELIKE)}
     return {kind: weight for kind, weight in weights.items() if weight}
-
-
-def minimum_area_px(share: float, shape: Shape) -> int:
-    """The smallest area of a simulated defect in pixels, at least one; `share` is of the image."""
-    return max(1, round(share * shape[0] * shape[1]))
 
 
 if __name__ == "__main__":

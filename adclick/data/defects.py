@@ -6,6 +6,7 @@ real one (`lifelike`).
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,6 +75,47 @@ def simulate_defect(
         if least <= mask.sum() <= LARGEST_SHARE * mask.size:
             return undo(image, candidate, mask, shape & ~mask), mask
     return _plain_spot(image, generator, foreground, minimum_area_px)
+
+
+def simulate_in_window(
+    image: Image,
+    generator: np.random.Generator,
+    *,
+    window_px: int,
+    minimum_area: float,
+    foreground: Mask | None = None,
+    **how: Any,
+) -> tuple[Image, Mask]:
+    """`simulate_defect` in a square part of the picture of `window_px` a side around a random pixel
+    of the foreground, or in all of a picture that is no larger; `minimum_area` is a share of the
+    part.
+
+    What is simulated has sizes in parts of what it is drawn on. A network is trained on windows of
+    a large picture, so it is the window that they have to be parts of: drawn on all of it, the
+    smallest would be larger than most of what such photographs are taken for.
+    """
+    height, width = image.shape[:2]
+    if window_px >= max(height, width):
+        box = (slice(0, height), slice(0, width))
+    else:
+        if foreground is not None and not foreground.any():
+            foreground = None
+        box = _box_around(draw_point((height, width), generator, foreground), image, window_px)
+    part, drawn = simulate_defect(
+        image[box],
+        generator,
+        foreground=None if foreground is None else foreground[box],
+        minimum_area_px=minimum_area_px(minimum_area, image[box].shape[:2]),
+        **how,
+    )
+    whole, mask = image.copy(), np.zeros((height, width), bool)
+    whole[box], mask[box] = part, drawn
+    return whole, mask
+
+
+def minimum_area_px(share: float, shape: tuple[int, int]) -> int:
+    """The smallest area of a simulated defect in pixels, at least one; `share` is of the shape."""
+    return max(1, round(share * shape[0] * shape[1]))
 
 
 def drawing_generator(sha256: str, *numbers: int) -> np.random.Generator:
@@ -174,6 +216,18 @@ def _choose(generator: np.random.Generator, shares: Mapping[str, float]) -> str:
     names = sorted(shares)
     weights = np.array([shares[name] for name in names], float)
     return names[int(generator.choice(len(names), p=weights / weights.sum()))]
+
+
+def _box_around(point: tuple[float, float], image: Image, side: int) -> tuple[slice, slice]:
+    """So long a square around a point, moved to lie inside the picture and cut where that has no
+    room.
+    """
+    down, across = (
+        slice(first, min(first + side, length))
+        for place, length in zip(point, image.shape[:2], strict=True)
+        for first in [max(0, min(int(place) - side // 2, length - side))]
+    )
+    return down, across
 
 
 def _plane(mask: Mask) -> Plane:

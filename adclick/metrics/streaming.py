@@ -54,6 +54,11 @@ class StreamingMetrics:
         self._maxima: list[float] = []
         self._is_defective: list[bool] = []
 
+    @property
+    def bins(self) -> int:
+        """In how many steps pixels are counted."""
+        return self._pixels.size
+
     def add(self, scores: Float[np.ndarray, "_ _"], mask: Bool[np.ndarray, "_ _"]) -> None:
         """Count one image: its map, and the mask that is true at defects.
 

@@ -292,7 +292,7 @@ def describe_folder(folder: Path) -> str:
     size_mb = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     said = (
         f"{folder}: {described.title}\n"
-        f"{described.normal_images} normal images of {described.size_px} px,"
+        f"{described.normal_images} normal images, {described.geometry.words},"
         f" {described.parameters:,} parameters, types {', '.join(described.types)};"
         f" {size_mb:.0f} MB, {described.identity}"
     )

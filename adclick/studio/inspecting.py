@@ -128,7 +128,7 @@ class Inspection:
         return {
             "model": self.description.title,
             "identity": self.description.identity,
-            "size_px": self.description.size_px,
+            "seen_at": self.description.geometry.words,
             "pictures": rows,
             "waiting": any(row["score"] is None and not row["broken"] for row in rows),
             "threshold": level.value,

@@ -76,7 +76,7 @@ def _numbers(project: Project, state: Mapping[str, Any], level: float) -> str:
             text += f"; it learnt from {which}, new ones are harder"
         lines.append(("Missed", f"<b>{lost}</b>", text))
     lines.append(("Advice", "", escape(state["advice"] or "")))
-    lines.append(("Seen at", f"{state['size_px']} px", f"{len(rows)} photographs here"))
+    lines.append(("Seen at", state["seen_at"], f"{len(rows)} photographs here"))
     lines.append(("Project", "", escape(str(project.folder))))
     cells = "".join(
         f"<tr><th>{name}</th><td>{value}</td><td>{text}</td></tr>" for name, value, text in lines

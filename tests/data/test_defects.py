@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from adclick.data import defects, pieces
-from adclick.data.defects import SHAPE_SHARES, drawing_generator, expand_defect, simulate_defect
+from adclick.data.defects import (
+    SHAPE_SHARES,
+    drawing_generator,
+    expand_defect,
+    minimum_area_px,
+    simulate_defect,
+    simulate_in_window,
+)
 from adclick.data.images import read_image, resize_image, write_png
 from adclick.data.pasting import paste_in_place
 from adclick.data.shapes import blob_mask, perlin_mask, perlin_noise, scratch_mask, soft_region
@@ -249,6 +256,52 @@ def test_pictures_need_not_be_square_or_a_multiple_of_anything() -> None:
         image, mask = simulate_defect(normal, seeded(18), shares={kind: 1.0})
         assert image.shape == (67, 101, 3)
         assert mask.shape == (67, 101)
+
+
+def test_a_defect_of_a_large_picture_is_as_large_as_a_window_has_them() -> None:
+    normal = np.full((256, 1200, 3), 120, np.uint8)
+    object_ = np.zeros(normal.shape[:2], bool)
+    object_[100:140, 300:1100] = True
+    areas, middles = [], []
+    for seed in range(30):
+        image, mask = simulate_in_window(
+            normal, seeded(30, seed), window_px=64, minimum_area=0.005, foreground=object_
+        )
+        rows, columns = np.nonzero(mask)
+        assert max(np.ptp(rows), np.ptp(columns)) < 64
+        changed = (image != normal).any(axis=2)
+        assert changed[mask].any()
+        rows, columns = np.nonzero(changed)
+        assert max(np.ptp(rows), np.ptp(columns)) < 64
+        areas.append(int(mask.sum()))
+        middles.append(columns.mean())
+    assert 20 <= min(areas) < 100  # 0.5 % of a window; of the picture it would be 1536
+    assert max(areas) <= 0.6 * 64**2
+    assert min(middles) < 500
+    assert max(middles) > 900
+
+
+def test_a_window_that_covers_a_picture_changes_nothing(cloth: np.ndarray) -> None:
+    for side in (SIZE, 2 * SIZE):
+        own = simulate_in_window(cloth, seeded(31), window_px=side, minimum_area=0.002)
+        whole = simulate_defect(
+            cloth, seeded(31), minimum_area_px=minimum_area_px(0.002, (SIZE, SIZE))
+        )
+        assert np.array_equal(own[0], whole[0])
+        assert np.array_equal(own[1], whole[1])
+
+
+def test_a_window_may_be_higher_than_a_picture(cloth: np.ndarray) -> None:
+    strip = cloth[:20]
+    for foreground in (None, np.zeros(strip.shape[:2], bool)):
+        before = strip.copy()
+        image, mask = simulate_in_window(
+            strip, seeded(32), window_px=48, minimum_area=0.01, foreground=foreground
+        )
+        assert image.shape == strip.shape
+        assert mask.any()
+        assert np.ptp(np.nonzero(mask)[1]) < 48
+        assert np.array_equal(strip, before)
 
 
 def test_defects_of_a_grey_camera_are_grey() -> None:

@@ -201,6 +201,7 @@ def test_a_detector_on_features_takes_no_clicks_and_says_what_it_adds(
         Server(adding)
     said = describe_folder(adding)
     assert "ADClick-Seg on features weak_features, toy/cloth" in said
+    assert " normal images, 64 x 64 px, " in said
     assert "training-free map alone, AP " in said
     assert said.splitlines()[-1].startswith("threshold ")
     for name in ("test/hole/000", "test/good/000"):

@@ -14,6 +14,7 @@ from adclick.models.description import HeldOut, MapUse
 from adclick.project.writing import Project
 from adclick.residuals.maps import resize_map
 from adclick.run.errors import InputError
+from adclick.run.settings.data import Geometry
 from adclick.studio import inspecting
 from adclick.studio.inspecting import (
     GONE,
@@ -65,7 +66,7 @@ def inspection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Insp
     described = SimpleNamespace(
         title="d",
         identity="abc",
-        size_px=8,
+        geometry=Geometry(scale=1),
         detection=DETECTION,
         pictures=SimpleNamespace(bits=None),
     )
@@ -90,6 +91,7 @@ def test_the_threshold_is_the_detectors_own(inspection: Inspection) -> None:
     rows = rows_of(inspection)
     state = inspection.state()
     level = level_of(DETECTION)
+    assert state["seen_at"] == "the photographs' own pixels"
     assert (state["threshold"], state["advice"]) == (level.value, level.line)
     assert state["decides"] and level.value == 0.41
     groups = {key: (row["group"], row["score"]) for key, row in rows.items()}

@@ -70,6 +70,7 @@ class MakeManifest(Stage):
 class SimulateDefects(Stage):
     """Settings of `simulate_defects`."""
 
+    size_px: int
     simulation: Simulation
 
 

@@ -59,6 +59,7 @@ from adclick.run.settings.training import FeatureTraining, SegTraining, Training
 class ExpandDefects(Stage):
     """Settings of `expand_defects`."""
 
+    size_px: int
     expansion: Expansion
     simulation: Simulation
     radius_px: float

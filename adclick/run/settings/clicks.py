@@ -22,7 +22,8 @@ class Lines(Section):
         description="The line goes on where a pixel is above its sides by this share of that."
     )
     gap_px: Positive = Field(
-        description="It goes on behind gaps of twice as many pixels of the network's picture."
+        description="It goes on behind gaps of twice as many pixels of the network's picture (of"
+        " one larger than 384 px, of it shrunk to that)."
     )
     elongation: NonNegative = Field(
         description="Its area, at least, as a multiple of the square of half its width."

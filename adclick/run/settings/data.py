@@ -55,6 +55,8 @@ class Geometry(Section):
             return f"{self.stretch} x {self.stretch} px"
         if self.longest is not None:
             return f"longer side {self.longest} px"
+        if self.scale == 1:
+            return "the photographs' own pixels"
         if self.scale is not None:
             return f"{self.scale:g} of the photographs' pixels"
         return f"{self.height} x {self.width} px"
@@ -185,8 +187,9 @@ class Simulation(Section):
         None, description="Weight of parts of the picture itself that are out of place."
     )
     minimum_area: Share = Field(
-        description="Smallest area of a simulated defect, as a share of the image; of the last six"
-        " kinds, which are true to scale, 3 px where that is less."
+        description="Smallest area of a simulated defect, as a share of the image, or of the window"
+        " that networks see of a larger one; of the last six kinds, which are true to scale, 3 px"
+        " where that is less."
     )
 
     @model_validator(mode="after")
