@@ -124,10 +124,9 @@ class FeatureDetector(nn.Module):
 class FoldedDetector(nn.Module):
     """Several detectors of equal sizes as one: the mean of what they add.
 
-    They are those that cross-validation trained on a part of the labels each, so what is known of
-    them on held-out pictures is known of this (the mean is better than one, and no detector is
-    trained that nothing was held out from). With them stay the scales by which stored features and
-    residuals became inputs.
+    They are those that cross-validation trained on a part of the labels each; held-out pictures say
+    what the few that did not see them reach together, and all of them are no worse. With them stay
+    the scales by which stored features and residuals became inputs.
     """
 
     feature_mean: Tensor

@@ -141,9 +141,9 @@ class StreamedAmounts:
 
 
 def choose_amount(scores: Sequence[AmountScore], *, least_gain: float, noise: float) -> AmountScore:
-    """The amount nearest to the mean of all, of which each counts for exp((its `merit` - the best)
-    / `noise`); or 0 where the best gains less than `least_gain` (a fraction) over the training-free
-    map. Of two that are as near, the smaller.
+    """Of the amounts that gain at least `least_gain` (a fraction) over the training-free map the
+    nearest to the mean of all, each of which counts for exp((its `merit` - the best) / `noise`);
+    of two that are as near, the smaller. 0 where none gains so much.
 
     On ten pictures amounts differ by chance; what is best by a hair is taken for no more than that.
     `scores` must have amount 0, the training-free map alone.
@@ -151,13 +151,15 @@ def choose_amount(scores: Sequence[AmountScore], *, least_gain: float, noise: fl
     base = next((score for score in scores if score.amount == 0), None)
     if base is None:
         raise ValueError("amount 0 was not scored: nothing says what the training-free map reaches")
-    best = max(score.merit for score in scores)
-    if best <= base.merit or best - base.merit < least_gain:
+    better = [score for score in scores if score.merit - base.merit >= least_gain]
+    better = [score for score in better if score.merit > base.merit]
+    if not better:
         return base
+    best = max(score.merit for score in better)
     weights = [math.exp((score.merit - best) / noise) for score in scores]
     total = sum(weight * score.amount for weight, score in zip(weights, scores, strict=True))
     mean = total / sum(weights)
-    return min(scores, key=lambda score: (abs(score.amount - mean), score.amount))
+    return min(better, key=lambda score: (abs(score.amount - mean), score.amount))
 
 
 def record_of(scores: Sequence[AmountScore], chosen: AmountScore) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,10 +40,11 @@ class CrossPlan:
     `counts` says how many pictures of each kind (`normal`, `simulated`, `real`) a batch holds;
     without labels `real` is 0, and simulated defects on held-out normal pictures are what amounts
     are scored on. Pictures are dealt to as many parts as there are networks (`folds`), and each
-    network does without `left_out` of them, of two or three parts without one. At most
+    network does without `left_out` of them, of fewer than five parts without one. At most
     `held_normals` normal pictures (and simulated defects) a part are scored. Of more than
     `few_labels` labelled pictures, what keeps a training from believing them goes back
-    (`caution`).
+    (`caution`); `simulated_share` is how many of the simulated defects are not replaced by real
+    ones.
     """
 
     training: DetectorPlan
@@ -62,8 +63,9 @@ class CrossPlan:
 
 @dataclass(frozen=True)
 class CrossTrained:
-    """What came of it: the folds' detectors as one, the calibration of what they add to, the chosen
-    amount, the scores of all amounts on held-out pictures, and every network's losses.
+    """What came of it: the networks as one, the calibration of what they add to, the chosen amount,
+    the scores of all amounts on held-out pictures, every network's losses, how many parts each did
+    without, and how much of its caution the training kept.
     """
 
     detector: FoldedDetector
@@ -71,6 +73,16 @@ class CrossTrained:
     chosen: AmountScore
     scores: Sequence[AmountScore]
     losses: Sequence[Sequence[float]]
+    left_out: int
+    caution: float
+
+
+class _Apart(NamedTuple):
+    """A network that was trained without some parts, and the calibration by what it saw."""
+
+    network: FeatureDetector
+    calibration: Calibration
+    losses: list[float]
 
 
 def cross_train(
@@ -85,9 +97,9 @@ def cross_train(
     device: torch.device,
 ) -> CrossTrained:
     """`folds` detectors, each trained without some parts of the labelled defects, and of the normal
-    pictures and what was simulated on these; and the amount that is best on held-out pictures, of
-    which each is answered by all detectors that did not see it, together. One alone answers worse
-    than the whole does in use, and too little would be added.
+    pictures and what was drawn on these; and the amount that is best on held-out pictures, of which
+    each is answered by all detectors that did not see it, together. One alone answers worse than
+    the whole does in use, and too little would be added.
 
     `pools` has `normal` and `simulated`, and with labels `real`, whose first row of every source is
     the labelled picture itself (others, such as pasted copies, are trained on and never scored).
@@ -96,44 +108,28 @@ def cross_train(
     """
     labelled = "real" if plan.counts.get("real") else "simulated"
     parts = _dealt(pools, kinds if labelled == "real" else None, plan.folds)
-    count = len(parts["normal"])
-    left_out = max(1, min(plan.left_out, count // 2))
-    if labelled == "real":
-        plan, sizes = _as_careful(plan, sizes, caution(len(set(pools["real"].sources)), plan))
-    detectors, forms, losses = [], [], []
-    for number in range(count):
-        print(f"network {number + 1} of {count}", flush=True)
-        unseen = [(number + step) % count for step in range(left_out)]
-        seen = {
-            kind: pools[kind].restricted(
-                set(pools[kind].sources).difference(*(own[part] for part in unseen))
-            )
-            for kind, own in parts.items()
-        }
-        own_form = replace(form, calibration=_calibrated(seen, labelled, form.calibration.middle))
-        trained, lost = _train_fold(
-            seen, build, sizes, own_form, plan, seed=SEEDS_A_RUN * seed + number, device=device
-        )
-        detectors.append(trained)
-        forms.append(own_form)
-        losses.append(lost)
-    large = any(pool.is_large(row) for pool in pools.values() for row in pool.rows)
-    held = (StreamedAmounts if large else HeldAmounts)(plan.amounts)
-    for part in range(count):
-        blind = [(part - step) % count for step in range(left_out)]
-        together = _together([detectors[number] for number in blind], form)
-        own_form = _calibrated_alike(form, [forms[number] for number in blind])
-        for kind in ("normal", labelled):
-            pool = pools[kind].restricted(parts[kind][part])
-            for own in _held_out(together, pool, own_form, part, plan, device):
-                held.add(own)
-    scores = held.scores()
+    left_out = max(1, min(plan.left_out, (len(parts["normal"]) - 1) // 2))
+    share = caution(len(set(pools["real"].sources)), plan) if labelled == "real" else 1.0
+    trained = _train_apart(
+        pools,
+        parts,
+        build,
+        {**sizes, "channel_dropout": sizes["channel_dropout"] * share},
+        form,
+        _as_careful(plan, share),
+        left_out=left_out,
+        seed=seed,
+        device=device,
+    )
+    scores = _score_held_out(trained, pools, parts, form, plan, left_out=left_out, device=device)
     return CrossTrained(
-        _together(detectors, form).eval(),
-        _calibrated_alike(form, forms).calibration,
+        _together(trained, form).eval(),
+        _calibrated_alike(trained, form).calibration,
         choose_amount(scores, least_gain=plan.least_gain, noise=plan.merit_noise),
         scores,
-        losses,
+        [one.losses for one in trained],
+        left_out,
+        share,
     )
 
 
@@ -145,21 +141,20 @@ def caution(labels: int, plan: CrossPlan) -> float:
     return min(1.0, plan.few_labels / labels)
 
 
-def _as_careful(
-    plan: CrossPlan, sizes: Mapping[str, Any], caution: float
-) -> tuple[CrossPlan, Mapping[str, Any]]:
-    """A plan and sizes with so much of their caution."""
-    return (
-        replace(plan, size_exponent=plan.size_exponent * caution, simulated_share=caution),
-        {**sizes, "channel_dropout": sizes["channel_dropout"] * caution},
+def _as_careful(plan: CrossPlan, share: float) -> CrossPlan:
+    return replace(
+        plan,
+        size_exponent=plan.size_exponent * share,
+        simulated_share=plan.simulated_share * share,
     )
 
 
 def _dealt(
     pools: Mapping[str, DetectorPool], kinds: Mapping[str, str] | None, folds: int
 ) -> dict[str, list[set[str]]]:
-    """The parts of every kind of picture: simulated defects are with the normal pictures that they
-    were drawn on; labelled ones, where `kinds` tells their types, are dealt type by type.
+    """The parts of every kind of picture, as many as `folds` or as there are pictures: simulated
+    defects are with the normal pictures that they were drawn on; labelled ones, where `kinds` tells
+    their types, are dealt type by type.
     """
     normals = sorted(set(pools["normal"].sources))
     sources = list(dict.fromkeys(pools["real"].sources)) if kinds is not None else []
@@ -171,20 +166,86 @@ def _dealt(
     return parts
 
 
-def _together(detectors: Sequence[FeatureDetector], form: DetectorForm) -> FoldedDetector:
+def _parts_unseen(network: int, count: int, left_out: int) -> list[int]:
+    """Which of `count` parts a network does without: every second one from its own on, since
+    neighbours share a type of defect that has two labels.
+    """
+    return [(network + 2 * step) % count for step in range(left_out)]
+
+
+def _train_apart(
+    pools: Mapping[str, DetectorPool],
+    parts: Mapping[str, Sequence[set[str]]],
+    build: Callable[..., FeatureDetector],
+    sizes: Mapping[str, Any],
+    form: DetectorForm,
+    plan: CrossPlan,
+    *,
+    left_out: int,
+    seed: int,
+    device: torch.device,
+) -> list[_Apart]:
+    """The networks, one a part."""
+    count = len(parts["normal"])
+    labelled = "real" if "real" in parts else "simulated"
+    found = []
+    for number in range(count):
+        print(f"network {number + 1} of {count}", flush=True)
+        numbers = _parts_unseen(number, count, left_out)
+        unseen = set().union(*(own[part] for own in parts.values() for part in numbers))
+        seen = {kind: pools[kind].without(unseen) for kind in parts}
+        own_form = replace(form, calibration=_calibrated(seen, labelled, form.calibration.middle))
+        own_seed = SEEDS_A_RUN * seed + number
+        network, losses = _train_one(
+            seen, build, sizes, own_form, plan, seed=own_seed, device=device
+        )
+        found.append(_Apart(network, own_form.calibration, losses))
+    return found
+
+
+def _score_held_out(
+    trained: Sequence[_Apart],
+    pools: Mapping[str, DetectorPool],
+    parts: Mapping[str, Sequence[set[str]]],
+    form: DetectorForm,
+    plan: CrossPlan,
+    *,
+    left_out: int,
+    device: torch.device,
+) -> list[AmountScore]:
+    """What amounts reach, each part being answered by those who did not see it."""
+    count = len(trained)
+    large = any(pool.is_large(row) for pool in pools.values() for row in pool.rows)
+    held = (StreamedAmounts if large else HeldAmounts)(plan.amounts)
+    for part in range(count):
+        print(f"held-out pictures: part {part + 1} of {count}", flush=True)
+        blind = [
+            one
+            for number, one in enumerate(trained)
+            if part in _parts_unseen(number, count, left_out)
+        ]
+        together, own_form = _together(blind, form), _calibrated_alike(blind, form)
+        for kind in ("normal", "real" if "real" in parts else "simulated"):
+            pool = pools[kind].restricted(parts[kind][part])
+            for own in _held_out(together, pool, own_form, part, plan, device):
+                held.add(own)
+    return held.scores()
+
+
+def _together(trained: Sequence[_Apart], form: DetectorForm) -> FoldedDetector:
     return FoldedDetector(
-        detectors,
+        [one.network for one in trained],
         feature_mean=torch.from_numpy(form.features.mean),
         feature_deviation=torch.from_numpy(form.features.deviation),
         residual_scale=torch.from_numpy(form.residual_scale),
     )
 
 
-def _calibrated_alike(form: DetectorForm, forms: Sequence[DetectorForm]) -> DetectorForm:
-    return replace(form, calibration=mean_calibration([own.calibration for own in forms]))
+def _calibrated_alike(trained: Sequence[_Apart], form: DetectorForm) -> DetectorForm:
+    return replace(form, calibration=mean_calibration([one.calibration for one in trained]))
 
 
-def _train_fold(
+def _train_one(
     pools: Mapping[str, DetectorPool],
     build: Callable[..., FeatureDetector],
     sizes: Mapping[str, Any],

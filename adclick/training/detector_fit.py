@@ -63,7 +63,9 @@ def fit_detector(job: Job[TrainAdclickSeg], own: FeatureDetection) -> None:
     record = {
         **record_of(trained.scores, trained.chosen),
         "losses": np.mean(trained.losses, axis=0).tolist(),
-        "fold_losses": [list(losses) for losses in trained.losses],
+        "network_losses": [list(losses) for losses in trained.losses],
+        "left_out": trained.left_out,
+        "caution": trained.caution,
         "steps": own.training.steps,
         "parameters": sum(value.numel() for value in trained.detector.parameters()),
         "seconds": time.monotonic() - started,

@@ -150,6 +150,7 @@ def open_detector_pools(
             sources,
             finish,
             files.window,
+            backgrounds=[value.decode() for value in expanded["source_ids"][:]],
         )
     return pools
 
@@ -206,6 +207,7 @@ def _pool(
     sources: list[str],
     finish: Mapping[str, float],
     window: int | None,
+    backgrounds: list[str] | None = None,
 ) -> DetectorPool:
     compared, drawn = open_arrays(residuals), open_arrays(images)
     pictures, contents = StoredRows(drawn["images"]), contents_of(drawn, "images")
@@ -226,4 +228,5 @@ def _pool(
         sources,
         contents,
         window,
+        backgrounds,
     )

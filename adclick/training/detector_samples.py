@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ class DetectorPool:
     training-free maps of that size, `labels` [image height width] in [0, 1], None for normal
     pictures. `rows` says which rows are in the pool, and `sources` for each of these which picture
     it goes back to (the labelled defect, or the normal picture that a defect was simulated on):
-    folds hold these together.
+    parts hold these together. `backgrounds` says which picture each shows beside the defect, where
+    that is another.
     """
 
     features: Any
@@ -41,6 +42,7 @@ class DetectorPool:
     sources: Sequence[str]
     contents: Sequence[Shape] | None = None
     window: int | None = None
+    backgrounds: Sequence[str] | None = None
 
     def content(self, row: int) -> Shape:
         """How much of a row's picture counts."""
@@ -67,17 +69,27 @@ class DetectorPool:
 
     def restricted(self, sources: set[str]) -> "DetectorPool":
         """The pool of those rows alone that go back to one of `sources`."""
-        kept = [index for index, source in enumerate(self.sources) if source in sources]
-        return DetectorPool(
-            self.features,
-            self.residuals,
-            self.images,
-            self.maps,
-            self.labels,
-            [self.rows[index] for index in kept],
-            [self.sources[index] for index in kept],
-            self.contents,
-            self.window,
+        return self._kept([source in sources for source in self.sources])
+
+    def without(self, pictures: set[str]) -> "DetectorPool":
+        """The pool of those rows alone that neither go back to one of `pictures` nor show it."""
+        shown = self.sources if self.backgrounds is None else self.backgrounds
+        return self._kept(
+            [
+                not {source, background} & pictures
+                for source, background in zip(self.sources, shown, strict=True)
+            ]
+        )
+
+    def _kept(self, is_kept: Sequence[bool]) -> "DetectorPool":
+        def of(values: Sequence[Any]) -> list[Any]:
+            return [value for value, kept in zip(values, is_kept, strict=True) if kept]
+
+        return replace(
+            self,
+            rows=of(self.rows),
+            sources=of(self.sources),
+            backgrounds=None if self.backgrounds is None else of(self.backgrounds),
         )
 
 

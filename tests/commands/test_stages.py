@@ -373,7 +373,7 @@ def test_a_detector_on_features_says_what_the_map_without_it_reaches(
     assert record["amount"] in config.feature_training.amounts
     assert all(0 <= score["pixel_ap"] <= 1 for score in record["held_out"])
     assert len(record["losses"]) == config.feature_training.steps
-    assert len(record["fold_losses"]) == config.feature_training.folds
+    assert len(record["network_losses"]) == config.feature_training.folds
 
 
 def test_with_nothing_added_pixels_rank_as_on_the_training_free_map(

@@ -131,3 +131,12 @@ def test_amounts_that_are_as_good_share_the_choice():
     assert _choose(scores, least_gain=0.01).amount == 0.25
     assert _choose(scores, least_gain=0.01, noise=0.02).amount == 0.5
     assert _choose(scores, least_gain=0.3, noise=0.02).amount == 0
+
+
+def test_what_lies_between_two_good_amounts_is_not_taken_for_good():
+    merits = {0.0: 0.5, 0.25: 0.47, 0.5: 0.47, 0.75: 0.48, 1.0: 0.512}
+    scores = [
+        AmountScore(amount, pixel_ap=ap, pixel_pro=0.9, image_auroc=None, fold_aps=())
+        for amount, ap in merits.items()
+    ]
+    assert _choose(scores, least_gain=0.01, noise=0.02).amount == 1.0

@@ -13,7 +13,7 @@ from adclick.networks.detector_inputs import (
 )
 from adclick.networks.feature_detector import build_feature_detector
 from adclick.networks.inputs import ResidualForm
-from adclick.residuals.calibration import Calibration, base_logits
+from adclick.residuals.calibration import Calibration, base_logits, mean_calibration
 from adclick.training import cross_training
 from adclick.training.cross_training import CrossPlan, cross_train
 from adclick.training.detector_samples import DetectorPool
@@ -82,10 +82,11 @@ def _pool(prefix, *, told, defective=True, count=4, seed=0):
     )
 
 
-def _pools(*, told=True):
-    normal = _pool("n", told=told, defective=False)
-    simulated = replace(_pool("s", told=told, seed=1), sources=normal.sources)
-    return {"normal": normal, "simulated": simulated, "real": _pool("d", told=told, seed=2)}
+def _pools(*, told=True, count=4):
+    normal = _pool("n", told=told, defective=False, count=count)
+    simulated = replace(_pool("s", told=told, seed=1, count=count), sources=normal.sources)
+    real = _pool("d", told=told, seed=2, count=count)
+    return {"normal": normal, "simulated": simulated, "real": real}
 
 
 def _shown(trained, pool, row):
@@ -95,7 +96,7 @@ def _shown(trained, pool, row):
 
 
 def _train(pools, plan=PLAN):
-    kinds = {f"d{index}": "dent" for index in range(4)}
+    kinds = {f"d{index}": "dent" for index in range(5)}
     return cross_train(pools, kinds, build_feature_detector, SIZES, FORM, plan, seed=0, device=CPU)
 
 
@@ -134,40 +135,76 @@ def test_without_labels_simulated_defects_on_held_out_normals_decide():
     assert trained.chosen.amount > 0
 
 
-def test_no_detector_sees_what_it_is_scored_on(monkeypatch):
-    """Of four parts each network does without two, and each part is answered by two networks."""
+@pytest.mark.parametrize("labelled", [True, False])
+def test_no_detector_sees_what_it_is_scored_on(monkeypatch, labelled):
+    """Of five parts each network does without two, and each part is answered by two networks."""
     seen, answered = {}, []
-    train = cross_training._train_fold
+    train = cross_training._train_one
     held_out = cross_training._held_out
 
-    def trained(pools, *given, **named):
-        network, losses = train(pools, *given, **named)
-        seen[id(network)] = {kind: set(pool.sources) for kind, pool in pools.items()}
+    def trained(pools, build, sizes, form, *given, **named):
+        network, losses = train(pools, build, sizes, form, *given, **named)
+        shown = {name for pool in pools.values() for name in (*pool.sources, *_backgrounds(pool))}
+        seen[id(network)] = (shown, form.calibration)
         return network, losses
 
-    def asked(model, pool, *given):
-        answered.append((pool.sources, [seen[id(network)] for network in model.detectors]))
-        return held_out(model, pool, *given)
+    def asked(model, pool, form, *given):
+        blind = [seen[id(network)] for network in model.detectors]
+        answered.append((pool.sources, [shown for shown, _ in blind]))
+        assert form.calibration == mean_calibration([known for _, known in blind])
+        return held_out(model, pool, form, *given)
 
-    monkeypatch.setattr(cross_training, "_train_fold", trained)
+    monkeypatch.setattr(cross_training, "_train_one", trained)
     monkeypatch.setattr(cross_training, "_held_out", asked)
-    whole = _train(_pools(), replace(PLAN, folds=4, left_out=2))
-    assert len(whole.detector.detectors) == 4
-    assert sorted(source for sources, _ in answered for source in sources) == sorted(
-        [*_pools()["normal"].sources, *_pools()["real"].sources]
+    pools, plan = _pools(count=5), replace(PLAN, folds=5, left_out=2)
+    copies = [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]  # the second five are pasted on normal pictures
+    pools["real"] = replace(
+        pools["real"],
+        rows=copies,
+        sources=[f"d{row}" for row in copies],
+        backgrounds=[f"d{row}" for row in copies[:5]] + [f"n{row}" for row in copies[5:]],
     )
+    if not labelled:
+        del pools["real"]
+        plan = replace(plan, counts={"normal": 1, "simulated": 2, "real": 0})
+    whole = _train(pools, plan)
+    assert len(whole.detector.detectors) == 5
+    defects = pools["real"].sources if labelled else pools["simulated"].sources
+    assert {source for sources, _ in answered for source in sources} == {
+        *pools["normal"].sources,
+        *defects,
+    }
     for sources, networks in answered:
         assert len(networks) == 2
-        for own in networks:
-            assert not own["normal"] & set(sources) and not own["real"] & set(sources)
-            assert [len(own[kind]) for kind in ("normal", "simulated", "real")] == [2, 2, 2]
+        assert all(len(shown) >= 3 and not shown & set(sources) for shown in networks)
 
 
-@pytest.mark.parametrize(("folds", "alone"), [(2, True), (3, True), (4, False)])
+def _backgrounds(pool):
+    return pool.backgrounds or ()
+
+
+@pytest.mark.parametrize(("folds", "alone"), [(2, True), (3, True), (4, True), (5, False)])
 def test_of_few_parts_one_is_left_out(folds, alone):
-    trained = _train(_pools(), replace(PLAN, folds=folds, left_out=2))
-    one = _train(_pools(), replace(PLAN, folds=folds, left_out=1))
-    assert (trained.losses == one.losses) == alone
+    plans = [replace(PLAN, folds=folds, left_out=left_out) for left_out in (1, 2)]
+    one, two = (_train(_pools(count=5), plan) for plan in plans)
+    assert (one.losses == two.losses) == alone
+    assert (one.left_out, two.left_out) == (1, 1 if alone else 2)
+
+
+def test_a_type_with_two_labels_is_never_wholly_unseen(monkeypatch):
+    seen = []
+    train = cross_training._train_one
+
+    def trained(pools, *given, **named):
+        seen.append({kinds[source] for source in pools["real"].sources})
+        return train(pools, *given, **named)
+
+    monkeypatch.setattr(cross_training, "_train_one", trained)
+    kinds = {f"d{row}": "abcde"[row // 2] for row in range(10)}
+    plan = replace(PLAN, folds=5, left_out=2, training=replace(TRAINING, steps=1))
+    pools = _pools(count=10)
+    cross_train(pools, kinds, build_feature_detector, SIZES, FORM, plan, seed=0, device=CPU)
+    assert seen == [set("abcde")] * 5
 
 
 def test_many_labels_are_trusted():
@@ -180,13 +217,13 @@ def test_many_labels_are_trusted():
 
 def test_what_is_careful_goes_back_together(monkeypatch):
     plans = []
-    train = cross_training._train_fold
+    train = cross_training._train_one
 
     def noted(pools, build, sizes, form, plan, **named):
         plans.append((plan.size_exponent, plan.simulated_share, sizes["channel_dropout"]))
         return train(pools, build, sizes, form, plan, **named)
 
-    monkeypatch.setattr(cross_training, "_train_fold", noted)
+    monkeypatch.setattr(cross_training, "_train_one", noted)
     monkeypatch.setitem(SIZES, "channel_dropout", 0.4)
     _train(_pools(), replace(PLAN, few_labels=1, size_exponent=0.8))  # of four
     pools = _pools()

@@ -100,9 +100,10 @@ class FeatureTraining(Section):
         description="Samples of a batch; without labels simulated defects stand for real ones."
     )
     few_labels: Positive = Field(
-        description="Up to so many labelled pictures all of the above holds. Of more, channel"
-        " dropout, simulated defects in a batch (real ones come in their place) and `size_exponent`"
-        " count for less, by the share that these are of all: they help where labels are few."
+        description="Of more labelled pictures than so many, three settings count for less, by the"
+        " share that these are of all: `feature_network.channel_dropout`, the simulated defects of"
+        " a batch (real ones come in their place) and `size_exponent`. They help where labels are"
+        " few."
     )
     folds: int = Field(
         ge=2,
@@ -110,8 +111,8 @@ class FeatureTraining(Section):
         " defects and normal pictures are dealt.",
     )
     left_out: Positive = Field(
-        description="Parts that each network is trained without, at most half of them. A held-out"
-        " picture is answered by as many networks together."
+        description="Parts that each network is trained without, fewer than half of them. A"
+        " held-out picture is answered by as many networks together."
     )
     amounts: list[Share] = Field(
         description="What is chosen from: the factors of what is added. 0, the training-free map,"
@@ -126,8 +127,8 @@ class FeatureTraining(Section):
     )
     merit_noise: float = Field(
         gt=0,
-        description="By how much of that sum amounts differ by chance: the choice is their mean,"
-        " those that come as near to the best counting almost as much.",
+        description="By how much of that sum amounts differ by chance: of those that gain, the one"
+        " nearest to the mean of all is chosen, where those near the best count as much as it.",
     )
 
     @model_validator(mode="after")
