@@ -82,6 +82,7 @@ def test_pools_know_what_their_pictures_go_back_to(files):
     assert list(pools["simulated"].sources) == ["train/good/0", "train/good/1"]
     # A copy goes back to the defect, also when it was pasted on a normal picture.
     assert list(pools["real"].sources) == ["test/dent/0", "test/dent/0"]
+    assert list(pools["real"].backgrounds or ()) == ["test/dent/0", "train/good/1"]
     assert labelled_kinds(files.manifest, pools["real"]) == {"test/dent/0": "dent"}
     assert pools["real"].labels[1].max() == pytest.approx(0.1, abs=1e-3)
 
