@@ -162,7 +162,7 @@ def test_no_detector_sees_what_it_is_scored_on(monkeypatch, labelled):
         pools["real"],
         rows=copies,
         sources=[f"d{row}" for row in copies],
-        backgrounds=[f"d{row}" for row in copies[:5]] + [f"n{row}" for row in copies[5:]],
+        backgrounds=[f"d{row}" for row in copies[:5]] + [f"n{4 - row}" for row in copies[5:]],
     )
     if not labelled:
         del pools["real"]
