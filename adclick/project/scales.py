@@ -16,7 +16,7 @@ REFERENCE_GFLOPS = 88.0  # of one core, where the seconds below were measured
 GPU_FACTOR = 0.1  # a guess: of the seconds of one such core
 # Seconds of one core at 256 px: a picture through backbone, comparison and maps; a labelled defect
 # with its variants; training whatever the number of pictures.
-PICTURE_S, DEFECT_S, TRAINING_S = 1.7, 9.5, 415.0
+PICTURE_S, DEFECT_S, TRAINING_S = 1.7, 9.5, 490.0
 PROBED = 512
 LONG = 2.0  # a picture this many times as long as it is high is not squeezed into a square
 SMALLEST_PX = 8.0  # a defect is to be as wide as a patch, where the photographs have it so

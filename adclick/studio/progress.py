@@ -31,7 +31,7 @@ STAGES: dict[str, tuple[str, float]] = {
     "label_defects": ("Label by simulated clicks", 30.0),
     "expand_defects": ("Vary your labelled defects", 20.0),
     "pretrain_adclick_seg": ("Train a detector on other products", 150.0),
-    "train_adclick_seg": ("Train the detector", 240.0),
+    "train_adclick_seg": ("Train the detector", 310.0),
     "fit_map_peer": ("Fit another method", 60.0),
     "predict_maps": ("Try the detector on every photograph", 30.0),
     "evaluate_maps": ("Score the detector", 15.0),
