@@ -30,6 +30,7 @@ from adclick.training.detector_samples import DetectorPool, draw_detector_batch
 from adclick.training.detector_training import DetectorPlan, train_detector
 
 CALIBRATION_STEP = 2  # every second row and column is enough for two numbers
+STEPS_GROWTH = 1 / 3  # ten times the labels, twice the steps
 SEEDS_A_RUN = 1000  # keeps the folds' seeds of one run apart from those of another
 
 
@@ -116,7 +117,7 @@ def cross_train(
         build,
         {**sizes, "channel_dropout": sizes["channel_dropout"] * share},
         form,
-        _as_careful(plan, share),
+        _for_labels(plan, share),
         left_out=left_out,
         seed=seed,
         device=device,
@@ -135,16 +136,18 @@ def cross_train(
 
 def caution(labels: int, plan: CrossPlan) -> float:
     """1 up to `few_labels` labelled pictures, and the share that these are of more: how much of
-    channel dropout, of simulated defects beside real ones, and of the weight of small defects over
-    large ones stays. All three help where labels are few and harm where they are many.
+    channel dropout and of simulated defects beside real ones stays. Both help where labels are few
+    and harm where they are many.
     """
     return min(1.0, plan.few_labels / labels)
 
 
-def _as_careful(plan: CrossPlan, share: float) -> CrossPlan:
+def _for_labels(plan: CrossPlan, share: float) -> CrossPlan:
+    """A plan with so much of its caution, and more steps where there is more to learn."""
+    steps = round(plan.training.steps * share**-STEPS_GROWTH)
     return replace(
         plan,
-        size_exponent=plan.size_exponent * share,
+        training=replace(plan.training, steps=steps),
         simulated_share=plan.simulated_share * share,
     )
 

@@ -66,7 +66,7 @@ def fit_detector(job: Job[TrainAdclickSeg], own: FeatureDetection) -> None:
         "network_losses": [list(losses) for losses in trained.losses],
         "left_out": trained.left_out,
         "caution": trained.caution,
-        "steps": own.training.steps,
+        "steps": len(trained.losses[0]),
         "parameters": sum(value.numel() for value in trained.detector.parameters()),
         "seconds": time.monotonic() - started,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -209,6 +209,7 @@ def test_a_type_with_two_labels_is_never_wholly_unseen(monkeypatch):
 
 def test_many_labels_are_trusted():
     assert [cross_training.caution(labels, PLAN) for labels in (1, 4, 8, 40)] == [1, 1, 0.5, 0.1]
+    assert [len(own) for own in _train(_pools(), replace(PLAN, few_labels=1)).losses] == [40, 40]
     careful, bold = (_train(_pools(), replace(PLAN, few_labels=few)) for few in (4, 1))
     assert careful.losses != bold.losses
     same = _train(_pools(), replace(PLAN, few_labels=400))
@@ -220,7 +221,8 @@ def test_what_is_careful_goes_back_together(monkeypatch):
     train = cross_training._train_one
 
     def noted(pools, build, sizes, form, plan, **named):
-        plans.append((plan.size_exponent, plan.simulated_share, sizes["channel_dropout"]))
+        shares = (plan.simulated_share, sizes["channel_dropout"])
+        plans.append((*shares, plan.training.steps, plan.size_exponent))
         return train(pools, build, sizes, form, plan, **named)
 
     monkeypatch.setattr(cross_training, "_train_one", noted)
@@ -230,7 +232,7 @@ def test_what_is_careful_goes_back_together(monkeypatch):
     del pools["real"]
     unlabelled = {"normal": 1, "simulated": 2, "real": 0}
     _train(pools, replace(PLAN, few_labels=1, size_exponent=0.8, counts=unlabelled))
-    assert plans == [(0.2, 0.25, 0.1)] * 2 + [(0.8, 1.0, 0.4)] * 2
+    assert plans == [(0.25, 0.1, 40, 0.8)] * 2 + [(1.0, 0.4, 25, 0.8)] * 2
 
 
 def test_of_large_pictures_nothing_whole_is_kept(monkeypatch):

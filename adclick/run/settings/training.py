@@ -81,7 +81,7 @@ class FeatureTraining(Section):
     to the training-free map, on what was held out from them. Not in the paper.
     """
 
-    steps: Positive = Field(description="Steps of each network.")
+    steps: Positive = Field(description="Steps of each network, up to `few_labels` labels.")
     learning_rate: float = Field(gt=0, description="Peak rate of AdamW.")
     weight_decay: NonNegative = Field(description="Decay of matrices (not of biases and norms).")
     warm_share: Share = Field(
@@ -100,10 +100,10 @@ class FeatureTraining(Section):
         description="Samples of a batch; without labels simulated defects stand for real ones."
     )
     few_labels: Positive = Field(
-        description="Of more labelled pictures than so many, three settings count for less, by the"
-        " share that these are of all: `feature_network.channel_dropout`, the simulated defects of"
-        " a batch (real ones come in their place) and `size_exponent`. They help where labels are"
-        " few."
+        description="Of more labelled pictures than so many, two settings count for less, by the"
+        " share that these are of all: `feature_network.channel_dropout` and the simulated defects"
+        " of a batch (real ones come in their place). They help where labels are few. Steps grow"
+        " with the cube root of the labels."
     )
     folds: int = Field(
         ge=2,
