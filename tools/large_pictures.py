@@ -3,8 +3,9 @@ and a detector's map, all by the commands as they are typed.
 
 `python -m tools.large_pictures WORK 6000x4000 20000x256` prints for each size where the defect was
 found and clicked, whether its exported mask is the one that was seen, whether a new picture's is
-found by `adclick predict` and called defective, how long clicks, strokes and all steps took, and
-the most memory that each step's largest process held.
+found by `adclick predict` and called defective, how long clicks, strokes and all steps took, by the
+clock and of a core (which is what an idle machine would take), and the most memory that each step's
+largest process held.
 """
 
 import argparse
@@ -229,6 +230,13 @@ def _core_seconds() -> float:
     return times.children_user + times.children_system
 
 
+def _core_seconds_of(process_id: int) -> float:
+    """What a process and those that it started took of the cores so far."""
+    parent = psutil.Process(process_id)
+    family = [parent, *parent.children(recursive=True)]
+    return sum(sum(one.cpu_times()[:2]) for one in family)
+
+
 def _lay_over(project: Path, *settings: Mapping[str, Any]) -> None:
     from snakemake.utils import update_config
 
@@ -250,7 +258,7 @@ def label(
     with subprocess.Popen(words, cwd=project, env=environment(), stdout=sys.stderr) as server:
         try:
             with watched(server.pid, steps, "annotate"):
-                found = _worked(f"http://127.0.0.1:{port}/api/v1", places)
+                found = _worked(f"http://127.0.0.1:{port}/api/v1", places, server.pid)
         finally:
             server.terminate()
     key, seen = found.pop("key"), found.pop("mask")
@@ -268,7 +276,7 @@ def label(
     return {**found, "exported_exactly": bool(np.array_equal(read_mask(written), seen))}
 
 
-def _worked(api: str, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def _worked(api: str, places: Sequence[tuple[int, int]], server_id: int) -> dict[str, Any]:
     wait_for(api)
     keys = [image["key"] for image in call(f"{api}/images")["images"][: len(places)]]
     for other, where in zip(keys[1:], places[1:], strict=True):
@@ -279,18 +287,21 @@ def _worked(api: str, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
     started = time.monotonic()
     session = call(f"{address}/open", who)
     opened, waits = time.monotonic() - started, {"click": [], "stroke": []}
+    taken: dict[str, list[float]] = {"click": [], "stroke": []}
 
     def act(action: Mapping[str, Any]) -> dict[str, Any]:
         asked = {**who, "revision": session["revision"], "action": action}
-        began = time.monotonic()
+        began, of_core = time.monotonic(), _core_seconds_of(server_id)
         answer = call(f"{address}/actions", asked)
         waits[action["kind"]].append(1000 * (time.monotonic() - began))
+        taken[action["kind"]].append(1000 * (_core_seconds_of(server_id) - of_core))
         return answer
 
     started = time.monotonic()
     row, column = (first + DEFECT_PX // 2 for first in place)
     session = act({"kind": "click", "row": row, "column": column, "positive": True})
     prepared, first = time.monotonic() - started, waits["click"].pop()
+    taken["click"].pop()
     for number in range(CLICKS):  # all around it, each a pixel further away
         down, across = ((-1, 0), (0, 1), (1, 0), (0, -1))[number % 4]
         away = DEFECT_PX + number
@@ -312,6 +323,10 @@ def _worked(api: str, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
             f"{kind}_{name}_ms": round(float(np.quantile(values, share)), 1)
             for kind, values in waits.items()
             for name, share in (("median", 0.5), ("p95", 0.95))
+        },
+        **{
+            f"{kind}_core_p95_ms": round(float(np.quantile(values, 0.95)))
+            for kind, values in taken.items()
         },
     }
 

@@ -64,10 +64,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows = range(start, stop)
             queries = stream_features(backbone, images["images"], rows, settings.features)
             for row in rows:
-                found = neighbours["neighbours"][row]
+                found, query = neighbours["neighbours"][row], next(queries)
                 yield compare(
-                    **next(queries),
-                    bank=bank,
+                    query.pop("patches"),
+                    query.pop("layer1"),  # passed on: it is gone before the matching
+                    bank,
                     content=contents[row],
                     matched=found[: matching.neighbours],
                     joined=found[: settings.foreground.neighbours],

@@ -86,13 +86,15 @@ def simulate_in_window(
     foreground: Mask | None = None,
     **how: Any,
 ) -> tuple[Image, Mask]:
-    """`simulate_defect` in a square part of the picture of `window_px` a side around a random pixel
-    of the foreground, or in all of a picture that is no larger; `minimum_area` is a share of the
-    part.
+    """`simulate_defect` in a square part of the picture around a random pixel of the foreground, or
+    in all of a picture that `window_px` covers; `minimum_area` is a share of the part. Half of the
+    time the part has that side, else one between that and the picture's longer side, its logarithm
+    uniform.
 
     What is simulated has sizes in parts of what it is drawn on. A network is trained on windows of
-    a large picture, so it is the window that they have to be parts of: drawn on all of it, the
-    smallest would be larger than most of what such photographs are taken for.
+    a large picture, so it is the window that most have to be parts of: drawn on all of it, the
+    smallest would be larger than most of what such photographs are taken for. Some are larger than
+    a window, as real ones may be.
     """
     height, width = image.shape[:2]
     if window_px >= max(height, width):
@@ -100,7 +102,10 @@ def simulate_in_window(
     else:
         if foreground is not None and not foreground.any():
             foreground = None
-        box = _box_around(draw_point((height, width), generator, foreground), image, window_px)
+        side = window_px
+        if generator.random() < 0.5:
+            side = round(log_uniform(generator, float(window_px), float(max(height, width))))
+        box = _box_around(draw_point((height, width), generator, foreground), image, side)
     part, drawn = simulate_defect(
         image[box],
         generator,

@@ -292,6 +292,7 @@ def _set_size(
         dataset["size"] = {"scale": scale}
     elif size_px is not None:
         kept = dataset.pop("size", None)
+        values.get("adclick_training", {}).pop("disks", None)
         if new or kept or size_px != values.get("size_px"):
             update_config(values, _of_size(size_px))
 
@@ -332,7 +333,7 @@ def _of_size(size_px: int) -> dict[str, Any]:
 
 def _of_scale(scale: float, survey: Survey) -> dict[str, Any]:
     """What goes with a scale: patches are searched as far, in the photographs' pixels, as in
-    squares of the usual size, but not endlessly.
+    squares of the usual size, but not endlessly, and click disks have to fit into small defects.
     """
     if not 0 < scale <= MOST_SCALE:
         raise InputError(f"--scale {scale}: must be above 0 and at most {MOST_SCALE}")
@@ -344,6 +345,7 @@ def _of_scale(scale: float, survey: Survey) -> dict[str, Any]:
     return {
         "matchings": {"location_aware": {"radius": round(min(LARGEST_RADIUS, radius * larger), 2)}},
         "clicks": {"radius_px": usual["clicks"]["radius_px"]},
+        "adclick_training": {"disks": "fitted"},
         "scale_note": f"{scale:g} of the photographs' pixels, ResNet-18, small networks, no words",
         "size_px": usual["size_px"],
     }

@@ -90,8 +90,10 @@ def _each_of(
         dimension=settings.dimension,
     )
     _check_half(settings.backbone, patches, layer1)
-    for index in range(len(batch)):
-        yield {"patches": patches[index], "layer1": layer1[index]}
+    found = [{"patches": own, "layer1": first} for own, first in zip(patches, layer1, strict=True)]
+    del patches, layer1  # of a batch of one, whoever takes it has the last reference
+    while found:
+        yield found.pop(0)
 
 
 def features_of(

@@ -186,6 +186,7 @@ def test_a_small_defect_is_clicked_and_exported_exactly(
     assert found["clicked"]
     assert found["exported_exactly"]
     assert found["click_p95_ms"] >= found["click_median_ms"] > 0
+    assert found["click_core_p95_ms"] > 0
 
 
 def test_a_small_defect_is_found_in_a_new_photograph(run: Path, tmp_path: Path) -> None:

@@ -258,25 +258,24 @@ def test_pictures_need_not_be_square_or_a_multiple_of_anything() -> None:
         assert mask.shape == (67, 101)
 
 
-def test_a_defect_of_a_large_picture_is_as_large_as_a_window_has_them() -> None:
+def test_defects_of_a_large_picture_have_all_sizes_from_those_of_a_window() -> None:
     normal = np.full((256, 1200, 3), 120, np.uint8)
     object_ = np.zeros(normal.shape[:2], bool)
-    object_[100:140, 300:1100] = True
-    areas, middles = [], []
-    for seed in range(30):
+    object_[60:200, 300:1100] = True
+    areas, reaches, middles = [], [], []
+    for seed in range(40):
         image, mask = simulate_in_window(
             normal, seeded(30, seed), window_px=64, minimum_area=0.005, foreground=object_
         )
         rows, columns = np.nonzero(mask)
-        assert max(np.ptp(rows), np.ptp(columns)) < 64
-        changed = (image != normal).any(axis=2)
-        assert changed[mask].any()
-        rows, columns = np.nonzero(changed)
-        assert max(np.ptp(rows), np.ptp(columns)) < 64
+        assert (image != normal).any(axis=2)[mask].any()
+        reaches.append(max(np.ptp(rows), np.ptp(columns)))
         areas.append(int(mask.sum()))
         middles.append(columns.mean())
     assert 20 <= min(areas) < 100  # 0.5 % of a window; of the picture it would be 1536
-    assert max(areas) <= 0.6 * 64**2
+    assert np.median(areas) < 1536
+    assert 20 <= sum(reach < 64 for reach in reaches) < 40
+    assert max(reaches) > 128
     assert min(middles) < 500
     assert max(middles) > 900
 
@@ -300,7 +299,6 @@ def test_a_window_may_be_higher_than_a_picture(cloth: np.ndarray) -> None:
         )
         assert image.shape == strip.shape
         assert mask.any()
-        assert np.ptp(np.nonzero(mask)[1]) < 48
         assert np.array_equal(strip, before)
 
 

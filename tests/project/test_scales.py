@@ -108,8 +108,10 @@ def test_a_project_has_the_scale_that_is_asked_for_until_it_is_another(
     assert values["datasets"]["own"]["size"] == {"scale": 0.5}
     assert values["size_px"] == 256  # the windows of trainings
     assert values["matchings"]["location_aware"]["radius"] == 1.6
+    assert values["adclick_training"]["disks"] == "fitted"
     assert begun(tmp_path)["datasets"]["own"]["size"] == {"scale": 0.5}
     values = begun(tmp_path, size_px=128)
+    assert "disks" not in values["adclick_training"]
     assert "size" not in values["datasets"]["own"]
     assert values["size_px"] == 128
     with pytest.raises(InputError, match="give one of them"):

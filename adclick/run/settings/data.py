@@ -187,9 +187,10 @@ class Simulation(Section):
         None, description="Weight of parts of the picture itself that are out of place."
     )
     minimum_area: Share = Field(
-        description="Smallest area of a simulated defect, as a share of the image, or of the window"
-        " that networks see of a larger one; of the last six kinds, which are true to scale, 3 px"
-        " where that is less."
+        description="Smallest area of a simulated defect, as a share of the image, or of what it"
+        " is drawn on of one that is larger than networks see at once: half of the time a window of"
+        " `size_px`, else anything up to all of it. Of the last six kinds, which are true to scale,"
+        " 3 px where that is less."
     )
 
     @model_validator(mode="after")
