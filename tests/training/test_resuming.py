@@ -2,6 +2,7 @@
 
 import os
 import signal
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,8 @@ def run_and_die(step: Step, folder: Path, into: Path) -> int:
 
         fit.draw_batch = deadly  # type: ignore[assignment]
         step.run(micro_config(), folder, into=into)
+    except BaseException:
+        traceback.print_exc()  # into what pytest shows of the test
     finally:
         os._exit(1)
 
