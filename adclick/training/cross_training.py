@@ -169,6 +169,11 @@ def _dealt(
     return parts
 
 
+def _defects(parts: Mapping[str, Any]) -> str:
+    """The kind of defects that is scored: labelled ones, where there are any."""
+    return "real" if "real" in parts else "simulated"
+
+
 def _parts_unseen(network: int, count: int, left_out: int) -> list[int]:
     """Which of `count` parts a network does without: every second one from its own on, since
     neighbours share a type of defect that has two labels.
@@ -190,14 +195,15 @@ def _train_apart(
 ) -> list[_Apart]:
     """The networks, one a part."""
     count = len(parts["normal"])
-    labelled = "real" if "real" in parts else "simulated"
     found = []
     for number in range(count):
         print(f"network {number + 1} of {count}", flush=True)
         numbers = _parts_unseen(number, count, left_out)
         unseen = set().union(*(own[part] for own in parts.values() for part in numbers))
         seen = {kind: pools[kind].without(unseen) for kind in parts}
-        own_form = replace(form, calibration=_calibrated(seen, labelled, form.calibration.middle))
+        own_form = replace(
+            form, calibration=_calibrated(seen, _defects(parts), form.calibration.middle)
+        )
         own_seed = SEEDS_A_RUN * seed + number
         network, losses = _train_one(
             seen, build, sizes, own_form, plan, seed=own_seed, device=device
@@ -228,7 +234,7 @@ def _score_held_out(
             if part in _parts_unseen(number, count, left_out)
         ]
         together, own_form = _together(blind, form), _calibrated_alike(blind, form)
-        for kind in ("normal", "real" if "real" in parts else "simulated"):
+        for kind in ("normal", _defects(parts)):
             pool = pools[kind].restricted(parts[kind][part])
             for own in _held_out(together, pool, own_form, part, plan, device):
                 held.add(own)
