@@ -145,9 +145,14 @@ def _above(
     index: Int[np.ndarray, " *shape"], weights: np.ndarray | None = None
 ) -> Float[np.ndarray, " level"]:
     """The sum of weights (of ones) over the pixels in the mask of each level."""
-    given = None if weights is None else weights.ravel()
-    counts = np.bincount(index.ravel(), given, minlength=len(LEVELS) + 1)
-    return counts[::-1].cumsum()[::-1][1:].astype(np.float64)
+    from adclick.clicks.levels_kernel import add_by_level  # numba takes a second to load
+
+    sums = np.zeros(len(LEVELS) + 1)
+    if weights is None:
+        sums += np.bincount(index.ravel(), minlength=len(sums))
+    else:
+        add_by_level(index.ravel(), weights.ravel(), sums)
+    return sums[::-1].cumsum()[::-1][1:]
 
 
 def _agreement(
@@ -168,18 +173,16 @@ def _outline_steps(
     """
     length, answer, colour = (np.zeros(len(LEVELS)) for _ in range(3))
     for axis in (0, 1):
-        first, second = (np.take(index, range(*ends), axis) for ends in _ends(index.shape[axis]))
+        along = np.moveaxis(index, axis, 0)
+        first, second = (np.moveaxis(part, 0, axis) for part in (along[:-1], along[1:]))
         low, high = np.minimum(first, second), np.maximum(first, second)
         steps = np.abs(np.diff(seen.answer, axis=axis))
-        colours = np.sqrt(np.square(np.diff(seen.colours, axis=axis)).sum(axis=2))
+        squared = np.square(np.diff(seen.colours, axis=axis))
+        colours = np.sqrt(squared[..., 0] + squared[..., 1] + squared[..., 2])  # sum() is slow
         length += _above(high) - _above(low)
         answer += _above(high, steps) - _above(low, steps)
         colour += _above(high, colours) - _above(low, colours)
     return answer / np.maximum(length, 1), colour / np.maximum(length, 1) / _root_step(seen)
-
-
-def _ends(length: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (0, length - 1), (1, length)
 
 
 def _expected_iou(inside: np.ndarray, area: np.ndarray, all_of_it: float) -> np.ndarray:
