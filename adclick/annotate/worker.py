@@ -4,12 +4,14 @@ The server's threads call and wait; its event loop never computes. A process tha
 again, and what it knew is given to it once more.
 """
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,7 +32,7 @@ MOST_SPOOLED = 6_000_000_000  # of those that are kept on disk
 MOST_SESSIONS = 8  # opened images in the clicking process, an image and a type each
 LATENCIES = 500
 NO_CLICKS = "feature_detector"  # this kind of model only detects
-NICE = 5  # encoding ahead gives way to clicks
+NICE = 5  # encoding ahead gives way to all else, and stands still while a click is answered
 
 
 @dataclass(frozen=True)
@@ -158,17 +160,34 @@ def serve(make: Callable[[], Any], connection: Connection, nice: int) -> None:
         return
     while True:
         try:
-            name, values = connection.recv()
+            name, values, aside = connection.recv()
         except (EOFError, OSError, KeyboardInterrupt):
             return
         try:
-            answer = ("value", getattr(served, name)(*values))
+            with standing_still(aside):
+                answer = ("value", getattr(served, name)(*values))
         except Exception as error:
             answer = ("error", isinstance(error, InputError), _line(error))
         try:
             connection.send(answer)
         except (BrokenPipeError, OSError):
             return
+
+
+@contextlib.contextmanager
+def standing_still(process: int | None) -> Iterator[None]:
+    """Another process leaves the processor to this one meanwhile, whatever it computes."""
+    _signal(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(process, signal.SIGCONT)
+
+
+def _signal(process: int | None, number: signal.Signals) -> None:
+    if process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def _line(error: Exception) -> str:
@@ -194,15 +213,24 @@ class Worker:
         self._closed = False
         self.restarts = 0
 
-    def call(self, name: str, *values: Any) -> Any:
-        """The served object's method; InputError as it raises it, else WorkerError."""
+    @property
+    def process(self) -> int | None:
+        """The process's number while there is one."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def call(self, name: str, *values: Any, aside: int | None = None) -> Any:
+        """The served object's method; InputError as it raises it, else WorkerError. Another
+        process, `aside`, stands still meanwhile.
+        """
         with self._lock:
             for attempt in range(2):
                 try:
                     connection = self._started()
-                    connection.send((name, values))
+                    connection.send((name, values, aside))
                     return _value(connection.recv())
                 except (EOFError, OSError) as error:
+                    _signal(aside, signal.SIGCONT)
                     self._stop()
                     self.restarts += 1
                     if attempt:
@@ -233,6 +261,7 @@ class Worker:
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
+            _signal(self.process, signal.SIGCONT)  # who stands still does not end
             self._process.terminate()
             self._process.join(5)
         self._connection = self._process = None
@@ -258,6 +287,7 @@ class Encodings:
         self._order: dict[str, None] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self._waiting = 0
         self.encoding: str | None = None
         self.last_error: str | None = None
         self.scores: dict[str, float] = {}
@@ -275,17 +305,29 @@ class Encodings:
         cannot be read.
         """
         with self._changed:
-            while key not in self._kept:
-                if key in self._failed:
-                    raise InputError(self._failed.pop(key))
-                if self._closed:
-                    raise WorkerError("the server is closing")
-                if key not in self._urgent and self.encoding != key:
-                    self._urgent.appendleft(key)
-                    self._changed.notify_all()
-                self._changed.wait(0.5)
+            self._waiting += 1
+            try:
+                self._wait_for(key)
+            finally:
+                self._waiting -= 1
             self._kept.move_to_end(key)
             return self._kept[key]
+
+    def _wait_for(self, key: str) -> None:
+        while key not in self._kept:
+            if key in self._failed:
+                raise InputError(self._failed.pop(key))
+            if self._closed:
+                raise WorkerError("the server is closing")
+            if key not in self._urgent and self.encoding != key:
+                self._urgent.appendleft(key)
+                self._changed.notify_all()
+            self._changed.wait(0.5)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for an encoding now."""
+        return self._waiting > 0
 
     def __contains__(self, key: str) -> bool:
         """Whether an image is encoded."""
@@ -420,14 +462,21 @@ class Model:
     def _asked(self, name: str, key: str, *values: Any) -> Any:
         started = time.perf_counter()
         try:
-            answer = self._clicker.call(name, key, *values, None)
+            answer = self._clicked(name, key, *values, None)
             if answer is None:
-                answer = self._clicker.call(name, key, *values, self.encodings.get(key))
+                answer = self._clicked(name, key, *values, self.encodings.get(key))
         except WorkerError as error:
             self.last_error = str(error)
             raise
         self.latencies.append(1000 * (time.perf_counter() - started))
         return answer
+
+    def _clicked(self, name: str, *values: Any) -> Any:
+        """What the clicking process says. It has the processor to itself: nothing is encoded ahead
+        meanwhile, unless somebody waits for that.
+        """
+        aside = None if self.encodings.is_waited_for else self._encoder.process
+        return self._clicker.call(name, *values, aside=aside)
 
     @property
     def restarts(self) -> int:

@@ -1,9 +1,13 @@
+import os
+import signal
 import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from adclick.annotate import worker
@@ -18,7 +22,7 @@ class Recorded(Worker):
         super().__init__(object, name="recorded")
         self.asked = []
 
-    def call(self, name, *values):
+    def call(self, name, *values, aside=None):
         assert name == "encode"
         (path,) = values
         self.asked.append(path.name)
@@ -122,9 +126,15 @@ class Served:
         raise InputError("your mistake") if mistake else ValueError("two\nlines")
 
     def die(self) -> None:
-        import os
-
         os._exit(3)
+
+    def is_stopped(self, process: int) -> bool:
+        """Whether a process stands still, soon: a signal takes a moment."""
+        ends = time.monotonic() + 5
+        while time.monotonic() < ends:
+            if psutil.Process(process).status() == psutil.STATUS_STOPPED:
+                return True
+        return False
 
 
 def test_a_process_answers_fails_in_one_line_and_is_started_again_when_it_dies() -> None:
@@ -156,3 +166,52 @@ def test_many_threads_share_a_process() -> None:
     finally:
         process.close()
     assert sorted(seen) == list(range(1, 9))
+
+
+@pytest.fixture
+def pair():
+    processes = [Worker(Served, name=name) for name in ("clicks", "ahead")]
+    yield processes
+    for process in processes:
+        process.close()
+
+
+def test_another_process_stands_still_while_one_answers(pair) -> None:
+    clicks, ahead = pair
+    ahead.call("count")
+    assert clicks.call("is_stopped", ahead.process, aside=ahead.process)
+    assert ahead.call("count") == 2
+
+
+def test_what_stood_still_goes_on_after_a_mistake_and_after_a_death(pair) -> None:
+    clicks, ahead = pair
+    ahead.call("count")
+    with pytest.raises(InputError):
+        clicks.call("fail", True, aside=ahead.process)
+    assert ahead.call("count") == 2
+    with pytest.raises(WorkerError, match="died"):
+        clicks.call("die", aside=ahead.process)
+    assert ahead.call("count") == 3
+
+
+def test_a_process_that_stands_still_can_be_ended(pair) -> None:
+    _, ahead = pair
+    ahead.call("count")
+    process = psutil.Process(ahead.process)
+    os.kill(process.pid, signal.SIGSTOP)
+    ahead.close()
+    assert not process.is_running()
+
+
+def test_clicks_wait_for_nothing_that_is_encoded_ahead_but_let_others_have_theirs(
+    encodings,
+) -> None:
+    asked = []
+    model: Any = worker.Model.__new__(worker.Model)
+    model.encodings = encodings
+    model._encoder = SimpleNamespace(process=7)
+    model._clicker = SimpleNamespace(call=lambda *values, aside: asked.append(aside))
+    model._clicked("predict")
+    encodings._waiting = 1
+    model._clicked("predict")
+    assert asked == [7, None]
