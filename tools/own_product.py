@@ -2,7 +2,8 @@
 some defects are labelled in the annotation server over HTTP, the detector is tried on the others.
 
 `python -m tools.own_product /path/to/category WORK` prints what `adclick evaluate` says of the
-exported detector and of the training-free map that it starts from, at the photographs' own size.
+exported detector and of the training-free map that it starts from, at the photographs' own size;
+with `--only-clicks` how long clicks took alone, for which few normal photographs are enough.
 """
 
 import argparse
@@ -46,15 +47,22 @@ def main() -> None:
     parser.add_argument("--clicks", type=int, default=5, help="clicks a defect")
     parser.add_argument("--cores", default="all")
     parser.add_argument("--weights", type=Path, help="the backbone's, where there is no network")
+    parser.add_argument("--size", help="the side of a square in pixels, not the proposed geometry")
+    parser.add_argument("--normals", type=int, help="so many of the normal photographs")
+    parser.add_argument("--only-clicks", action="store_true", help="end when all are labelled")
     asked = parser.parse_args()
     work, name = asked.work.resolve(), asked.category.name
-    labelled, others = share_out(asked.category, work, count=asked.defects)
+    labelled, others = share_out(asked.category, work, count=asked.defects, normals=asked.normals)
     given = ["--backbone", str(asked.weights.resolve())] if asked.weights else []
+    given += ["--size", asked.size] if asked.size else []
     run(work, "adclick", "init", "photos/good", "photos/defects", "--output", name, *given)
     project = work / name
     snakemake = ["--configfile", "adclick.yaml", "--cores", asked.cores]
     run(project, "snakemake", "click_models", *snakemake)
     waited = label(project, f"results/own/own/{name}", labelled, asked.category, asked.clicks)
+    if asked.only_clicks:
+        print(json.dumps(waited, indent=2))
+        return
     run(project, "snakemake", "detectors", *snakemake)
     run(project, "adclick", "export-model", f"results/own/own/{name}", "human", "--output", "model")
     amount = without_additions(project / "model", project / "training_free")
@@ -75,16 +83,20 @@ def main() -> None:
     print(json.dumps(found, indent=2))
 
 
-def share_out(category: Path, work: Path, *, count: int) -> tuple[list[str], list[str]]:
+def share_out(
+    category: Path, work: Path, *, count: int, normals: int | None = None
+) -> tuple[list[str], list[str]]:
     """Lay the photographs where docs/own_product.md wants them: `count` defects, drawn at random
-    and without masks, beside the normal ones; the rest with masks under `others`.
+    and without masks, beside the normal ones (the first `normals`); the rest with masks under
+    `others`.
 
     The defects' keys, `kind/stem`, that are to be labelled, and the other pictures'.
     """
     kinds = sorted(path for path in (category / "test").iterdir() if path.name != "good")
     defects = [picture for kind in kinds for picture in sorted(kind.iterdir())]
     chosen = set(random.Random(0).sample(defects, count))
-    shutil.copytree(category / "train/good", work / "photos/good")
+    for picture in sorted((category / "train/good").iterdir())[:normals]:
+        copy(picture, work / "photos/good")
     rest = [*sorted((category / "test/good").iterdir()), *(d for d in defects if d not in chosen)]
     for picture in chosen:
         copy(picture, work / "photos/defects" / picture.parent.name)
