@@ -31,7 +31,9 @@ MOST_BYTES = 600_000_000  # of encodings that are kept in memory
 MOST_SPOOLED = 6_000_000_000  # of those that are kept on disk
 MOST_SESSIONS = 8  # opened images in the clicking process, an image and a type each
 LATENCIES = 500
+PATIENT = ("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait for others leave them the processor
 NO_CLICKS = "feature_detector"  # this kind of model only detects
+AHEAD = 2  # encodings that are ready, the present one and the next: no more are needed soon
 NICE = 5  # encoding ahead gives way to all else, and stands still while a click is answered
 
 
@@ -152,6 +154,7 @@ class Server:
 def serve(make: Callable[[], Any], connection: Connection, nice: int) -> None:
     """Answer calls until the other end closes: ("value", result), or ("error", kind, message)."""
     os.nice(nice)
+    os.environ.setdefault(*PATIENT)  # torch reads it when it is loaded, below
     try:
         served = make()
         connection.send(("value", None))
@@ -325,9 +328,11 @@ class Encodings:
             self._changed.wait(0.5)
 
     @property
-    def is_waited_for(self) -> bool:
-        """Whether somebody waits for an encoding now."""
-        return self._waiting > 0
+    def can_rest(self) -> bool:
+        """Whether nobody waits for an encoding, now or once the present picture is done."""
+        with self._changed:
+            ready = sum(key in self._kept or key in self._failed for key in self._order)
+            return not self._waiting and ready >= min(AHEAD, len(self._order))
 
     def __contains__(self, key: str) -> bool:
         """Whether an image is encoded."""
@@ -473,9 +478,9 @@ class Model:
 
     def _clicked(self, name: str, *values: Any) -> Any:
         """What the clicking process says. It has the processor to itself: nothing is encoded ahead
-        meanwhile, unless somebody waits for that.
+        meanwhile, unless that is needed soon.
         """
-        aside = None if self.encodings.is_waited_for else self._encoder.process
+        aside = self._encoder.process if self.encodings.can_rest else None
         return self._clicker.call(name, *values, aside=aside)
 
     @property

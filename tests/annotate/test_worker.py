@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -128,6 +129,9 @@ class Served:
     def die(self) -> None:
         os._exit(3)
 
+    def patience(self) -> tuple[str | None, bool]:
+        return os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules
+
     def is_stopped(self, process: int) -> bool:
         """Whether a process stands still, soon: a signal takes a moment."""
         ends = time.monotonic() + 5
@@ -194,6 +198,13 @@ def test_what_stood_still_goes_on_after_a_mistake_and_after_a_death(pair) -> Non
     assert ahead.call("count") == 3
 
 
+def test_threads_that_wait_leave_others_the_processor(pair, monkeypatch) -> None:
+    clicks, ahead = pair
+    assert clicks.call("patience") == ("PASSIVE", False)  # torch reads it when it is loaded
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert ahead.call("patience") == ("ACTIVE", False)
+
+
 def test_a_process_that_stands_still_can_be_ended(pair) -> None:
     _, ahead = pair
     ahead.call("count")
@@ -203,15 +214,18 @@ def test_a_process_that_stands_still_can_be_ended(pair) -> None:
     assert not process.is_running()
 
 
-def test_clicks_wait_for_nothing_that_is_encoded_ahead_but_let_others_have_theirs(
-    encodings,
-) -> None:
+def test_encoding_rests_while_a_click_is_answered_if_nobody_needs_it_soon(encodings) -> None:
     asked = []
     model: Any = worker.Model.__new__(worker.Model)
     model.encodings = encodings
     model._encoder = SimpleNamespace(process=7)
     model._clicker = SimpleNamespace(call=lambda *values, aside: asked.append(aside))
+    encodings.want(["a", "b", "c"])
+    settle(encodings)
     model._clicked("predict")
     encodings._waiting = 1
     model._clicked("predict")
-    assert asked == [7, None]
+    encodings._waiting = 0
+    encodings._order = {"b": None, "next": None}
+    model._clicked("predict")
+    assert asked == [7, None, None]
