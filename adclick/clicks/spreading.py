@@ -6,7 +6,7 @@ click fills the region that it stands in, up to the picture's edges.
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -49,11 +49,26 @@ class Factor:
 
 @dataclass(frozen=True)
 class PictureGraph:
-    """The factorised graph of a picture's cells: made once a picture, read by every click."""
+    """The factorised graph of a picture's cells: made once a picture, read by every click. What was
+    solved for a clicked cell is kept.
+    """
 
     factor: Factor
     cells: int
     shape: tuple[int, int]
+    solved: dict[int, Float[np.ndarray, "cell 1"]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def column(self, cell: int) -> Float[np.ndarray, "cell 1"]:
+        """A cell's column of the inverse. They come one by one: for many at once a linear algebra
+        library may start threads, which take longer.
+        """
+        if cell not in self.solved:
+            unit = np.zeros((self.cells**2, 1))
+            unit[cell] = 1
+            self.solved[cell] = self.factor.solve(unit)
+        return self.solved[cell]
 
 
 def picture_graph(image: UInt8[np.ndarray, "height width channel"], *, cells: int) -> PictureGraph:
@@ -109,9 +124,7 @@ def _first_met(
     graph: PictureGraph, seeds: list[int], positive: np.ndarray
 ) -> Float[np.ndarray, "2 cell"]:
     """The solution with 1 at the seeds of a kind and 0 at the others, from the graph's inverse."""
-    units = np.zeros((graph.cells**2, len(seeds)))
-    units[seeds, np.arange(len(seeds))] = 1
-    columns = graph.factor.solve(units)  # [cell, seed]
+    columns = np.asfortranarray(np.hstack([graph.column(seed) for seed in seeds]))  # [cell, seed]
     wanted = np.stack([positive, ~positive], axis=1).astype(np.float64)
     shares = np.linalg.solve(columns[seeds] + JITTER * np.eye(len(seeds)), wanted)
     return np.clip((columns @ shares).T, 0, 1)

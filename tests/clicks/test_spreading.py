@@ -55,6 +55,17 @@ def slow_chances(image: np.ndarray, clicks: dict[tuple[int, int], bool]) -> np.n
     return chances.T.reshape(2, cells, cells)
 
 
+def test_a_further_click_solves_for_its_own_cell_alone(monkeypatch) -> None:
+    graph = picture_graph(halves(), cells=16)
+    solve, solved = graph.factor.solve, []
+    monkeypatch.setattr(graph.factor, "solve", lambda right: solved.append(right) or solve(right))
+    clicks = [Click(16, 6, True), Click(16, 20, False)]
+    diffuse_clicks(graph, clicks[:1])
+    after = diffuse_clicks(graph, clicks)
+    assert [right.shape for right in solved] == [(256, 1), (256, 1)]
+    np.testing.assert_array_equal(after, diffuse_clicks(picture_graph(halves(), cells=16), clicks))
+
+
 def test_chances_are_those_of_the_walk_with_clicks_as_given_values() -> None:
     image = np.random.default_rng(1).integers(0, 255, (8, 8, 3)).astype(np.uint8)
     clicks = {(1, 1): True, (6, 2): False, (3, 7): True}
