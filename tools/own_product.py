@@ -150,10 +150,10 @@ def label(
     try:
         wait_for(api)
         known = [row["key"] for row in call(f"{api}/images")["images"]]
+        places = {next(other for other in known if other.endswith(one)): one for one in keys}
         waits = []
-        for one in keys:
-            mask = read_mask(truth(category, one))
-            place = next(other for other in known if other.endswith(one))
+        for place in sorted(places, key=known.index):  # as a person goes on to the next
+            mask = read_mask(truth(category, places[place]))
             waits += label_one(f"{api}/images/{urllib.parse.quote(place)}", mask, clicks=clicks)
     finally:
         server.terminate()
