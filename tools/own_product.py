@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("--normals", type=int, help="so many of the normal photographs")
     parser.add_argument("--only-clicks", action="store_true", help="end when all are labelled")
     asked = parser.parse_args()
+    if asked.normals is not None and asked.normals < 1:
+        parser.error("--normals must be at least 1")
     work, name = asked.work.resolve(), asked.category.name
     labelled, others = share_out(asked.category, work, count=asked.defects, normals=asked.normals)
     given = ["--backbone", str(asked.weights.resolve())] if asked.weights else []

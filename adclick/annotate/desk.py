@@ -70,7 +70,7 @@ PICTURE_TILE_PX = 1024  # of the pyramid of a large picture
 LONGEST_ACTIVE_S = 60.0  # no single request adds more working time than this
 QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 UP_FILTER = (19, 32)  # cv2.IMWRITE_PNG_FILTER_UP, which the oldest OpenCV allowed passes over
-EVEN = [*QUICK, *UP_FILTER, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+FLAT = [*QUICK, *UP_FILTER, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 EDIT: TypeAdapter[Any] = TypeAdapter(Action)
 
 
@@ -828,7 +828,9 @@ def _grey(probability: Float[np.ndarray, "seen_height seen_width"]) -> np.ndarra
 
 
 def png_bytes(pixels: np.ndarray, settings: Sequence[int] = QUICK) -> bytes:
-    """A grey or BGR picture as a PNG file's content, quickly rather than small."""
+    """A grey or BGR picture as a PNG file's content, with OpenCV's settings for it: quickly rather
+    than small.
+    """
     done, content = cv2.imencode(".png", pixels, settings)
     if not done:
         raise RuntimeError("a picture could not be encoded")
@@ -836,8 +838,8 @@ def png_bytes(pixels: np.ndarray, settings: Sequence[int] = QUICK) -> bytes:
 
 
 def png64(pixels: np.ndarray) -> str:
-    """A mask or a map, even almost everywhere, as a PNG file's content in base64."""
-    return base64.b64encode(png_bytes(pixels, EVEN)).decode()
+    """A mask or a map, flat almost everywhere, as a PNG file's content in base64."""
+    return base64.b64encode(png_bytes(pixels, FLAT)).decode()
 
 
 def object_masks(facts: Mapping[str, Any], place: Path) -> list[tuple[str | None, np.ndarray]]:

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ LATENCIES = 500
 PATIENT = ("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait for others leave them the processor
 NO_CLICKS = "feature_detector"  # this kind of model only detects
 AHEAD = 2  # encodings that are ready, the present one and the next: no more are needed soon
-NICE = 5  # encoding ahead gives way to all else, and stands still while a click is answered
+NICE = 5  # encoding ahead gives way to all else; see `Model._resting`, too
 
 
 @dataclass(frozen=True)
@@ -163,11 +164,11 @@ def serve(make: Callable[[], Any], connection: Connection, nice: int) -> None:
         return
     while True:
         try:
-            name, values, aside = connection.recv()
+            name, values, resting = connection.recv()
         except (EOFError, OSError, KeyboardInterrupt):
             return
         try:
-            with standing_still(aside):
+            with standing_still(resting):
                 answer = ("value", getattr(served, name)(*values))
         except Exception as error:
             answer = ("error", isinstance(error, InputError), _line(error))
@@ -178,19 +179,19 @@ def serve(make: Callable[[], Any], connection: Connection, nice: int) -> None:
 
 
 @contextlib.contextmanager
-def standing_still(process: int | None) -> Iterator[None]:
+def standing_still(pid: int | None) -> Iterator[None]:
     """Another process leaves the processor to this one meanwhile, whatever it computes."""
-    _signal(process, signal.SIGSTOP)
+    _signal(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        _signal(process, signal.SIGCONT)
+        _signal(pid, signal.SIGCONT)
 
 
-def _signal(process: int | None, number: signal.Signals) -> None:
-    if process is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, number)
+def _signal(pid: int | None, number: signal.Signals) -> None:
+    if pid is not None:
+        with contextlib.suppress(OSError):  # it may have ended
+            os.kill(pid, number)
 
 
 def _line(error: Exception) -> str:
@@ -217,23 +218,26 @@ class Worker:
         self.restarts = 0
 
     @property
-    def process(self) -> int | None:
-        """The process's number while there is one."""
+    def pid(self) -> int | None:
+        """The process's number while it runs."""
         process = self._process
-        return None if process is None else process.pid
+        return process.pid if process is not None and process.is_alive() else None
 
-    def call(self, name: str, *values: Any, aside: int | None = None) -> Any:
-        """The served object's method; InputError as it raises it, else WorkerError. Another
-        process, `aside`, stands still meanwhile.
+    def call(
+        self, name: str, *values: Any, resting: Callable[[], int | None] = lambda: None
+    ) -> Any:
+        """The served object's method; InputError as it raises it, else WorkerError. The process of
+        the number that `resting` says, asked when it is this call's turn, stands still meanwhile.
         """
         with self._lock:
             for attempt in range(2):
+                pid = resting()
                 try:
                     connection = self._started()
-                    connection.send((name, values, aside))
+                    connection.send((name, values, pid))
                     return _value(connection.recv())
                 except (EOFError, OSError) as error:
-                    _signal(aside, signal.SIGCONT)
+                    _signal(pid, signal.SIGCONT)
                     self._stop()
                     self.restarts += 1
                     if attempt:
@@ -264,7 +268,7 @@ class Worker:
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
-            _signal(self.process, signal.SIGCONT)  # who stands still does not end
+            _signal(self.pid, signal.SIGCONT)  # who stands still does not end
             self._process.terminate()
             self._process.join(5)
         self._connection = self._process = None
@@ -331,8 +335,10 @@ class Encodings:
     def can_rest(self) -> bool:
         """Whether nobody waits for an encoding, now or once the present picture is done."""
         with self._changed:
-            ready = sum(key in self._kept or key in self._failed for key in self._order)
-            return not self._waiting and ready >= min(AHEAD, len(self._order))
+            needed = islice(self._order, AHEAD)
+            return not self._waiting and all(
+                key in self._kept or key in self._failed for key in needed
+            )
 
     def __contains__(self, key: str) -> bool:
         """Whether an image is encoded."""
@@ -477,11 +483,11 @@ class Model:
         return answer
 
     def _clicked(self, name: str, *values: Any) -> Any:
-        """What the clicking process says. It has the processor to itself: nothing is encoded ahead
-        meanwhile, unless that is needed soon.
-        """
-        aside = self._encoder.process if self.encodings.can_rest else None
-        return self._clicker.call(name, *values, aside=aside)
+        return self._clicker.call(name, *values, resting=self._resting)
+
+    def _resting(self) -> int | None:
+        """Who leaves the processor to a click: who encodes ahead, unless that is needed soon."""
+        return self._encoder.pid if self.encodings.can_rest else None
 
     @property
     def restarts(self) -> int:

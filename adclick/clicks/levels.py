@@ -148,6 +148,8 @@ def _above(
     from adclick.clicks.levels_kernel import add_by_level  # numba takes a second to load
 
     sums = np.zeros(len(LEVELS) + 1)
+    if weights is not None and weights.shape != index.shape:
+        raise ValueError(f"weights of {weights.shape} for pixels of {index.shape}")
     if weights is None:
         sums += np.bincount(index.ravel(), minlength=len(sums))
     else:

@@ -141,9 +141,9 @@ class StreamedAmounts:
 
 
 def choose_amount(scores: Sequence[AmountScore], *, least_gain: float, noise: float) -> AmountScore:
-    """Of the amounts that gain at least `least_gain` (a fraction) over the training-free map the
-    nearest to the mean of all, each of which counts for exp((its `merit` - the best) / `noise`);
-    of two that are as near, the smaller. 0 where none gains so much.
+    """Of 0 and the amounts that gain at least `least_gain` (a fraction) over the training-free map
+    the nearest to the mean of all, each of which counts for exp((its `merit` - the best) /
+    `noise`); of two that are as near, the smaller.
 
     On ten pictures amounts differ by chance; what is best by a hair is taken for no more than that.
     `scores` must have amount 0, the training-free map alone.
@@ -159,7 +159,7 @@ def choose_amount(scores: Sequence[AmountScore], *, least_gain: float, noise: fl
     weights = [math.exp((score.merit - best) / noise) for score in scores]
     total = sum(weight * score.amount for weight, score in zip(weights, scores, strict=True))
     mean = total / sum(weights)
-    return min(better, key=lambda score: (abs(score.amount - mean), score.amount))
+    return min([base, *better], key=lambda score: (abs(score.amount - mean), score.amount))
 
 
 def record_of(scores: Sequence[AmountScore], chosen: AmountScore) -> dict[str, Any]:

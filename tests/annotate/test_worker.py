@@ -3,6 +3,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ class Recorded(Worker):
         super().__init__(object, name="recorded")
         self.asked = []
 
-    def call(self, name, *values, aside=None):
+    def call(self, name, *values):
         assert name == "encode"
         (path,) = values
         self.asked.append(path.name)
@@ -172,6 +173,15 @@ def test_many_threads_share_a_process() -> None:
     assert sorted(seen) == list(range(1, 9))
 
 
+def goes_on(pid: int) -> bool:
+    """Whether a process does not stand still, or soon does so no more."""
+    ends = time.monotonic() + 5
+    while time.monotonic() < ends:
+        if psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+            return True
+    return False
+
+
 @pytest.fixture
 def pair():
     processes = [Worker(Served, name=name) for name in ("clicks", "ahead")]
@@ -183,7 +193,7 @@ def pair():
 def test_another_process_stands_still_while_one_answers(pair) -> None:
     clicks, ahead = pair
     ahead.call("count")
-    assert clicks.call("is_stopped", ahead.process, aside=ahead.process)
+    assert clicks.call("is_stopped", ahead.pid, resting=lambda: ahead.pid)
     assert ahead.call("count") == 2
 
 
@@ -191,15 +201,17 @@ def test_what_stood_still_goes_on_after_a_mistake_and_after_a_death(pair) -> Non
     clicks, ahead = pair
     ahead.call("count")
     with pytest.raises(InputError):
-        clicks.call("fail", True, aside=ahead.process)
-    assert ahead.call("count") == 2
+        clicks.call("fail", True, resting=lambda: ahead.pid)
+    assert goes_on(ahead.pid)
     with pytest.raises(WorkerError, match="died"):
-        clicks.call("die", aside=ahead.process)
-    assert ahead.call("count") == 3
+        clicks.call("die", resting=lambda: ahead.pid)
+    assert goes_on(ahead.pid)
+    assert ahead.call("count") == 2
 
 
 def test_threads_that_wait_leave_others_the_processor(pair, monkeypatch) -> None:
     clicks, ahead = pair
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     assert clicks.call("patience") == ("PASSIVE", False)  # torch reads it when it is loaded
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     assert ahead.call("patience") == ("ACTIVE", False)
@@ -208,24 +220,61 @@ def test_threads_that_wait_leave_others_the_processor(pair, monkeypatch) -> None
 def test_a_process_that_stands_still_can_be_ended(pair) -> None:
     _, ahead = pair
     ahead.call("count")
-    process = psutil.Process(ahead.process)
+    process = psutil.Process(ahead.pid)
     os.kill(process.pid, signal.SIGSTOP)
-    ahead.close()
-    assert not process.is_running()
+    closing = threading.Thread(target=ahead.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    ended = not process.is_running()
+    if not ended:
+        process.kill()
+    assert ended
 
 
-def test_encoding_rests_while_a_click_is_answered_if_nobody_needs_it_soon(encodings) -> None:
-    asked = []
-    model: Any = worker.Model.__new__(worker.Model)
-    model.encodings = encodings
-    model._encoder = SimpleNamespace(process=7)
-    model._clicker = SimpleNamespace(call=lambda *values, aside: asked.append(aside))
-    encodings.want(["a", "b", "c"])
+def test_a_dead_process_has_no_number(pair) -> None:
+    clicks, _ = pair
+    with pytest.raises(WorkerError, match="died"):
+        clicks.call("die")
+    assert clicks.pid is None
+    assert clicks.call("count") == 1
+    assert clicks.pid is not None
+
+
+@pytest.fixture
+def model(encodings):
+    """A model whose clicks say which process rests; the encoder's is 7."""
+    made: Any = worker.Model.__new__(worker.Model)
+    made.encodings = encodings
+    made._encoder = SimpleNamespace(pid=7)
+    made._clicker = SimpleNamespace(call=lambda *values, resting: resting())
+    return made
+
+
+def test_encoding_rests_while_a_click_is_answered_once_the_next_is_ready(model, encodings) -> None:
+    encodings.want(["a", "broken", "c"])
     settle(encodings)
-    model._clicked("predict")
-    encodings._waiting = 1
-    model._clicked("predict")
-    encodings._waiting = 0
-    encodings._order = {"b": None, "next": None}
-    model._clicked("predict")
-    assert asked == [7, None, None]
+    assert model._clicked("predict") == 7, "one that cannot be read is not waited for"
+    with encodings._changed:  # its thread does not begin meanwhile
+        encodings._order = dict.fromkeys(["a", "new", "c"])
+    assert model._clicked("predict") is None, "that others are ready is not enough"
+
+
+def test_encoding_goes_on_while_somebody_waits_for_it(model, encodings, monkeypatch) -> None:
+    encodings.want(["a"])
+    settle(encodings)
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow(name: str, path: Path) -> Any:
+        begun.set()
+        goes_on.wait(10)
+        raise InputError("broken: not a picture")
+
+    monkeypatch.setattr(encodings._worker, "call", slow)
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(encodings.get, "late")
+        assert begun.wait(10)
+        assert model._clicked("predict") is None
+        goes_on.set()
+        with pytest.raises(InputError):
+            waiting.result()
+    assert model._clicked("predict") == 7

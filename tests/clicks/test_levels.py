@@ -9,11 +9,13 @@ from adclick.clicks.levels import (
     LEVELS,
     RING_PX,
     Seen,
+    _above,
     at_level,
     level_features,
     level_ious,
     shown_lengths,
 )
+from adclick.clicks.levels_kernel import add_by_level
 
 CLICKS = (Click(5, 7, True), Click(20, 30, False), Click(9, 9, True))
 
@@ -144,3 +146,17 @@ def test_lengths_are_told_by_those_of_normal_pictures() -> None:
     residual = np.full((4, 5, 6), 0.5, np.float16)
     scale = np.full(6, 0.25, np.float32)
     np.testing.assert_allclose(shown_lengths(residual, scale, (32, 40)), np.tanh(0.25), atol=1e-4)
+
+
+def test_sums_are_those_of_bincount_to_the_last_digit():
+    generator = np.random.default_rng(0)
+    index = generator.integers(0, len(LEVELS) + 1, (40, 50))
+    weights = generator.random(index.shape, np.float32)
+    sums = np.zeros(len(LEVELS) + 1)
+    add_by_level(index.ravel(), weights.ravel(), sums)
+    np.testing.assert_array_equal(sums, np.bincount(index.ravel(), weights.ravel()))
+
+
+def test_weights_of_other_pixels_are_refused():
+    with pytest.raises(ValueError, match="weights of"):
+        _above(np.zeros((3, 4), int), np.zeros((3, 3), np.float32))

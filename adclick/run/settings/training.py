@@ -123,7 +123,7 @@ class FeatureTraining(Section):
     )
     least_gain: NonNegative = Field(
         description="What AP, PRO and image AUROC together, as fractions, must gain on what was"
-        " held out; below it the training-free map stays as it is."
+        " held out; below it an amount is not taken; 0, any gain."
     )
     merit_noise: float = Field(
         gt=0,
