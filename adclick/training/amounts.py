@@ -151,15 +151,13 @@ def choose_amount(scores: Sequence[AmountScore], *, least_gain: float, noise: fl
     base = next((score for score in scores if score.amount == 0), None)
     if base is None:
         raise ValueError("amount 0 was not scored: nothing says what the training-free map reaches")
-    better = [score for score in scores if score.merit - base.merit >= least_gain]
-    better = [score for score in better if score.merit > base.merit]
-    if not better:
-        return base
-    best = max(score.merit for score in better)
+    gaining = [score for score in scores if score.merit > base.merit]
+    gaining = [score for score in gaining if score.merit - base.merit >= least_gain]
+    best = max(score.merit for score in scores)
     weights = [math.exp((score.merit - best) / noise) for score in scores]
     total = sum(weight * score.amount for weight, score in zip(weights, scores, strict=True))
     mean = total / sum(weights)
-    return min([base, *better], key=lambda score: (abs(score.amount - mean), score.amount))
+    return min([base, *gaining], key=lambda score: (abs(score.amount - mean), score.amount))
 
 
 def record_of(scores: Sequence[AmountScore], chosen: AmountScore) -> dict[str, Any]:

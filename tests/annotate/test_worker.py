@@ -114,6 +114,15 @@ def test_an_image_asked_for_is_encoded_though_all_is_full(encodings) -> None:
         encodings.get("broken")
 
 
+def comes_to_stand(pid: int, still: bool) -> bool:
+    """Whether a process stands still (or does not), soon: a signal takes a moment."""
+    ends = time.monotonic() + 5
+    while time.monotonic() < ends:
+        if (psutil.Process(pid).status() == psutil.STATUS_STOPPED) == still:
+            return True
+    return False
+
+
 class Served:
     """What runs in a process of its own in these tests."""
 
@@ -134,12 +143,7 @@ class Served:
         return os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules
 
     def is_stopped(self, process: int) -> bool:
-        """Whether a process stands still, soon: a signal takes a moment."""
-        ends = time.monotonic() + 5
-        while time.monotonic() < ends:
-            if psutil.Process(process).status() == psutil.STATUS_STOPPED:
-                return True
-        return False
+        return comes_to_stand(process, True)
 
 
 def test_a_process_answers_fails_in_one_line_and_is_started_again_when_it_dies() -> None:
@@ -173,15 +177,6 @@ def test_many_threads_share_a_process() -> None:
     assert sorted(seen) == list(range(1, 9))
 
 
-def goes_on(pid: int) -> bool:
-    """Whether a process does not stand still, or soon does so no more."""
-    ends = time.monotonic() + 5
-    while time.monotonic() < ends:
-        if psutil.Process(pid).status() != psutil.STATUS_STOPPED:
-            return True
-    return False
-
-
 @pytest.fixture
 def pair():
     processes = [Worker(Served, name=name) for name in ("clicks", "ahead")]
@@ -202,10 +197,10 @@ def test_what_stood_still_goes_on_after_a_mistake_and_after_a_death(pair) -> Non
     ahead.call("count")
     with pytest.raises(InputError):
         clicks.call("fail", True, resting=lambda: ahead.pid)
-    assert goes_on(ahead.pid)
+    assert comes_to_stand(ahead.pid, False)
     with pytest.raises(WorkerError, match="died"):
         clicks.call("die", resting=lambda: ahead.pid)
-    assert goes_on(ahead.pid)
+    assert comes_to_stand(ahead.pid, False)
     assert ahead.call("count") == 2
 
 

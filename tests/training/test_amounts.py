@@ -27,6 +27,14 @@ def _held(fold, *, helpful, seed=0):
     return [HeldOut(fold, base, added, mask), normal]
 
 
+def _of_aps(aps):
+    """Scores of amounts that differ in AP alone."""
+    return [
+        AmountScore(amount, pixel_ap=ap, pixel_pro=0.9, image_auroc=None, fold_aps=())
+        for amount, ap in aps.items()
+    ]
+
+
 def _choose(scores, *, least_gain, noise=1e-6):
     """The best, since the others are worse by more than so little noise."""
     return choose_amount(scores, least_gain=least_gain, noise=noise)
@@ -124,10 +132,7 @@ def test_one_poor_label_does_not_decide():
 
 
 def test_amounts_that_are_as_good_share_the_choice():
-    scores = [
-        AmountScore(amount, pixel_ap=ap, pixel_pro=0.9, image_auroc=None, fold_aps=())
-        for amount, ap in ((0.0, 0.7), (0.25, 0.905), (0.5, 0.9), (0.75, 0.9), (1.0, 0.9))
-    ]
+    scores = _of_aps({0.0: 0.7, 0.25: 0.905, 0.5: 0.9, 0.75: 0.9, 1.0: 0.9})
     assert _choose(scores, least_gain=0.01).amount == 0.25
     assert _choose(scores, least_gain=0.01, noise=0.02).amount == 0.5
     assert _choose(scores, least_gain=0.3, noise=0.02).amount == 0
@@ -135,28 +140,19 @@ def test_amounts_that_are_as_good_share_the_choice():
 
 @pytest.mark.parametrize("between", [0.5, 0.49, 0.4])
 def test_all_is_not_added_for_a_hair(between):
-    scores = [
-        AmountScore(amount, pixel_ap=ap, pixel_pro=0.9, image_auroc=None, fold_aps=())
-        for amount, ap in ((0.0, 0.5), (0.25, between), (0.5, between), (1.0, 0.50001))
-    ]
+    scores = _of_aps({0.0: 0.5, 0.25: between, 0.5: between, 1.0: 0.50001})
     assert _choose(scores, least_gain=0.0, noise=0.02).amount == 0
     assert _choose(scores, least_gain=0.0).amount == 1.0  # without chance it is the best
 
 
 def test_a_little_is_added_for_a_little_gain():
     merits = {0.0: 0.947, 0.25: 0.953, 0.5: 0.913, 0.75: 0.875, 1.0: 0.836}
-    scores = [
-        AmountScore(amount, pixel_ap=ap, pixel_pro=0.9, image_auroc=None, fold_aps=())
-        for amount, ap in merits.items()
-    ]
+    scores = _of_aps(merits)
     assert _choose(scores, least_gain=0.0, noise=0.02).amount == 0.25
     assert _choose(scores, least_gain=0.01, noise=0.02).amount == 0
 
 
 def test_what_lies_between_two_good_amounts_is_not_taken_for_good():
     merits = {0.0: 0.5, 0.25: 0.47, 0.5: 0.47, 0.75: 0.48, 1.0: 0.512}
-    scores = [
-        AmountScore(amount, pixel_ap=ap, pixel_pro=0.9, image_auroc=None, fold_aps=())
-        for amount, ap in merits.items()
-    ]
+    scores = _of_aps(merits)
     assert _choose(scores, least_gain=0.01, noise=0.02).amount == 1.0
