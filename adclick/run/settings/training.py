@@ -128,7 +128,8 @@ class FeatureTraining(Section):
     merit_noise: float = Field(
         gt=0,
         description="By how much of that sum amounts differ by chance: of 0 and those that gain,"
-        " the one nearest to the mean of all is chosen, where those near the best count as much as it.",
+        " the one nearest to the mean of all is chosen, where those near the best count as much as"
+        " it.",
     )
 
     @model_validator(mode="after")
