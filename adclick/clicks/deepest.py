@@ -116,7 +116,7 @@ def larger_error(
 def _error_kind(error: np.ndarray, taken: np.ndarray, *, positive: bool) -> _ErrorKind:
     left, top, width, height = cv2.boundingRect(as_bytes(error))
     box = np.s_[top : top + height, left : left + width]
-    depth = _depths(error[box], cv2.DIST_C, cv2.DIST_MASK_3)
+    depth = depths(error[box], cv2.DIST_C, cv2.DIST_MASK_3)
     depth[taken[box]] = 0
     return _ErrorKind(
         error[box], taken[box], depth, float(depth.max(initial=0)), top, left, positive
@@ -131,14 +131,16 @@ def _deep_part(kind: _ErrorKind, least_share: float) -> _ErrorRegion:
     top, bottom = max(0, top - margin), top + height + margin
     left, right = max(0, left - margin), left + width + margin
     box = np.s_[top:bottom, left:right]
-    depth = _depths(kind.error[box], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    depth = depths(kind.error[box], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     depth[kind.taken[box]] = 0
     squared = round(float(depth.max(initial=0)) ** 2)
     return _ErrorRegion(depth, squared, kind.row + top, kind.column + left, kind.positive)
 
 
-def _depths(region: np.ndarray, metric: int, mask_size: int) -> np.ndarray:
-    """Distances to the nearest pixel outside a region, or its array."""
+def depths(
+    region: np.ndarray, metric: int = cv2.DIST_L2, mask_size: int = cv2.DIST_MASK_5
+) -> np.ndarray:
+    """Distances to the nearest pixel outside a region, or its array; Euclidean ones to some 2 %."""
     if region.size == 0:
         return np.zeros(region.shape, np.float32)
     ringed = cv2.copyMakeBorder(as_bytes(region), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)

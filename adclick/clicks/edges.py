@@ -102,6 +102,8 @@ def solve(
     prepared: PreparedPicture,
     prior: Float[np.ndarray, "prior_height prior_width"],
     clicks: Sequence[Click],
+    *,
+    share: float = 1.0,
 ) -> Float32[np.ndarray, "height width"]:
     """The probability of a defect at every pixel of the picture, in [0, 1]: 1 at a positively and 0
     at a negatively clicked pixel, where a pixel was clicked twice its last click counting.
@@ -114,7 +116,8 @@ def solve(
     The solution minimises sum w_ij (x_i - x_j)² + sum g (x_i - p_i)² over the pixels and their
     eight neighbours, p being the prior, g its trust and w_ij = k exp(-b |c_i - c_j|² / (k² m)) +
     0.001 k with k = 1 for a straight and 1 / √2 for a diagonal step, b the sharpness, c colours in
-    CIE Lab and m their mean squared difference over straight steps of the picture.
+    CIE Lab and m their mean squared difference over straight steps of the picture. `share` is that
+    of the settings' trust which the prior has.
 
     Source: random walker with priors (Grady, CVPR 2005, "Multilabel random walker image
     segmentation using prior models").
@@ -122,7 +125,7 @@ def solve(
     answer = _of_size(prior, prepared.shape)
     if not clicks:
         return answer
-    solved = _solve_around(prepared, answer, clicks, None)
+    solved = _solve_around(prepared, answer, clicks, None, share)
     assert solved is not None
     return solved
 
@@ -138,7 +141,7 @@ def solve_along_lines(
     lines = prepared.settings.lines
     if lines is None or not clicks:
         return None
-    return _solve_around(prepared, _of_size(prior, prepared.shape), clicks, lines)
+    return _solve_around(prepared, _of_size(prior, prepared.shape), clicks, lines, 1.0)
 
 
 def _solve_around(
@@ -146,10 +149,11 @@ def _solve_around(
     answer: Float32[np.ndarray, "height width"],
     clicks: Sequence[Click],
     lines: Lines | None,
+    share: float,
 ) -> Float32[np.ndarray, "height width"] | None:
     """The answer, changed in place around the clicks; None if lines were asked for and none is."""
     clicked = clicked_pixels(clicks, prepared.shape)
-    trust = trust_of(answer, clicked, prepared.shape, prepared.settings)
+    trust = share * trust_of(answer, clicked, prepared.shape, prepared.settings)
     box = window_around(clicked, prepared.shape)
     part = answer[box.top : box.bottom, box.left : box.right]
     solved = _solve_box(prepared, part, box, clicked, trust, lines)

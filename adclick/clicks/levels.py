@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from adclick.clicks.click import Click
+from adclick.clicks.deepest import as_bytes, depths
 from adclick.clicks.edges import clicked_pixels, honoured_share, keep_clicks
 
 LEVELS = np.array(
@@ -22,7 +23,22 @@ LEVELS = np.array(
     np.float32,
 )
 HALF = int(np.flatnonzero(np.float32(0.5) == LEVELS)[0])
-LEVEL_FEATURES = 25
+# What `level_features` tells, in its order.
+LEVEL_FEATURES = (
+    *("level", "clicks", "positive", "negative", "honoured", "shrinking"),
+    *("answer_steps", "colour_steps", "lengths_inside", "lengths_around", "residual"),
+    *("prior_inside", "prior_around", "mean_answer", "colours_apart"),
+    *("relative_answer_steps", "relative_colour_steps", "relative_residual", "log_area"),
+    *("as_clicked", "along_lines", "loose", "local"),
+)
+# The columns of what means the same of simulated defects and of real ones (docs/results).
+STEADY_COLUMNS = [
+    LEVEL_FEATURES.index(name)
+    for name in (
+        *("level", "clicks", "positive", "negative", "shrinking", "colour_steps"),
+        *("as_clicked", "along_lines", "loose", "local"),
+    )
+]
 RING_PX = 4  # how far around a mask its surroundings reach
 STEEPEST = 50.0  # where a mask all but vanishes between two levels
 LEAST_STEP = 1e-2  # of the mean squared step of colour, as for the picture's edges
@@ -33,8 +49,9 @@ class Seen(NamedTuple):
 
     `answer` and `prior` are probabilities after and before the picture's edges were followed,
     `colours` CIE Lab with `mean_squared_step` between neighbours, `lengths` the residual's length
-    in [0, 1] (`shown_lengths`); `before`, the mask that the last click found, if there was one;
-    `along_lines`, whether the answer follows thin lines.
+    in [0, 1] (`shown_lengths`); `before`, the mask that the last click found, if there was one. How
+    the answer came about: it follows thin lines (`along_lines`), trusts the network less (`loose`),
+    changes what was there before at the last click alone (`local`).
     """
 
     answer: Float32[np.ndarray, "height width"]
@@ -44,6 +61,8 @@ class Seen(NamedTuple):
     lengths: Float32[np.ndarray, "height width"]
     before: Bool[np.ndarray, "height width"] | None = None
     along_lines: bool = False
+    loose: bool = False
+    local: bool = False
 
 
 def shown_lengths(
@@ -63,15 +82,17 @@ def shown_lengths(
 def level_features(
     seen: Seen, clicks: Sequence[Click]
 ) -> Float32[np.ndarray, "level level_feature"]:
-    """What is seen of the mask at each of `LEVELS`, none of it a size in pixels, so that small
-    defects are judged as large ones are.
+    """What is seen of the mask at each of `LEVELS`, in the order of `LEVEL_FEATURES`; none of it is
+    a size in pixels, so that small defects are judged as large ones are.
 
     The level; clicks, positive and negative ones, the share that the prior honours; how fast the
     mask shrinks there; the answer's and the picture's steps across its outline; residual, prior
-    and colour inside against the ring around it; its agreement with prior and answer at one half;
-    its expected IoU, were the answer a chance; its mean probability; five of these relative to the
-    other levels; its agreement with the mask before; and whether lines are followed.
+    and colour inside against the ring around it; its mean probability; three of these relative to
+    the other levels; its area against that at one half; whether one who wants this mask would have
+    clicked there (`_as_clicked`); and how the answer came about.
     """
+    as_clicked, told = _as_clicked(seen, clicks), _told(seen, clicks)
+    seen = _around_masks(seen)
     index = np.searchsorted(LEVELS, seen.answer)  # a pixel is in the masks of all levels below
     count, answer = _above(index), _above(index, seen.answer)
     area = np.maximum(count, 1)
@@ -87,12 +108,11 @@ def level_features(
     answer_steps, colour_steps = _outline_steps(seen, index)
     lengths_inside, lengths_around = means(seen.lengths)
     residual = lengths_inside - lengths_around
-    expected = _expected_iou(answer, count, float(seen.answer.sum()))
     away = np.stack([np.subtract(*means(own)) for own in np.moveaxis(seen.colours, 2, 0)])
     shrinking = (area[_neighbour(-1)] - area[_neighbour(1)]) / area
     columns = [
         LEVELS,
-        *_told(seen, clicks),
+        *told,
         np.minimum(shrinking / (LEVELS[_neighbour(1)] - LEVELS[_neighbour(-1)]), STEEPEST),
         answer_steps,
         colour_steps,
@@ -100,15 +120,12 @@ def level_features(
         lengths_around,
         residual,
         *means(seen.prior),
-        _agreement(index, count, seen.prior > 0.5),
-        _agreement(index, count, seen.answer > 0.5),
-        expected,
         answer / area,
         np.sqrt(np.square(away).sum(axis=0)) / _root_step(seen),
-        *(_relative(own) for own in (answer_steps, colour_steps, residual, expected)),
+        *(_relative(own) for own in (answer_steps, colour_steps, residual)),
         np.log(area / area[HALF]),
-        0.0 if seen.before is None else _agreement(index, count, seen.before),
-        float(seen.along_lines),
+        as_clicked,
+        *map(float, (seen.along_lines, seen.loose, seen.local)),
     ]
     return np.stack([np.broadcast_to(own, LEVELS.shape) for own in columns], axis=1).astype(
         np.float32
@@ -187,9 +204,54 @@ def _outline_steps(
     return answer / np.maximum(length, 1), colour / np.maximum(length, 1) / _root_step(seen)
 
 
-def _expected_iou(inside: np.ndarray, area: np.ndarray, all_of_it: float) -> np.ndarray:
-    """Expected defective pixels in a mask over those in mask or defect, were answers chances."""
-    return inside / np.maximum(area + all_of_it - inside, 1)
+def _around_masks(seen: Seen) -> Seen:
+    """What is seen in the box around the largest mask and its ring; all of it without a mask."""
+    mask = as_bytes(seen.answer > LEVELS[0])
+    if not mask.any():
+        return seen
+    left, top, width, height = cv2.boundingRect(mask)
+    rows = slice(max(top - RING_PX, 0), top + height + RING_PX)
+    columns = slice(max(left - RING_PX, 0), left + width + RING_PX)
+    return seen._replace(
+        **{
+            name: np.ascontiguousarray(getattr(seen, name)[rows, columns])
+            for name in ("answer", "prior", "colours", "lengths")
+        }
+    )
+
+
+def _as_clicked(seen: Seen, clicks: Sequence[Click]) -> Float[np.ndarray, " level"]:
+    """How deep the last click lies in what each level's mask would change of the mask before, as a
+    share of the deepest that it would change: 1 where a user who wants that mask clicks in the
+    middle of the larger error (`next_click`), 0 where the click changes nothing there.
+    """
+    *earlier, last = clicks
+    shape = (seen.answer.shape[0], seen.answer.shape[1])
+    before = np.zeros(shape, bool) if seen.before is None else seen.before
+    left, top, width, height = cv2.boundingRect(as_bytes((seen.answer > LEVELS[0]) | before))
+    box = np.s_[top : top + height, left : left + width]
+    answer, known = seen.answer[box], before[box]
+    row, column = last.row - top, last.column - left
+    shares = np.zeros(len(LEVELS))
+    if not (0 <= row < height and 0 <= column < width):
+        return shares
+    taken = [
+        (one.row - top, one.column - left)
+        for one in earlier
+        if 0 <= one.row - top < height and 0 <= one.column - left < width
+    ]
+    for index, level in enumerate(LEVELS):
+        mask = answer > level
+        missed, alarms = mask & ~known, known & ~mask
+        own, other = (missed, alarms) if last.positive else (alarms, missed)
+        if not own[row, column]:
+            continue
+        both = np.stack([depths(own), depths(other)])
+        here = both[0, row, column]
+        for place in taken:
+            both[:, *place] = 0
+        shares[index] = here / max(float(both.max()), 1.0)
+    return shares
 
 
 def _told(seen: Seen, clicks: Sequence[Click]) -> tuple[int, int, int, float]:

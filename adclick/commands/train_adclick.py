@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adclick.clicks.levels import LEVEL_FEATURES
+from adclick.clicks.levels import LEVEL_FEATURES, STEADY_COLUMNS
 from adclick.models.levels_seen import levels_seen, some_rows
 from adclick.models.opening import Opened, open_trained
 from adclick.models.refining import chosen_by
@@ -96,7 +96,13 @@ def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dic
         print("no simulated defect to learn levels from: answers are cut at the threshold")
         return {}
     model.levels = choice.to(device)
-    return {"levels": {"features": LEVEL_FEATURES, "hidden": refining.levels.hidden}}
+    return {
+        "levels": {
+            "features": len(LEVEL_FEATURES),
+            "hidden": refining.levels.hidden,
+            "steady": STEADY_COLUMNS,
+        }
+    }
 
 
 def _fitted_levels(
@@ -124,7 +130,7 @@ def _fitted_levels(
         )
         features, ious = (np.concatenate(one) for one in zip(*seen, strict=True))
         if len(features):
-            choice = fit_levels(features, ious, levels, seed=seed)
+            choice = fit_levels(features, ious, levels, steady=STEADY_COLUMNS, seed=seed)
     return choice
 
 

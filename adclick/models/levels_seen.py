@@ -49,7 +49,7 @@ def levels_seen(
         simulate_clicks(predict, truth, count=count, threshold=threshold)
     features, ious = zip(*seen, strict=True) if seen else ((), ())
     return (
-        np.array(features, np.float32).reshape(-1, len(LEVELS), LEVEL_FEATURES),
+        np.array(features, np.float32).reshape(-1, len(LEVELS), len(LEVEL_FEATURES)),
         np.array(ious, np.float32).reshape(-1, len(LEVELS)),
     )
 

@@ -11,14 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
+from adclick.clicks.candidates import candidates
 from adclick.clicks.click import Click
-from adclick.clicks.edges import (
-    PreparedPicture,
-    follow_edges,
-    prepare,
-    solve,
-    solve_along_lines,
-)
+from adclick.clicks.edges import PreparedPicture, follow_edges, prepare, solve
 from adclick.clicks.levels import LEVELS, Seen, at_level, level_features
 from adclick.clicks.robot import Predict
 from adclick.models.zoom import Window, zoom_in
@@ -88,26 +83,23 @@ def _at_chosen_levels(
 ) -> Predict:
     def chosen(clicks: Sequence[Click], previous: np.ndarray | None) -> np.ndarray:
         prior = predict(clicks, previous).astype(np.float32)
-        answer = solve(prepared, prior, clicks)
         if not clicks:
-            return answer
-        along = solve_along_lines(prepared, prior, clicks)
-        answers = [answer] if along is None else [answer, along]
+            return solve(prepared, prior, clicks)
         before = None if previous is None else previous > threshold
+        found = candidates(prepared, prior, clicks, before)
         seen = [
             Seen(
-                answer=own,
                 prior=prior,
                 colours=prepared.colours,
                 mean_squared_step=prepared.mean_squared_step,
                 lengths=lengths,
                 before=before,
-                along_lines=own is along,
+                **one._asdict(),
             )
-            for own in answers
+            for one in found
         ]
         number, level = choose(seen, clicks)
-        return at_level(answers[number], level, clicks, threshold=threshold)
+        return at_level(found[number].answer, level, clicks, threshold=threshold)
 
     return chosen
 

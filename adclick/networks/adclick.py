@@ -204,9 +204,10 @@ def build_adclick(
 
 
 def _estimate_of_levels(sizes: LevelSizes | None) -> LevelChoice | None:
-    if sizes is not None and sizes["features"] != LEVEL_FEATURES:
+    if sizes is not None and sizes["features"] != len(LEVEL_FEATURES):
         raise ValueError(
-            f"an estimate of levels that reads {sizes['features']} features, not {LEVEL_FEATURES}"
+            f"an estimate of levels that reads {sizes['features']} features, not"
+            f" {len(LEVEL_FEATURES)}"
         )
     return None if sizes is None else LevelChoice(**sizes)
 

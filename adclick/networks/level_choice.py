@@ -1,12 +1,13 @@
 """Which answer to clicks, at which level, is the mask: a small network that estimates IoUs."""
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-MEMBERS = 3
+MEMBERS = 3  # that read all features, and as many that read the steady ones
 LEAST_DEVIATION = 1e-6
 FARTHEST = 4.0  # standard deviations: what is stranger than anything trained on is cut there
 
@@ -16,24 +17,31 @@ class LevelSizes(TypedDict):
 
     features: int
     hidden: int
+    steady: list[int]
 
 
 class LevelChoice(nn.Module):
-    """The estimated IoU of an answer's mask at each level, the mean of a few equal networks.
+    """The estimated IoU of an answer's mask at each level, the mean of a few networks: half of them
+    read all features, the others the `steady` ones, by their columns.
 
     Not in the paper. An estimate of a mask's IoU chooses among masks in SAM (Kirillov et al., arXiv
-    2304.02643, Sec. 3), too; there among three of a decoder, here among the levels of one or two
+    2304.02643, Sec. 3), too; there among three of a decoder, here among the levels of a few
     answers.
     """
 
     mean: Tensor
     deviation: Tensor
+    reads: Tensor
 
-    def __init__(self, *, features: int, hidden: int) -> None:
+    def __init__(self, *, features: int, hidden: int, steady: Sequence[int]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(features))
-        self.members = nn.ModuleList(_member(features, hidden) for _ in range(MEMBERS))
+        reads = torch.ones(2 * MEMBERS, features)
+        reads[MEMBERS:] = 0
+        reads[MEMBERS:, list(steady)] = 1
+        self.register_buffer("reads", reads)
+        self.members = nn.ModuleList(_member(features, hidden) for _ in reads)
 
     def set_scale(self, features: Float[Tensor, "sample feature"]) -> None:
         """Standardise by these features from now on."""
@@ -51,7 +59,10 @@ class LevelChoice(nn.Module):
     def forward(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch"]:
         """The logit of the IoU of each row of features."""
         given = self.standardised(features)
-        return torch.stack([own(given)[..., 0] for own in self.members]).mean(dim=0)
+        logits = [
+            own(given * read)[..., 0] for own, read in zip(self.members, self.reads, strict=True)
+        ]
+        return torch.stack(logits).mean(dim=0)
 
     @torch.no_grad()
     def best(self, features: Float[Tensor, "answer level feature"]) -> tuple[int, int]:

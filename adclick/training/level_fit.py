@@ -1,5 +1,7 @@
 """The training of `LevelChoice`: seconds, on what was seen of answers to a robot user."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -18,9 +20,11 @@ def fit_levels(
     ious: Float[np.ndarray, "answer level"],
     settings: Levels,
     *,
+    steady: Sequence[int],
     seed: int,
 ) -> LevelChoice:
-    """A choice of level from answers whose masks' IoUs are known, on the CPU.
+    """A choice of level from answers whose masks' IoUs are known, on the CPU; `steady` are the
+    columns that half of its members read.
 
     Each member by itself: cross entropy against the IoU, AdamW with one cycle of the rate,
     features with Gaussian noise. Equal arguments give equal weights. ValueError without answers.
@@ -29,17 +33,19 @@ def fit_levels(
         raise ValueError("no answer to learn levels from")
     rows = torch.from_numpy(features.reshape(-1, features.shape[-1])).float()
     known = torch.from_numpy(ious.reshape(-1)).float()
-    choice = seeded(LevelChoice, seed, features=rows.shape[1], hidden=settings.hidden)
+    sizes = {"features": rows.shape[1], "hidden": settings.hidden, "steady": steady}
+    choice = seeded(LevelChoice, seed, **sizes)
     choice.set_scale(rows)
     given = choice.standardised(rows)
-    for index, member in enumerate(choice.members):
+    for index, (member, read) in enumerate(zip(choice.members, choice.reads, strict=True)):
         generator = torch.Generator().manual_seed(1000 * seed + index)
-        _fit_member(member, given, known, settings, generator)
+        _fit_member(member, read, given, known, settings, generator)
     return choice.eval()
 
 
 def _fit_member(
     member: torch.nn.Module,
+    read: torch.Tensor,
     given: torch.Tensor,
     known: torch.Tensor,
     settings: Levels,
@@ -53,7 +59,7 @@ def _fit_member(
     for _ in range(settings.steps):
         drawn = torch.randint(len(given), (BATCH,), generator=generator)
         noise = settings.noise * torch.randn((BATCH, given.shape[1]), generator=generator)
-        logits = member(given[drawn] + noise)[:, 0]
+        logits = member((given[drawn] + noise) * read)[:, 0]
         loss = functional.binary_cross_entropy_with_logits(logits, known[drawn])
         optimiser.zero_grad()
         loss.backward()

@@ -35,8 +35,8 @@ def mean(plane: np.ndarray, where: np.ndarray) -> float:
     return float(plane[where].mean()) if where.any() else 0.0
 
 
-def slow_features(given: Seen, level: float, clicks: tuple[Click, ...]) -> dict[int, float]:
-    """What a level's mask is judged by, mask by mask; keys are columns."""
+def slow_features(given: Seen, level: float, clicks: tuple[Click, ...]) -> dict[str, float]:
+    """What a level's mask is judged by, mask by mask; keys are names of columns."""
     mask = given.answer > level
     grown = cv2.dilate(mask.astype(np.uint8), np.ones((2 * RING_PX + 1,) * 2, np.uint8)) > 0
     ring = grown & ~mask
@@ -48,43 +48,44 @@ def slow_features(given: Seen, level: float, clicks: tuple[Click, ...]) -> dict[
         away = given.colours[first] - given.colours[second]
         colours += float(np.linalg.norm(away, axis=2)[crossed].sum())
     root = np.sqrt(given.mean_squared_step)
-    inside, total = given.answer[mask].sum(), given.answer.sum()
-    believed, before = given.prior > 0.5, given.before
     apart = [mean(own, mask) - mean(own, ring) for own in np.moveaxis(given.colours, 2, 0)]
     return {
-        0: level,
-        1: len(clicks),
-        2: sum(one.positive for one in clicks),
-        3: sum(not one.positive for one in clicks),
-        4: float(
+        "level": level,
+        "clicks": len(clicks),
+        "positive": sum(one.positive for one in clicks),
+        "negative": sum(not one.positive for one in clicks),
+        "honoured": float(
             np.mean([(given.prior[one.row, one.column] > 0.5) == one.positive for one in clicks])
         ),
-        6: steps / max(outline, 1),
-        7: colours / max(outline, 1) / root,
-        8: mean(given.lengths, mask),
-        9: mean(given.lengths, ring),
-        11: mean(given.prior, mask),
-        12: mean(given.prior, ring),
-        13: (mask & believed).sum() / (mask | believed).sum(),
-        15: inside / (mask.sum() + total - inside),
-        16: mean(given.answer, mask),
-        17: float(np.linalg.norm(apart)) / root,
-        23: 0.0 if before is None else float((mask & before).sum() / (mask | before).sum()),
-        24: float(given.along_lines),
+        "answer_steps": steps / max(outline, 1),
+        "colour_steps": colours / max(outline, 1) / root,
+        "lengths_inside": mean(given.lengths, mask),
+        "lengths_around": mean(given.lengths, ring),
+        "prior_inside": mean(given.prior, mask),
+        "prior_around": mean(given.prior, ring),
+        "mean_answer": mean(given.answer, mask),
+        "colours_apart": float(np.linalg.norm(apart)) / root,
+        "along_lines": float(given.along_lines),
+        "loose": float(given.loose),
+        "local": float(given.local),
     }
+
+
+def column(name: str) -> int:
+    return LEVEL_FEATURES.index(name)
 
 
 @pytest.mark.parametrize("shape", [(33, 41), (8, 64), (9, 9)])
 def test_features_of_all_levels_are_those_of_each_mask(shape: tuple[int, int]) -> None:
     given = seen(shape)
     if shape == (33, 41):
-        given = given._replace(before=given.lengths > 0.5, along_lines=True)
+        given = given._replace(before=given.lengths > 0.5, along_lines=True, local=True)
     clicks = tuple(one for one in CLICKS if one.row < shape[0] and one.column < shape[1])
     found = level_features(given, clicks)
-    assert found.shape == (len(LEVELS), LEVEL_FEATURES)
+    assert found.shape == (len(LEVELS), len(LEVEL_FEATURES))
     for index, level in enumerate(LEVELS):
-        for column, expected in slow_features(given, float(level), clicks).items():
-            assert found[index, column] == pytest.approx(expected, abs=2e-4), (index, column)
+        for name, expected in slow_features(given, float(level), clicks).items():
+            assert found[index, column(name)] == pytest.approx(expected, abs=2e-4), (index, name)
 
 
 def test_some_are_relative_to_the_other_levels_also_where_all_are_negative() -> None:
@@ -92,21 +93,78 @@ def test_some_are_relative_to_the_other_levels_also_where_all_are_negative() -> 
     middle = cv2.GaussianBlur(given.answer, (0, 0), 3)
     given = given._replace(lengths=(1 - middle / middle.max()).astype(np.float32))
     found = level_features(given, CLICKS)
-    for column, own in {18: 6, 19: 7, 20: 10, 21: 15}.items():
-        largest = np.abs(found[:, own]).max()
-        np.testing.assert_allclose(found[:, column], found[:, own] / largest, atol=1e-4)
-    assert (found[:15, 10] < 0).all(), "the residual is lower inside"
-    assert np.abs(found[:, 20]).max() == pytest.approx(1)
+    for name in ("answer_steps", "colour_steps", "residual"):
+        own = found[:, column(name)]
+        relative = found[:, column(f"relative_{name}")]
+        np.testing.assert_allclose(relative, own / np.abs(own).max(), atol=1e-4)
+    assert (found[:15, column("residual")] < 0).all(), "the residual is lower inside"
+    assert np.abs(found[:, column("relative_residual")]).max() == pytest.approx(1)
     area = np.array([(given.answer > level).sum() for level in LEVELS])
-    np.testing.assert_allclose(found[:, 22], np.log(area / area[HALF]), atol=1e-4)
+    np.testing.assert_allclose(found[:, column("log_area")], np.log(area / area[HALF]), atol=1e-4)
 
 
 def test_an_empty_answer_has_features_too() -> None:
     given = seen()._replace(answer=np.zeros((33, 41), np.float32))
     found = level_features(given, CLICKS)
     assert np.isfinite(found).all()
+    assert (found[:, column("as_clicked")] == 0).all()
     even = seen()._replace(mean_squared_step=0.0)
     assert np.isfinite(level_features(even, CLICKS)).all()
+
+
+def squares(*corners: tuple[int, int, int]) -> np.ndarray:
+    """A picture of 40 x 50 px with squares of a side at a corner."""
+    mask = np.zeros((40, 50), bool)
+    for row, left, side in corners:
+        mask[row : row + side, left : left + side] = True
+    return mask
+
+
+def clicked(answer: np.ndarray, clicks: list[Click], before: np.ndarray | None) -> np.ndarray:
+    plane = answer.astype(np.float32)
+    given = Seen(plane, plane, np.dstack([plane] * 3), 1.0, plane, before)
+    return level_features(given, clicks)[:, column("as_clicked")]
+
+
+def test_a_mask_whose_middle_was_clicked_is_what_was_meant() -> None:
+    wide, narrow = squares((5, 5, 25)), squares((5, 5, 9))
+    answer = np.where(narrow, 0.9, np.where(wide, 0.3, 0.0))
+    found = clicked(answer, [Click(9, 9, True)], None)
+    assert found[LEVELS < 0.3] == pytest.approx(5 / 13, abs=0.03)
+    assert found[(LEVELS > 0.3) & (LEVELS < 0.9)] == pytest.approx(1, abs=0.03)
+    assert (found[LEVELS > 0.9] == 0).all(), "and an empty one was not"
+    middle = clicked(answer, [Click(17, 17, True)], None)
+    assert middle[LEVELS < 0.3] == pytest.approx(1, abs=0.03)
+    assert (middle[LEVELS > 0.3] == 0).all()
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_later_click_is_about_what_changes(positive: bool) -> None:
+    large, small = squares((3, 3, 15)), squares((25, 30, 7))
+    answer, before = (large | small, small) if positive else (small, large | small)
+
+    def last(row: int, left: int, sign: bool) -> np.ndarray:
+        return clicked(answer, [Click(28, 33, True), Click(row, left, sign)], before)
+
+    assert last(10, 10, positive) == pytest.approx(1, abs=0.03)
+    assert last(10, 4, positive) == pytest.approx(2 / 8, abs=0.03)
+    assert (last(10, 10, not positive) == 0).all()
+    assert (last(28, 33, positive) == 0).all(), "nothing changes there"
+    assert (last(39, 0, positive) == 0).all(), "nor outside of both"
+
+
+def test_where_the_other_kind_of_error_is_larger_it_would_have_been_clicked() -> None:
+    missed, alarm = squares((3, 3, 15)), squares((20, 25, 19))
+    found = clicked(missed, [Click(21, 26, True), Click(10, 10, True)], alarm)
+    assert found == pytest.approx(8 / 10, abs=0.03)
+
+
+def test_nobody_clicks_the_same_pixel_twice() -> None:
+    square = squares((3, 3, 15))
+    found = clicked(square, [Click(10, 10, True), Click(10, 11, True)], None)
+    assert found == pytest.approx(1, abs=0.03)
+    elsewhere = clicked(square, [Click(30, 40, True), Click(10, 11, True)], None)
+    assert elsewhere == pytest.approx(7 / 8, abs=0.03)
 
 
 def test_ious_are_those_of_each_mask() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from adclick.clicks.click import Click
 from adclick.clicks.edges import prepare, solve, solve_along_lines
-from adclick.clicks.levels import LEVEL_FEATURES, LEVELS, Seen, at_level
+from adclick.clicks.levels import LEVEL_FEATURES, LEVELS, STEADY_COLUMNS, Seen, at_level
 from adclick.models.refining import Choose, choice_of, refined
 from adclick.networks.level_choice import LevelChoice
 from adclick.run.settings.clicks import Edges, Lines
@@ -101,7 +101,7 @@ def test_without_an_estimate_or_edges_or_clicks_one_half_stays() -> None:
 def test_a_networks_own_estimate_chooses() -> None:
     assert choice_of(torch.nn.Linear(1, 1)) is None
     network = torch.nn.Linear(1, 1)
-    choice = LevelChoice(features=LEVEL_FEATURES, hidden=4)
+    choice = LevelChoice(features=len(LEVEL_FEATURES), hidden=4, steady=STEADY_COLUMNS)
     for member in choice.members:  # the IoU is the level itself, so the highest is best
         for layer in member.modules():
             if not isinstance(layer, torch.nn.Linear):

@@ -22,7 +22,7 @@ def answers(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_best_level_of_new_answers_is_chosen() -> None:
-    choice = fit_levels(*answers(60), SETTINGS, seed=0)
+    choice = fit_levels(*answers(60), SETTINGS, steady=[1], seed=0)
     features, ious = answers(40, seed=1)
     for own, known in zip(features, ious, strict=True):
         worst = np.repeat(own[known.argmin()][None], len(own), axis=0)
@@ -31,7 +31,10 @@ def test_the_best_level_of_new_answers_is_chosen() -> None:
     chosen = [choice.best(torch.from_numpy(own[None]))[1] for own in features]
     assert np.mean(np.array(chosen) == ious.argmax(axis=1)) > 0.9
     untrained = fit_levels(
-        *answers(60), SETTINGS.model_copy(update={"steps": 1, "learning_rate": 1e-9}), seed=0
+        *answers(60),
+        SETTINGS.model_copy(update={"steps": 1, "learning_rate": 1e-9}),
+        steady=[1],
+        seed=0,
     )
     by_chance = [untrained.best(torch.from_numpy(own[None]))[1] for own in features]
     assert np.mean(np.array(by_chance) == ious.argmax(axis=1)) < 0.6
@@ -39,7 +42,7 @@ def test_the_best_level_of_new_answers_is_chosen() -> None:
 
 def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
     first, again, other = (
-        fit_levels(*answers(20), SETTINGS.model_copy(update={"steps": 20}), seed=seed)
+        fit_levels(*answers(20), SETTINGS.model_copy(update={"steps": 20}), steady=[1], seed=seed)
         for seed in (3, 3, 4)
     )
     for own, same in zip(first.parameters(), again.parameters(), strict=True):
@@ -50,11 +53,17 @@ def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
 
 def test_without_answers_nothing_is_learnt() -> None:
     with pytest.raises(ValueError, match="no answer"):
-        fit_levels(np.zeros((0, 9, 4), np.float32), np.zeros((0, 9), np.float32), SETTINGS, seed=0)
+        fit_levels(
+            np.zeros((0, 9, 4), np.float32),
+            np.zeros((0, 9), np.float32),
+            SETTINGS,
+            steady=[1],
+            seed=0,
+        )
 
 
 def test_what_is_stranger_than_anything_seen_is_cut() -> None:
-    choice = LevelChoice(features=2, hidden=4)
+    choice = LevelChoice(features=2, hidden=4, steady=[1])
     choice.set_scale(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
     given = choice.standardised(torch.tensor([[2.0, 1.0], [1e6, 1.0]]))
     assert given[0].tolist() == [0, 0]
@@ -64,8 +73,24 @@ def test_what_is_stranger_than_anything_seen_is_cut() -> None:
 def test_what_never_differed_says_nothing_later() -> None:
     features, ious = answers(20)
     features[:, :, 0] = 0.0
-    choice = fit_levels(features, ious, SETTINGS.model_copy(update={"steps": 20}), seed=0)
+    choice = fit_levels(
+        features, ious, SETTINGS.model_copy(update={"steps": 20}), steady=[0, 1], seed=0
+    )
     given = torch.from_numpy(answers(3, seed=1)[0])
     other = given.clone()
     other[:, :, 0] = 5.0
     torch.testing.assert_close(choice(given), choice(other), rtol=0, atol=0)
+
+
+def test_half_of_it_reads_the_steady_columns_alone() -> None:
+    choice = fit_levels(
+        *answers(20), SETTINGS.model_copy(update={"steps": 20}), steady=[0, 1], seed=0
+    )
+    given = choice.standardised(torch.from_numpy(answers(3, seed=1)[0]))
+    other = given.clone()
+    other[:, :, 3] += 1.0
+    for read, member in zip(choice.reads, choice.members, strict=True):
+        same = torch.equal(member(given * read), member(other * read))
+        assert same == (read.tolist() == [1, 1, 0, 0])
+        assert same or read.tolist() == [1, 1, 1, 1]
+    assert choice.reads.sum(dim=1).tolist() == [4, 4, 4, 2, 2, 2]

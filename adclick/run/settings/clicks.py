@@ -71,6 +71,16 @@ class Edges(Section):
         description="A second answer follows thin lines through positive clicks, and the estimate"
         " of `clicks.levels` takes the better one; without that none is followed.",
     )
+    loose: Share | None = Field(
+        None,
+        description="Before there is a mask, another answer to choose from, the same way: it gives"
+        " the network's probability this share of its weight.",
+    )
+    local: bool = Field(
+        False,
+        description="Once there is a mask, another one: it changes that mask only where what"
+        " changes hangs together with the last click.",
+    )
 
 
 class Zoom(Section):
@@ -85,7 +95,7 @@ class Zoom(Section):
 
 
 class Levels(Section):
-    """How the estimate is trained that says at which level an answer is cut, and which of two
+    """How the estimate is trained that says at which level an answer is cut, and which of several
     answers; a minute at the end of a training, by a robot user on simulated pictures.
     """
 

@@ -1,0 +1,97 @@
+"""The answers to clicks among which the mask is chosen (`adclick.clicks.levels`)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from adclick.clicks.click import Click
+from adclick.clicks.edges import PreparedPicture, solve, solve_along_lines
+from adclick.clicks.levels import LEVELS
+
+# A value that lies between each level and the next, 0 and 1 included.
+BETWEEN_LEVELS = np.concatenate([[0], (LEVELS[:-1] + LEVELS[1:]) / 2, [1]]).astype(np.float32)
+
+
+class Candidate(NamedTuple):
+    """An answer, a probability, and how it came about; see `Seen`."""
+
+    answer: Float32[np.ndarray, "height width"]
+    along_lines: bool = False
+    loose: bool = False
+    local: bool = False
+
+
+def candidates(
+    prepared: PreparedPicture,
+    prior: Float32[np.ndarray, "height width"],
+    clicks: Sequence[Click],
+    before: Bool[np.ndarray, "height width"] | None,
+) -> list[Candidate]:
+    """What a picture's edges make of a network's probability: first `solve`, then the others that
+    `Edges` asks for and the clicks allow.
+
+    While there is no mask, `before`, an answer with less trust in the network (`Edges.loose`),
+    which after one click may know no more than about where the defect is; as soon as there is one,
+    what the first answer changes of it at the last click (`Edges.local`). Then that along lines.
+    """
+    settings = prepared.settings
+    found = [Candidate(solve(prepared, prior, clicks))]
+    begun = before is not None and bool(before.any())
+    if settings.loose is not None and not begun:
+        found.append(Candidate(solve(prepared, prior, clicks, share=settings.loose), loose=True))
+    if settings.local and before is not None and begun:
+        found.append(Candidate(local_change(found[0].answer, before, clicks[-1]), local=True))
+    along = solve_along_lines(prepared, prior, clicks)
+    return found if along is None else [*found, Candidate(along, along_lines=True)]
+
+
+def local_change(
+    answer: Float32[np.ndarray, "height width"],
+    before: Bool[np.ndarray, "height width"],
+    click: Click,
+) -> Float32[np.ndarray, "height width"]:
+    """A probability whose mask at each of `LEVELS` is the mask before, changed where the answer's
+    mask differs from it and that hangs together with the click (eight neighbours).
+
+    A positive click only adds, a negative one only takes away. A click outside of the picture is at
+    its border.
+
+    Source: FocalClick (Chen et al., CVPR 2022), "progressive merge", there of one mask.
+    """
+    height, width = answer.shape
+    place = (min(max(click.row, 0), height - 1), min(max(click.column, 0), width - 1))
+    above = np.searchsorted(LEVELS, answer).astype(np.uint8)  # of how many levels' masks it is part
+    if click.positive:
+        added = BETWEEN_LEVELS[_reached(above, ~before, place)]
+        return np.where(before, np.float32(1), added)
+    below = (len(LEVELS) - above).astype(np.uint8)
+    kept = BETWEEN_LEVELS[len(LEVELS) - _reached(below, before, place)]
+    return np.where(before, kept, np.float32(0))
+
+
+def _reached(
+    heights: UInt8[np.ndarray, "height width"],
+    region: Bool[np.ndarray, "height width"],
+    place: tuple[int, int],
+) -> UInt8[np.ndarray, "height width"]:
+    """Up to which height each pixel of a region hangs together with a place in it; 0 where it does
+    not, and everywhere where the place is outside.
+    """
+    reached = np.zeros_like(heights)
+    if not region[place]:
+        return reached
+    top = len(LEVELS)
+    ground = heights.copy()
+    ground[place] = top
+    blocked = np.pad(~region, 1, constant_values=True).astype(np.uint8)  # floodFill's frame
+    flags = 8 | (1 << 8) | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY
+    for height in range(1, top + 1):
+        filled = blocked.copy()
+        cv2.floodFill(ground, filled, place[::-1], 0, top - height, 0, flags)
+        component = filled - blocked
+        reached += component[1:-1, 1:-1]
+        blocked = 1 - component  # what is higher hangs together within it
+    return reached
