@@ -11,8 +11,9 @@ from adclick.clicks.click import Click
 from adclick.clicks.edges import PreparedPicture, solve, solve_along_lines
 from adclick.clicks.levels import LEVELS
 
-# A value that lies between each level and the next, 0 and 1 included.
-BETWEEN_LEVELS = np.concatenate([[0], (LEVELS[:-1] + LEVELS[1:]) / 2, [1]]).astype(np.float32)
+LOWEST, HIGHEST = LEVELS[0], LEVELS[-1]
+# A value that is above so many levels.
+ABOVE_LEVELS = np.concatenate([[0], (LEVELS[:-1] + LEVELS[1:]) / 2, [1]]).astype(np.float32)
 
 
 class Candidate(NamedTuple):
@@ -56,20 +57,23 @@ def local_change(
     """A probability whose mask at each of `LEVELS` is the mask before, changed where the answer's
     mask differs from it and that hangs together with the click (eight neighbours).
 
-    A positive click only adds, a negative one only takes away. A click outside of the picture is at
-    its border.
+    A positive click only adds, a negative one only takes away. What no level changes stays above or
+    below all of them, and ranks there as in the answer. A click outside of the picture is at its
+    border.
 
     Source: FocalClick (Chen et al., CVPR 2022), "progressive merge", there of one mask.
     """
     height, width = answer.shape
     place = (min(max(click.row, 0), height - 1), min(max(click.column, 0), width - 1))
     above = np.searchsorted(LEVELS, answer).astype(np.uint8)  # of how many levels' masks it is part
+    kept = np.where(before, (1 + HIGHEST + (1 - HIGHEST) * answer) / 2, LOWEST * answer)
     if click.positive:
-        added = BETWEEN_LEVELS[_reached(above, ~before, place)]
-        return np.where(before, np.float32(1), added)
-    below = (len(LEVELS) - above).astype(np.uint8)
-    kept = BETWEEN_LEVELS[len(LEVELS) - _reached(below, before, place)]
-    return np.where(before, kept, np.float32(0))
+        reached = _reached(above, ~before, place)
+        changed = ABOVE_LEVELS[reached]
+    else:
+        reached = _reached((len(LEVELS) - above).astype(np.uint8), before, place)
+        changed = ABOVE_LEVELS[len(LEVELS) - reached]
+    return np.where(reached > 0, changed, kept).astype(np.float32)
 
 
 def _reached(

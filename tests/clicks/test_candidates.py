@@ -64,13 +64,18 @@ def test_each_level_changes_what_was_there_before_at_the_click_alone(
         np.testing.assert_array_equal(changed > level, changed_at_click(mask, before, click))
     assert any(((changed > level) != mask).any() for level, mask in zip(LEVELS, masks, strict=True))
     assert changed.dtype == np.float32 and changed.min() >= 0 and changed.max() <= 1
+    for kept in (changed > LEVELS[-1]) & before, (changed <= LEVELS[0]) & ~before:
+        order = np.argsort(answer[kept])
+        assert np.unique(changed[kept]).size > 10, "what stays is still ranked"
+        assert (np.diff(changed[kept][order]) >= -1e-6).all()
 
 
 def test_a_click_that_changes_nothing_leaves_what_was_there() -> None:
     before = smooth(2) > 0.5
     row, column = np.argwhere(before)[0]
     changed = local_change(smooth(1), before, Click(int(row), int(column), True))
-    np.testing.assert_array_equal(changed, before.astype(np.float32))
+    for level in LEVELS:
+        np.testing.assert_array_equal(changed > level, before)
 
 
 def test_a_click_outside_of_the_picture_is_at_its_border() -> None:
