@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from adclick.clicks.click import Click
-from adclick.clicks.edges import PreparedPicture, solve, solve_along_lines
+from adclick.clicks.edges import PreparedPicture, clicked_pixels, solve, solve_along_lines
 from adclick.clicks.levels import LEVELS
 
 LOWEST, HIGHEST = LEVELS[0], LEVELS[-1]
@@ -64,9 +64,9 @@ def local_change(
     Source: FocalClick (Chen et al., CVPR 2022), "progressive merge", there of one mask.
     """
     height, width = answer.shape
-    place = (min(max(click.row, 0), height - 1), min(max(click.column, 0), width - 1))
+    (place,) = clicked_pixels([click], (height, width))
     above = np.searchsorted(LEVELS, answer).astype(np.uint8)  # of how many levels' masks it is part
-    kept = np.where(before, (1 + HIGHEST + (1 - HIGHEST) * answer) / 2, LOWEST * answer)
+    kept = np.where(before, (1 + HIGHEST + (1 - HIGHEST) * answer) / 2, LOWEST * answer / 2)
     if click.positive:
         reached = _reached(above, ~before, place)
         changed = ABOVE_LEVELS[reached]

@@ -31,7 +31,7 @@ LEVEL_FEATURES = (
     *("relative_answer_steps", "relative_colour_steps", "relative_residual", "log_area"),
     *("as_clicked", "along_lines", "loose", "local"),
 )
-# The columns of what means the same of simulated defects and of real ones (docs/results).
+# The columns of what means much the same of simulated defects and of real ones (docs/results).
 STEADY_COLUMNS = [
     LEVEL_FEATURES.index(name)
     for name in (
@@ -205,7 +205,9 @@ def _outline_steps(
 
 
 def _around_masks(seen: Seen) -> Seen:
-    """What is seen in the box around the largest mask and its ring; all of it without a mask."""
+    """What is seen in the box around the largest mask and its ring, but for the mask before; all of
+    it without a mask.
+    """
     mask = as_bytes(seen.answer > LEVELS[0])
     if not mask.any():
         return seen
@@ -216,7 +218,8 @@ def _around_masks(seen: Seen) -> Seen:
         **{
             name: np.ascontiguousarray(getattr(seen, name)[rows, columns])
             for name in ("answer", "prior", "colours", "lengths")
-        }
+        },
+        before=None,
     )
 
 
@@ -231,14 +234,15 @@ def _as_clicked(seen: Seen, clicks: Sequence[Click]) -> Float[np.ndarray, " leve
     left, top, width, height = cv2.boundingRect(as_bytes((seen.answer > LEVELS[0]) | before))
     box = np.s_[top : top + height, left : left + width]
     answer, known = seen.answer[box], before[box]
-    row, column = last.row - top, last.column - left
+    ((last_row, last_column),) = clicked_pixels([last], shape)
+    row, column = last_row - top, last_column - left
     shares = np.zeros(len(LEVELS))
     if not (0 <= row < height and 0 <= column < width):
         return shares
     taken = [
-        (one.row - top, one.column - left)
-        for one in earlier
-        if 0 <= one.row - top < height and 0 <= one.column - left < width
+        (one_row - top, one_column - left)
+        for one_row, one_column in clicked_pixels(earlier, shape)
+        if 0 <= one_row - top < height and 0 <= one_column - left < width
     ]
     for index, level in enumerate(LEVELS):
         mask = answer > level
@@ -250,7 +254,7 @@ def _as_clicked(seen: Seen, clicks: Sequence[Click]) -> Float[np.ndarray, " leve
         here = both[0, row, column]
         for place in taken:
             both[:, *place] = 0
-        shares[index] = here / max(float(both.max()), 1.0)
+        shares[index] = min(here / max(float(both.max()), 1.0), 1.0)
     return shares
 
 

@@ -96,11 +96,13 @@ def change_in_parts(
     `from_nothing`: nothing is); `read` gives what is known of a part, and `write` keeps what is
     known then.
     """
-    for part in click_parts(clicks, grid, window, stride):
-        if not _inside(asked, part, stride):
-            continue
+    parts = [
+        part for part in click_parts(clicks, grid, window, stride) if _inside(asked, part, stride)
+    ]
+    before = [read(part) for part in parts]  # no window sees what another answers to the same click
+    for part, at_first in zip(parts, before, strict=True):
+        own = ask(part, _inside(clicks, part, stride), None if from_nothing else at_first)
         known = read(part)
-        own = ask(part, _inside(clicks, part, stride), None if from_nothing else known)
         weight = weight_of(part, grid, round(FADED * window), stride)
         write(part, known + weight * (own - known))
 

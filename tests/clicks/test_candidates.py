@@ -7,7 +7,7 @@ import pytest
 from adclick.clicks.candidates import candidates, local_change
 from adclick.clicks.click import Click
 from adclick.clicks.edges import prepare, solve, solve_along_lines
-from adclick.clicks.levels import LEVELS
+from adclick.clicks.levels import LEVELS, at_level
 from adclick.run.settings.clicks import Edges, Lines
 
 EDGES = Edges(
@@ -68,6 +68,17 @@ def test_each_level_changes_what_was_there_before_at_the_click_alone(
         order = np.argsort(answer[kept])
         assert np.unique(changed[kept]).size > 10, "what stays is still ranked"
         assert (np.diff(changed[kept][order]) >= -1e-6).all()
+
+
+@pytest.mark.parametrize("threshold", [0.35, 0.49, 0.5, 0.9])
+def test_at_the_threshold_nothing_else_changes(threshold: float) -> None:
+    answer, before = np.maximum(smooth(1), (smooth(3) > 0.7).astype(np.float32)), smooth(2) > 0.5
+    click = Click(10, 12, not before[10, 12])
+    changed = local_change(answer, before, click)
+    for level in LEVELS:
+        moved = at_level(changed, float(level), [click], threshold=threshold)
+        expected = changed_at_click(answer > level, before, click)
+        np.testing.assert_array_equal(moved > threshold, expected)
 
 
 def test_a_click_that_changes_nothing_leaves_what_was_there() -> None:

@@ -151,6 +151,7 @@ def test_a_later_click_is_about_what_changes(positive: bool) -> None:
     assert (last(10, 10, not positive) == 0).all()
     assert (last(28, 33, positive) == 0).all(), "nothing changes there"
     assert (last(39, 0, positive) == 0).all(), "nor outside of both"
+    assert (last(50, -3, positive) == last(39, 0, positive)).all(), "a border's"
 
 
 def test_where_the_other_kind_of_error_is_larger_it_would_have_been_clicked() -> None:
@@ -161,6 +162,8 @@ def test_where_the_other_kind_of_error_is_larger_it_would_have_been_clicked() ->
 
 def test_nobody_clicks_the_same_pixel_twice() -> None:
     square = squares((3, 3, 15))
+    again = clicked(square, [Click(10, 10, True), Click(10, 10, True)], None)
+    assert (again == 1).all(), "and who does meant it, no more than that"
     found = clicked(square, [Click(10, 10, True), Click(10, 11, True)], None)
     assert found == pytest.approx(1, abs=0.03)
     elsewhere = clicked(square, [Click(30, 40, True), Click(10, 11, True)], None)

@@ -89,6 +89,24 @@ def test_the_answer_along_a_line_is_taken_where_it_is_chosen() -> None:
         np.testing.assert_array_equal(one.before, previous > 0.5)
 
 
+def test_what_was_there_before_is_kept_where_that_is_chosen() -> None:
+    edges = EDGES.model_copy(update={"loose": 0.1, "local": True})
+    previous = np.zeros((32, 40), np.float32)
+    previous[20:30, 5:15] = 0.51
+    told: list[Seen] = []
+
+    def choose(seen: Sequence[Seen], _: Sequence[Click]) -> tuple[int, float]:
+        told.extend(seen)
+        return 1, 0.3
+
+    found = answers(choose, edges)(CLICKS[:1], previous)
+    assert [(one.loose, one.local) for one in told] == [(False, False), (False, True)]
+    assert found[20:30, 5:15].min() > 0.5 and found[10, 12] == 1
+    told.clear()
+    answers(choose, edges)(CLICKS[:1], None)
+    assert [(one.loose, one.local) for one in told] == [(False, False), (True, False)]
+
+
 def test_without_an_estimate_or_edges_or_clicks_one_half_stays() -> None:
     def never(seen: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
         pytest.fail("asked for a level")

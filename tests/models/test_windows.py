@@ -94,6 +94,20 @@ def test_a_windows_answer_fades_into_what_was_known() -> None:
         assert np.abs(np.diff(found, axis=axis)).max() < 0.05
 
 
+def test_no_window_sees_what_another_answers_to_the_same_click() -> None:
+    asked = Asked()
+    predict = answer_in_parts(asked.open, content=(1024, 1024), window=WINDOW, stride=STRIDE)
+    first = [Click(512, 512, True)]
+    before = predict(first, None)
+    both = [*first, Click(512, 600, True)]
+    asked.calls.clear()
+    predict(both, before)
+    assert len(asked.calls) == 2, "it lies in the first window, near its edge, and opens another"
+    for part, _, known in asked.calls:
+        assert known is not None
+        np.testing.assert_array_equal(known, before[part.pixels(STRIDE)])
+
+
 def test_replaying_clicks_at_once_opens_the_same_windows() -> None:
     clicks = [Click(100, 100, True), Click(3000, 200, True), Click(120, 110, False)]
     asked = Asked()

@@ -284,3 +284,9 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         _model(image_px=128)
     with pytest.raises(TypeError, match="widht"):
         _model(widht=3)
+
+
+def test_an_estimate_that_reads_what_this_version_does_not_is_refused() -> None:
+    levels = {"features": 25, "hidden": 4}
+    with pytest.raises(ValueError, match="reads 25 features, not"), torch.device("meta"):
+        build_adclick(**PAPER, levels=levels)

@@ -68,18 +68,19 @@ class Edges(Section):
     )
     lines: Lines | None = Field(
         None,
-        description="A second answer follows thin lines through positive clicks, and the estimate"
-        " of `clicks.levels` takes the better one; without that none is followed.",
+        description="Another answer follows thin lines through positive clicks, and the estimate"
+        " of `clicks.levels` takes the best; without that none is followed.",
     )
     loose: Share | None = Field(
         None,
-        description="Before there is a mask, another answer to choose from, the same way: it gives"
-        " the network's probability this share of its weight.",
+        description="Before there is a mask, another answer for `clicks.levels` to choose from,"
+        " which gives the network's probability this share of its weight. Needs levels.",
     )
     local: bool = Field(
         False,
-        description="Once there is a mask, another one: it changes that mask only where what"
-        " changes hangs together with the last click.",
+        description="Once there is a mask, another answer for `clicks.levels` to choose from, which"
+        " changes that mask only where what changes hangs together with the last click. Needs"
+        " levels.",
     )
 
 
@@ -96,7 +97,7 @@ class Zoom(Section):
 
 class Levels(Section):
     """How the estimate is trained that says at which level an answer is cut, and which of several
-    answers; a minute at the end of a training, by a robot user on simulated pictures.
+    answers; a minute or two at the end of a training, by a robot user on simulated pictures.
     """
 
     pictures: Positive = Field(description="Simulated pictures that the robot user clicks on.")
