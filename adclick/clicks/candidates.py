@@ -1,7 +1,6 @@
 """The answers to clicks among which the mask is chosen (`adclick.clicks.levels`)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -9,44 +8,50 @@ from jaxtyping import Bool, Float32, UInt8
 
 from adclick.clicks.click import Click
 from adclick.clicks.edges import PreparedPicture, clicked_pixels, solve, solve_along_lines
-from adclick.clicks.levels import LEVELS
+from adclick.clicks.levels import LEVELS, Seen
 
 LOWEST, HIGHEST = LEVELS[0], LEVELS[-1]
 # A value that is above so many levels.
 ABOVE_LEVELS = np.concatenate([[0], (LEVELS[:-1] + LEVELS[1:]) / 2, [1]]).astype(np.float32)
 
 
-class Candidate(NamedTuple):
-    """An answer, a probability, and how it came about; see `Seen`."""
-
-    answer: Float32[np.ndarray, "height width"]
-    along_lines: bool = False
-    loose: bool = False
-    local: bool = False
-
-
 def candidates(
     prepared: PreparedPicture,
     prior: Float32[np.ndarray, "height width"],
     clicks: Sequence[Click],
+    *,
+    lengths: Float32[np.ndarray, "height width"],
     before: Bool[np.ndarray, "height width"] | None,
-) -> list[Candidate]:
+) -> list[Seen]:
     """What a picture's edges make of a network's probability: first `solve`, then the others that
     `Edges` asks for and the clicks allow.
 
     While there is no mask, `before`, an answer with less trust in the network (`Edges.loose`),
     which after one click may know no more than about where the defect is; as soon as there is one,
     what the first answer changes of it at the last click (`Edges.local`). Then that along lines.
+    `lengths` are those of the residual, for who judges the answers.
     """
     settings = prepared.settings
-    found = [Candidate(solve(prepared, prior, clicks))]
-    begun = before is not None and bool(before.any())
-    if settings.loose is not None and not begun:
-        found.append(Candidate(solve(prepared, prior, clicks, share=settings.loose), loose=True))
-    if settings.local and before is not None and begun:
-        found.append(Candidate(local_change(found[0].answer, before, clicks[-1]), local=True))
+    first = Seen(
+        answer=solve(prepared, prior, clicks),
+        prior=prior,
+        colours=prepared.colours,
+        mean_squared_step=prepared.mean_squared_step,
+        lengths=lengths,
+        before=before,
+    )
+    found = [first]
+    if before is None or not before.any():
+        if settings.loose is not None:
+            loose = solve(prepared, prior, clicks, share=settings.loose)
+            found.append(first._replace(answer=loose, loose=True))
+    elif settings.local:
+        local = local_change(first.answer, before, clicks[-1])
+        found.append(first._replace(answer=local, local=True))
     along = solve_along_lines(prepared, prior, clicks)
-    return found if along is None else [*found, Candidate(along, along_lines=True)]
+    if along is not None:
+        found.append(first._replace(answer=along, along_lines=True))
+    return found
 
 
 def local_change(

@@ -141,7 +141,8 @@ def depths(
     region: np.ndarray, metric: int = cv2.DIST_L2, mask_size: int = cv2.DIST_MASK_5
 ) -> np.ndarray:
     """Distances to the nearest pixel outside a region, or its array; Euclidean ones, to some
-    2 % with this mask."""
+    2 %, unless asked for otherwise.
+    """
     if region.size == 0:
         return np.zeros(region.shape, np.float32)
     ringed = cv2.copyMakeBorder(as_bytes(region), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)

@@ -141,7 +141,7 @@ def solve_along_lines(
     lines = prepared.settings.lines
     if lines is None or not clicks:
         return None
-    return _solve_around(prepared, _of_size(prior, prepared.shape), clicks, lines, 1.0)
+    return _solve_around(prepared, _of_size(prior, prepared.shape), clicks, lines)
 
 
 def _solve_around(
@@ -149,7 +149,7 @@ def _solve_around(
     answer: Float32[np.ndarray, "height width"],
     clicks: Sequence[Click],
     lines: Lines | None,
-    share: float,
+    share: float = 1.0,
 ) -> Float32[np.ndarray, "height width"] | None:
     """The answer, changed in place around the clicks; None if lines were asked for and none is."""
     clicked = clicked_pixels(clicks, prepared.shape)

@@ -86,20 +86,9 @@ def _at_chosen_levels(
         if not clicks:
             return solve(prepared, prior, clicks)
         before = None if previous is None else previous > threshold
-        found = candidates(prepared, prior, clicks, before)
-        seen = [
-            Seen(
-                prior=prior,
-                colours=prepared.colours,
-                mean_squared_step=prepared.mean_squared_step,
-                lengths=lengths,
-                before=before,
-                **one._asdict(),
-            )
-            for one in found
-        ]
+        seen = candidates(prepared, prior, clicks, lengths=lengths, before=before)
         number, level = choose(seen, clicks)
-        return at_level(found[number].answer, level, clicks, threshold=threshold)
+        return at_level(seen[number].answer, level, clicks, threshold=threshold)
 
     return chosen
 

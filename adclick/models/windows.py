@@ -96,12 +96,12 @@ def change_in_parts(
     `from_nothing`: nothing is); `read` gives what is known of a part, and `write` keeps what is
     known then.
     """
-    parts = [
-        part for part in click_parts(clicks, grid, window, stride) if _inside(asked, part, stride)
+    answers = [  # all before any is written: no window sees what another answers to the same click
+        (part, ask(part, _inside(clicks, part, stride), None if from_nothing else read(part)))
+        for part in click_parts(clicks, grid, window, stride)
+        if _inside(asked, part, stride)
     ]
-    before = [read(part) for part in parts]  # no window sees what another answers to the same click
-    for part, at_first in zip(parts, before, strict=True):
-        own = ask(part, _inside(clicks, part, stride), None if from_nothing else at_first)
+    for part, own in answers:
         known = read(part)
         weight = weight_of(part, grid, round(FADED * window), stride)
         write(part, known + weight * (own - known))

@@ -31,17 +31,13 @@ class LevelChoice(nn.Module):
 
     mean: Tensor
     deviation: Tensor
-    reads: Tensor
 
     def __init__(self, *, features: int, hidden: int, steady: Sequence[int]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(features))
-        reads = torch.ones(2 * MEMBERS, features)
-        reads[MEMBERS:] = 0
-        reads[MEMBERS:, list(steady)] = 1
-        self.register_buffer("reads", reads)
-        self.members = nn.ModuleList(_member(features, hidden) for _ in reads)
+        read = [*[range(features)] * MEMBERS, *[steady] * MEMBERS]
+        self.members = nn.ModuleList(_member(features, own, hidden) for own in read)
 
     def set_scale(self, features: Float[Tensor, "sample feature"]) -> None:
         """Standardise by these features from now on."""
@@ -59,10 +55,7 @@ class LevelChoice(nn.Module):
     def forward(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch"]:
         """The logit of the IoU of each row of features."""
         given = self.standardised(features)
-        logits = [
-            own(given * read)[..., 0] for own, read in zip(self.members, self.reads, strict=True)
-        ]
-        return torch.stack(logits).mean(dim=0)
+        return torch.stack([own(given)[..., 0] for own in self.members]).mean(dim=0)
 
     @torch.no_grad()
     def best(self, features: Float[Tensor, "answer level feature"]) -> tuple[int, int]:
@@ -73,8 +66,23 @@ class LevelChoice(nn.Module):
         return divmod(highest, iou.shape[1])
 
 
-def _member(features: int, hidden: int) -> nn.Sequential:
+class _Some(nn.Module):
+    """Some columns as they are, all others 0."""
+
+    read: Tensor
+
+    def __init__(self, features: int, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("read", torch.zeros(features))
+        self.read[list(columns)] = 1
+
+    def forward(self, given: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        return given * self.read
+
+
+def _member(features: int, columns: Sequence[int], hidden: int) -> nn.Sequential:
     return nn.Sequential(
+        _Some(features, columns),
         nn.Linear(features, hidden),
         nn.GELU(),
         nn.Linear(hidden, hidden),

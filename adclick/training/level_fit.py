@@ -33,19 +33,19 @@ def fit_levels(
         raise ValueError("no answer to learn levels from")
     rows = torch.from_numpy(features.reshape(-1, features.shape[-1])).float()
     known = torch.from_numpy(ious.reshape(-1)).float()
-    sizes = {"features": rows.shape[1], "hidden": settings.hidden, "steady": steady}
-    choice = seeded(LevelChoice, seed, **sizes)
+    choice = seeded(
+        LevelChoice, seed, features=rows.shape[1], hidden=settings.hidden, steady=steady
+    )
     choice.set_scale(rows)
     given = choice.standardised(rows)
-    for index, (member, read) in enumerate(zip(choice.members, choice.reads, strict=True)):
+    for index, member in enumerate(choice.members):
         generator = torch.Generator().manual_seed(1000 * seed + index)
-        _fit_member(member, read, given, known, settings, generator)
+        _fit_member(member, given, known, settings, generator)
     return choice.eval()
 
 
 def _fit_member(
     member: torch.nn.Module,
-    read: torch.Tensor,
     given: torch.Tensor,
     known: torch.Tensor,
     settings: Levels,
@@ -59,7 +59,7 @@ def _fit_member(
     for _ in range(settings.steps):
         drawn = torch.randint(len(given), (BATCH,), generator=generator)
         noise = settings.noise * torch.randn((BATCH, given.shape[1]), generator=generator)
-        logits = member((given[drawn] + noise) * read)[:, 0]
+        logits = member(given[drawn] + noise)[:, 0]
         loss = functional.binary_cross_entropy_with_logits(logits, known[drawn])
         optimiser.zero_grad()
         loss.backward()

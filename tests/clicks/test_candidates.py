@@ -37,7 +37,8 @@ def found(
     line: bool = False,
     clicks: Sequence[Click] = tuple(CLICKS),
 ):
-    return candidates(prepare(picture(line), edges, radius_px=3.0), smooth(1), clicks, before)
+    prepared = prepare(picture(line), edges, radius_px=3.0)
+    return candidates(prepared, smooth(1), clicks, lengths=smooth(4), before=before)
 
 
 def changed_at_click(mask: np.ndarray, before: np.ndarray, click: Click) -> np.ndarray:
