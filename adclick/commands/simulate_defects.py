@@ -61,32 +61,35 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"{job.inputs['foreground']}: not of the same normal images; run its stage again"
             )
         frame, contents = images["images"].shape[1:3], contents_of(images, "images")
-        shown = [contents[row] for row in normals for _ in range(settings.per_normal)]
-        drawn = [
-            f"simulated/{image_id}/{copy:03d}"
-            for image_id in ids
-            for copy in range(settings.per_normal)
-        ]
+        copies = copies_of(len(normals), settings.per_normal, job.settings.pictures)
+        shown = [contents[normals[index]] for index, _ in copies]
+        drawn = [f"simulated/{ids[index]}/{copy:03d}" for index, copy in copies]
         with create_drawn(job, "simulated", drawn, shown, frame, textures) as file:
-            for index, row in enumerate(normals):
-                content = contents[row]
-                normal = cropped(images["images"][row], content)
-                inside = cropped(object_mask(foreground["maps"][index], frame), content)
-                for copy in range(settings.per_normal):
-                    image, mask = simulate_in_window(
-                        normal,
-                        drawing_generator(str(manifest["sha256"][row]), copy),
-                        window_px=job.settings.size_px,
-                        minimum_area=settings.minimum_area,
-                        foreground=inside,
-                        textures=textures,
-                        shares=defect_shares(settings),
-                    )
-                    place = index * settings.per_normal + copy
-                    write_drawn(file, place, image, mask)
-            write_names(
-                file, [SIMULATED_TYPE] * len(drawn), np.repeat(ids, settings.per_normal).tolist()
-            )
+            for place, (index, copy) in enumerate(copies):
+                row = normals[index]
+                image, mask = simulate_in_window(
+                    cropped(images["images"][row], contents[row]),
+                    drawing_generator(str(manifest["sha256"][row]), copy),
+                    window_px=job.settings.size_px,
+                    minimum_area=settings.minimum_area,
+                    foreground=cropped(
+                        object_mask(foreground["maps"][index], frame), contents[row]
+                    ),
+                    textures=textures,
+                    shares=defect_shares(settings),
+                )
+                write_drawn(file, place, image, mask)
+            write_names(file, [SIMULATED_TYPE] * len(drawn), [ids[index] for index, _ in copies])
+
+
+def copies_of(normals: int, per_normal: int, pictures: int | None) -> list[tuple[int, int]]:
+    """Which normal pictures are drawn on, as (index, copy): all of them so often, or as many times
+    as makes so many `pictures`, in an order of their own.
+    """
+    if pictures is None:
+        return [(index, copy) for index in range(normals) for copy in range(per_normal)]
+    order = np.random.default_rng(0).permutation(normals).tolist()
+    return [(order[place % normals], place // normals) for place in range(pictures)]
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Train ADClick: pretraining on other categories, or finetuning on one (Sec. 3.4, 4.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from adclick.run.errors import InputError
 from adclick.run.job import Job, parse_job, run
 from adclick.run.kept import made_once
 from adclick.run.plan.clicks import Refining, TrainAdclick
+from adclick.run.settings.clicks import Levels
 from adclick.training.fit import (
     EXPANDED,
     LISTS,
@@ -34,6 +36,7 @@ from adclick.training.level_fit import fit_levels
 from adclick.training.plan import Plan
 
 COMMAND = "adclick.commands.train_adclick"
+LINES = ("line_images", "line_residuals")
 BUILDERS = {"adclick": build_adclick, KIND: build_simpleclick}
 
 
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         doc=__doc__,
         trains=lambda settings: not settings.pretrain,
         optional=["initial"],
-        lists=[*LISTS, *EXPANDED, "branch"],
+        lists=[*LISTS, *EXPANDED, *LINES, "branch"],
         outputs=["weights", "record"],
         seeded=True,
     )
@@ -71,19 +74,63 @@ def _train(job: Job[TrainAdclick]) -> None:
     )
 
 
+class _Drawn(NamedTuple):
+    """Simulated pictures, opened for the trained network, of which so many are clicked."""
+
+    opened: Opened
+    file: ArrayFile
+    pictures: int
+
+
 def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dict[str, Any]:
-    """Give the trained network an estimate of the level at which its answers are cut."""
-    settings, lists = job.settings, job.lists
-    refining = settings.refining
+    """Give the trained network an estimate of the level at which its answers are cut and, where
+    there are thin defects to learn it from, one of whether to follow a line.
+    """
+    refining = job.settings.refining
     assert refining is not None
-    images = lists["simulated_images"][0]
+    levels = refining.levels
+    with ExitStack() as stack:
+        drawn = [
+            stack.enter_context(
+                _open_drawn(
+                    job, model, device, "simulated_images", "simulated_residuals", levels.pictures
+                )
+            )
+        ]
+        if levels.lines is not None:
+            drawn.append(stack.enter_context(_open_drawn(job, model, device, *LINES, levels.lines)))
+        choices = _fitted_levels(drawn, refining, job.settings.threshold, job.seed)
+    if not choices:
+        print("no simulated defect to learn levels from: answers are cut at the threshold")
+        return {}
+    added = dict(zip(("levels", "line_levels"), choices, strict=False))
+    for name, choice in added.items():
+        setattr(model, name, choice.to(device))
+    sizes = {
+        "features": len(LEVEL_FEATURES),
+        "hidden": levels.hidden,
+        "steady": STEADY_COLUMNS,
+    }
+    return dict.fromkeys(added, sizes)
+
+
+@contextmanager
+def _open_drawn(
+    job: Job[TrainAdclick],
+    model: Any,
+    device: torch.device,
+    images: str,
+    residuals: str,
+    pictures: int,
+) -> Iterator[_Drawn]:
+    settings, lists = job.settings, job.lists
     with (
-        open_arrays(images) as drawn,
+        open_arrays(lists[images][0]) as file,
         open_trained(
             model.eval(),
             settings.model_dump(mode="json"),
-            images=images,
-            residuals=lists["simulated_residuals"][0],
+            images=lists[images][0],
+            residuals=lists[residuals][0],
             scales=lists["residuals"][0],
             language=lists["languages"][0] if lists["languages"] else None,
             category=settings.category.split("/")[-1],
@@ -91,47 +138,51 @@ def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dic
             device=device,
         ) as opened,
     ):
-        choice = _fitted_levels(opened, drawn, refining, settings.threshold, job.seed)
-    if choice is None:
-        print("no simulated defect to learn levels from: answers are cut at the threshold")
-        return {}
-    model.levels = choice.to(device)
-    return {
-        "levels": {
-            "features": len(LEVEL_FEATURES),
-            "hidden": refining.levels.hidden,
-            "steady": STEADY_COLUMNS,
-        }
-    }
+        yield _Drawn(opened, file, pictures)
 
 
 def _fitted_levels(
-    opened: Opened, drawn: ArrayFile, refining: Refining, threshold: float, seed: int
-) -> LevelChoice | None:
-    """An estimate, from pictures of which one half is clicked while answers are cut at one half,
-    the other while an estimate from the first chooses: of its own masks, too, it must learn what
-    to hold on to.
+    drawn: Sequence[_Drawn], refining: Refining, threshold: float, seed: int
+) -> list[LevelChoice]:
+    """Estimates, the first from the first pictures, the next from those and the next ones; none
+    without answers.
+
+    Of all one half is clicked while answers are cut at one half, the other while estimates from
+    the first choose: of its own masks, too, an estimate must learn what to hold on to.
     """
-    levels, choice = refining.levels, None
-    rows = some_rows(drawn, levels.pictures, seed)
-    seen: list[tuple[np.ndarray, np.ndarray]] = []
-    for part in (rows[::2], rows[1::2]):
-        seen.append(
-            levels_seen(
-                opened,
-                drawn,
-                part,
-                count=levels.clicks,
-                zoom=refining.zoom,
-                edges=refining.edges,
-                threshold=threshold,
-                choose=None if choice is None else chosen_by(choice),
+    choices: list[LevelChoice] = []
+    seen: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in drawn]
+    for half in (0, 1):
+        choose = chosen_by(choices[0], of_lines=choices[-1]) if choices else None
+        for own, pictures in zip(seen, drawn, strict=True):
+            rows = some_rows(pictures.file, pictures.pictures, seed)[half::2]
+            own.append(
+                levels_seen(
+                    pictures.opened,
+                    pictures.file,
+                    rows,
+                    count=refining.levels.clicks,
+                    zoom=refining.zoom,
+                    edges=refining.edges,
+                    threshold=threshold,
+                    choose=choose,
+                )
             )
-        )
-        features, ious = (np.concatenate(one) for one in zip(*seen, strict=True))
+        choices = _fitted(seen, refining.levels, seed)
+    return choices
+
+
+def _fitted(
+    seen: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], levels: Levels, seed: int
+) -> list[LevelChoice]:
+    """One estimate from what was seen of the first pictures, one from that and of the next, ..."""
+    choices = []
+    for last in range(1, len(seen) + 1):
+        answers = [one for own in seen[:last] for one in own]
+        features, ious = (np.concatenate(one) for one in zip(*answers, strict=True))
         if len(features):
-            choice = fit_levels(features, ious, levels, steady=STEADY_COLUMNS, seed=seed)
-    return choice
+            choices.append(fit_levels(features, ious, levels, steady=STEADY_COLUMNS, seed=seed))
+    return choices
 
 
 def own_plan(settings: TrainAdclick) -> Plan:

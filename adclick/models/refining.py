@@ -94,17 +94,30 @@ def _at_chosen_levels(
 
 
 def choice_of(network: object) -> Choose | None:
-    """The answer and level that a network's own estimate thinks best; None of a network without."""
+    """The answer and level that a network's own estimates think best; None of one without."""
     choice: LevelChoice | None = getattr(network, "levels", None)
-    return None if choice is None else chosen_by(choice)
+    if choice is None:
+        return None
+    return chosen_by(choice, of_lines=getattr(network, "line_levels", None))
 
 
-def chosen_by(choice: LevelChoice) -> Choose:
-    """What an estimate thinks best."""
+def chosen_by(choice: LevelChoice, *, of_lines: LevelChoice | None = None) -> Choose:
+    """What an estimate thinks best.
+
+    With `of_lines` it is that one, which has learnt of thin defects too, who says whether an answer
+    along lines is the best; of all others the first estimate still takes its own.
+    """
 
     def choose(seen: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
         features = torch.from_numpy(np.stack([level_features(one, clicks) for one in seen]))
-        answer, level = choice.best(features.to(choice.mean.device))
-        return answer, float(LEVELS[level])
+        features = features.to(choice.mean.device)
+        left = list(range(len(seen)))
+        if of_lines is not None and any(one.along_lines for one in seen):
+            answer, level = of_lines.best(features)
+            if seen[answer].along_lines:
+                return answer, float(LEVELS[level])
+            left = [number for number in left if not seen[number].along_lines]
+        answer, level = choice.best(features[left])
+        return left[answer], float(LEVELS[level])
 
     return choose

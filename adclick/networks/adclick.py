@@ -53,6 +53,7 @@ class ADClick(nn.Module):
         injection: LanguageInjection | None = None,
         language_stages: Sequence[int] = (),
         levels: LevelChoice | None = None,
+        line_levels: LevelChoice | None = None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -65,6 +66,7 @@ class ADClick(nn.Module):
         self.injection = injection
         self.language_stages = tuple(language_stages)
         self.levels = levels
+        self.line_levels = line_levels
 
     @property
     def language(self) -> bool:
@@ -156,6 +158,7 @@ def build_adclick(
     inputs: Inputs = "residual",
     image_channels: Sequence[int] = (),
     levels: LevelSizes | None = None,
+    line_levels: LevelSizes | None = None,
 ) -> ADClick:
     """An untrained ADClick, drawn from torch's global generator (see `checkpoints.seeded`).
 
@@ -165,8 +168,8 @@ def build_adclick(
     language embed_dim 128, depths 2 2 18 2, heads 4 8 16 32, window 12, text_channels 768,
     trainable pwam. `language=None` leaves the branch out. `image_channels` are the widths of the
     image stem's three levels, read unless `inputs` is `residual`; `levels` are the sizes of an
-    estimate of which level of an answer is its mask. ValueError on sizes that do not
-    fit together.
+    estimate of which level of an answer is its mask, `line_levels` those of one that says
+    whether a line is followed. ValueError on sizes that do not fit together.
     """
     if image_px != TOKEN_STRIDE * grid:
         raise ValueError(f"image_px {image_px} is not {TOKEN_STRIDE} x grid {grid}")
@@ -200,6 +203,7 @@ def build_adclick(
         injection=injection,
         language_stages=stages if language else (),
         levels=_estimate_of_levels(levels),
+        line_levels=_estimate_of_levels(line_levels),
     )
 
 

@@ -65,7 +65,7 @@ def in_turn(rule):
 
 
 LABELS = names.one_of(names.label_names(CONFIG))
-DRAWN = rf"simulated|expanded_({LABELS})_seed\d+"
+DRAWN = rf"simulated|lines|expanded_({LABELS})_seed\d+"
 
 
 wildcard_constraints:
@@ -179,6 +179,8 @@ TRAINING_FILES = flags(
     "residuals",
     "simulated_images",
     "simulated_residuals",
+    "line_images",
+    "line_residuals",
     "languages",
     "masks",
     "branch",

@@ -64,3 +64,16 @@ rule simulate_defects:
         "python -m adclick.commands.simulate_defects --settings {params.settings:q}"
         " --manifest {input.manifest:q} --images {input.images:q} --foreground {input.foreground:q}"
         " --simulated {output.simulated:q} > {log:q} 2>&1"
+
+
+use rule simulate_defects as simulate_lines with:
+    output:
+        simulated=passing_at_last("results/{run}/{dataset}/{category}/simulate_lines/images.h5"),
+    log:
+        "results/{run}/logs/simulate_lines/{dataset}-{category}.log",
+    benchmark:
+        "results/{run}/benchmarks/simulate_lines/{dataset}-{category}.tsv"
+    params:
+        settings=settings("simulate_lines"),
+        code=fingerprint("adclick.commands.simulate_defects"),
+        folder=plan.data.folder_digest(CONFIG.simulation.texture_folder),

@@ -12,6 +12,7 @@ from adclick.run.plan.language import language_file
 from adclick.run.plan.names import (
     HUMAN,
     INPUT_SUFFIXES,
+    LINES,
     REAL,
     SIMULATED,
     adclick_pretraining,
@@ -33,7 +34,7 @@ from adclick.run.plan.names import (
 )
 from adclick.run.plan.peers import WEIGHTS, peer_files, peer_settings
 from adclick.run.plan.pick import Stage
-from adclick.run.plan.residuals import residuals_file
+from adclick.run.plan.residuals import images_of, residuals_file
 from adclick.run.provenance import fingerprint
 from adclick.run.settings.clicks import (
     MAP_THRESHOLD,
@@ -219,7 +220,10 @@ def _refining(config: Config) -> Refining | None:
     clicks = config.clicks
     if clicks.levels is None or clicks.edges is None:
         return None
-    return Refining(levels=clicks.levels, zoom=clicks.zoom, edges=clicks.edges)
+    levels = clicks.levels
+    if clicks.edges.lines is None:
+        levels = levels.model_copy(update={"lines": None})
+    return Refining(levels=levels, zoom=clicks.zoom, edges=clicks.edges)
 
 
 def adclick_weights(config: Config, place: str, name: str, seed: int | str) -> str:
@@ -324,9 +328,12 @@ def finetuning_inputs(
     config: Config, place: str, variant: str, seed: int | str
 ) -> dict[str, str | list[str]]:
     """What an ADClick variant's training on one category reads."""
-    matching = click_matching(config, variant)
-    language = config.adclick_variants[variant].language
-    own = training_inputs(config, [place], matching=matching, masks=False, language=language)
+    matching, chosen = click_matching(config, variant), config.adclick_variants[variant]
+    own = training_inputs(config, [place], matching=matching, masks=False, language=chosen.language)
+    refining = None if chosen.published is not None else _refining(config)
+    if refining is not None and refining.levels.lines is not None:
+        own["line_images"] = [images_of(config, place, LINES)]
+        own["line_residuals"] = [residuals_file(config, place, matching, LINES)]
     return {**initial_weights(config, place, "adclick", variant, seed), **own}
 
 

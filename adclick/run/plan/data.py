@@ -68,10 +68,31 @@ class MakeManifest(Stage):
 
 
 class SimulateDefects(Stage):
-    """Settings of `simulate_defects`."""
+    """Settings of `simulate_defects`; on so many normal pictures alone where `pictures` says so."""
 
     size_px: int
     simulation: Simulation
+    pictures: int | None
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
+        return cls.pick(config, pictures=None)
+
+
+class SimulateLines(SimulateDefects):
+    """Settings of `simulate_lines`, the same command: cracks and scratches for the estimate that
+    says whether to follow a line.
+    """
+
+    @classmethod
+    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
+        levels = config.clicks.levels
+        thin = dict.fromkeys(config.simulation.kinds(), 0.0) | {"cracks": 0.5, "scratches": 0.5}
+        return cls.pick(
+            config,
+            simulation=config.simulation.model_copy(update=thin),
+            pictures=None if levels is None else levels.lines,
+        )
 
 
 def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from adclick.run.settings.clicks import PROTOCOL, PROTOCOL_ROBOT, Robot
 from adclick.run.settings.peers import LABELS, SEED, Labels, peer_methods, wanted_of
 from adclick.run.settings.training import AdclickVariant, SegVariant
 
-REAL, SIMULATED = "real", "simulated"
+REAL, SIMULATED, LINES = "real", "simulated", "lines"
 HUMAN = "human"  # the labels that a person made
 UNLISTED_SPLITS = ("drawn", "sorted")  # training defects that no file lists
 NOTHING = "none"  # the method that a figure shows when the run has none

@@ -3,12 +3,18 @@
 from collections.abc import Mapping
 
 from adclick.run.config import Config
-from adclick.run.plan.names import REAL, SIMULATED, place_of, pretraining_sources
+from adclick.run.plan.names import LINES, REAL, SIMULATED, place_of, pretraining_sources
 
 # Of one category, from the first to the last; what is not named comes after them.
 STAGES = (
     *("make_manifest", "extract_features", "fit_retrieval", "fit_foreground", "choose_matching"),
-    *("simulate_defects", "find_neighbours", "compute_residuals", "compute_drawn_residuals"),
+    *(
+        "simulate_defects",
+        "simulate_lines",
+        "find_neighbours",
+        "compute_residuals",
+        "compute_drawn_residuals",
+    ),
     *("pretrain_adclick", "train_adclick", "label_defects", "expand_defects"),
     *("pretrain_adclick_seg", "train_adclick_seg", "fit_map_peer", "predict_maps"),
     *("simulate_clicks", "simulate_robot_clicks"),
@@ -32,7 +38,7 @@ def priority(config: Config, rule: str, wildcards: Mapping[str, str]) -> int:
     unread = [name for name in config.datasets if name not in config.run_datasets]
     order = [*unread, *config.run_datasets]
     last = max(order.index(one.split("/")[0]) for one in read)
-    is_read = rule in BEFORE_TRAINING or wildcards.get("source") in (REAL, SIMULATED)
+    is_read = rule in BEFORE_TRAINING or wildcards.get("source") in (REAL, SIMULATED, LINES)
     turn = 2 * (len(order) - last) + is_read
     category = config.datasets[wildcards["dataset"]].categories.index(wildcards["category"])
     stage = STAGES.index(rule) if rule in STAGES else len(STAGES)

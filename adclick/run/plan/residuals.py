@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from adclick.run.config import Config
 from adclick.run.device import Precision
 from adclick.run.plan.names import (
+    LINES,
     REAL,
     SIMULATED,
     category_folder,
@@ -121,12 +122,16 @@ def choice_file(config: Config, place: str, matching: str) -> dict[str, str]:
 
 
 def images_of(config: Config, place: str, source: str) -> str:
-    """The pictures of a source: `real`, `simulated`, or `expanded_<labels>_seed<seed>`."""
+    """The pictures of a source: `real`, `simulated`, `lines` (simulated thin ones), or
+    `expanded_<labels>_seed<seed>`.
+    """
     folder = category_folder(config, place)
     if source == REAL:
         return f"{folder}/make_manifest/images.h5"
     if source == SIMULATED:
         return f"{folder}/simulate_defects/images.h5"
+    if source == LINES:
+        return f"{folder}/simulate_lines/images.h5"
     labels, seed = source.removeprefix("expanded_").rsplit("_", 1)
     return f"{folder}/expand_defects/{labels}/{seed}/images.h5"
 

@@ -195,10 +195,14 @@ class Simulation(Section):
 
     @model_validator(mode="after")
     def _some_kind_is_drawn(self) -> "Simulation":
-        weights = self.model_dump(exclude={"per_normal", "texture_folder", "minimum_area"})
+        weights = self.kinds()
         if not any(weights.values()):
             raise ValueError(f"no kind has a weight; give one to some of {', '.join(weights)}")
         return self
+
+    def kinds(self) -> dict[str, float | None]:
+        """The kinds of defect with their weights."""
+        return self.model_dump(exclude={"per_normal", "texture_folder", "minimum_area"})
 
 
 class Expansion(Section):
