@@ -36,6 +36,7 @@ from adclick.training.level_fit import fit_levels
 from adclick.training.plan import Plan
 
 COMMAND = "adclick.commands.train_adclick"
+SIMULATED = ("simulated_images", "simulated_residuals")
 LINES = ("line_images", "line_residuals")
 BUILDERS = {"adclick": build_adclick, KIND: build_simpleclick}
 
@@ -89,16 +90,14 @@ def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dic
     refining = job.settings.refining
     assert refining is not None
     levels = refining.levels
+    wanted = [(SIMULATED, levels.pictures)]
+    if levels.lines is not None:
+        wanted.append((LINES, levels.lines))
     with ExitStack() as stack:
         drawn = [
-            stack.enter_context(
-                _open_drawn(
-                    job, model, device, "simulated_images", "simulated_residuals", levels.pictures
-                )
-            )
+            stack.enter_context(_open_drawn(job, model, device, files, pictures))
+            for files, pictures in wanted
         ]
-        if levels.lines is not None:
-            drawn.append(stack.enter_context(_open_drawn(job, model, device, *LINES, levels.lines)))
         choices = _fitted_levels(drawn, refining, job.settings.threshold, job.seed)
     if not choices:
         print("no simulated defect to learn levels from: answers are cut at the threshold")
@@ -119,18 +118,18 @@ def _open_drawn(
     job: Job[TrainAdclick],
     model: Any,
     device: torch.device,
-    images: str,
-    residuals: str,
+    files: tuple[str, str],
     pictures: int,
 ) -> Iterator[_Drawn]:
     settings, lists = job.settings, job.lists
+    images, residuals = (lists[name][0] for name in files)
     with (
-        open_arrays(lists[images][0]) as file,
+        open_arrays(images) as file,
         open_trained(
             model.eval(),
             settings.model_dump(mode="json"),
-            images=lists[images][0],
-            residuals=lists[residuals][0],
+            images=images,
+            residuals=residuals,
             scales=lists["residuals"][0],
             language=lists["languages"][0] if lists["languages"] else None,
             category=settings.category.split("/")[-1],

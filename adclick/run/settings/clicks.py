@@ -103,9 +103,9 @@ class Levels(Section):
     pictures: Positive = Field(description="Simulated pictures that the robot user clicks on.")
     lines: Positive | None = Field(
         None,
-        description="So many more, with a simulated crack or scratch each, for a second estimate that"
-        " says whether to follow a line (`clicks.edges.lines`). Without it the first one does, which"
-        " has seen few thin defects.",
+        description="So many more, with a simulated crack or scratch each, for a second estimate,"
+        " which says whether to follow a line (`clicks.edges.lines`). Without it the first one does,"
+        " which has seen few thin defects.",
     )
     clicks: Positive = Field(description="Clicks on each.")
     hidden: Positive = Field(description="Width of the two hidden layers.")
