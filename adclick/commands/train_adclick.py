@@ -90,7 +90,7 @@ def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dic
     refining = job.settings.refining
     assert refining is not None
     levels = refining.levels
-    wanted = [(SIMULATED, levels.pictures)]
+    wanted: list[tuple[tuple[str, str], int]] = [(SIMULATED, levels.pictures)]
     if levels.lines is not None:
         wanted.append((LINES, levels.lines))
     with ExitStack() as stack:

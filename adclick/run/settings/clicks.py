@@ -104,8 +104,8 @@ class Levels(Section):
     lines: Positive | None = Field(
         None,
         description="So many more, with a simulated crack or scratch each, for a second estimate,"
-        " which says whether to follow a line (`clicks.edges.lines`). Without it the first one does,"
-        " which has seen few thin defects.",
+        " which says whether to follow a line (`clicks.edges.lines`). Without it the first one"
+        " does, which has seen few thin defects.",
     )
     clicks: Positive = Field(description="Clicks on each.")
     hidden: Positive = Field(description="Width of the two hidden layers.")
