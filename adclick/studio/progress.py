@@ -22,7 +22,6 @@ STAGES: dict[str, tuple[str, float]] = {
     "choose_matching": ("Choose how to compare", 60.0),
     "compute_residuals": ("Compare with normal ones", 40.0),
     "simulate_defects": ("Make up defects to learn from", 25.0),
-    "simulate_lines": ("Make up cracks and scratches to learn from", 8.0),
     "generate_prompts": ("Read the words about defects", 8.0),
     "encode_prompts": ("Understand these words", 15.0),
     "pretrain_adclick": ("Train on other products", 150.0),

@@ -76,10 +76,18 @@ def test_a_surface_has_fewer_lines_the_more_contrast_is_asked_for() -> None:
 
 def test_no_line_passes_a_negative_click() -> None:
     rows = np.flatnonzero(line().any(axis=1))
-    column = int(np.flatnonzero(line()[60])[0])
+    column = round(np.flatnonzero(line()[60]).mean())
     found = found_in(surface(shade=60), {(30, 22): True, (60, column): False})
     assert found[:55].any()
     assert not found[62 : rows.max() + 1].any()
+
+
+def test_a_line_goes_on_past_a_negative_click_beside_it() -> None:
+    """A user clicks there when a mask was too wide, and not to end the line."""
+    beside_it = int(np.flatnonzero(line()[60])[-1]) + 2
+    clicked = {(30, 22): True, (60, beside_it): False}
+    found = found_in(surface(shade=60), clicked)
+    assert found[70:85].any(axis=1).all() and not found[60, beside_it]
 
 
 def test_what_is_beside_a_line_lies_near_and_not_next_to_it() -> None:

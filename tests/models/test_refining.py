@@ -116,20 +116,54 @@ def test_without_an_estimate_or_edges_or_clicks_one_half_stays() -> None:
     np.testing.assert_array_equal(answers(never)([], None), prior([]))
 
 
+def estimate(*, for_level: float, for_a_line: float) -> LevelChoice:
+    """An estimate of an IoU that grows (or falls) with the level, and for an answer along a line,
+    whose weight says how much that is worth against a level.
+    """
+    choice = LevelChoice(features=len(LEVEL_FEATURES), hidden=4, steady=STEADY_COLUMNS)
+    for member in choice.members:
+        first, *others = [one for one in member.modules() if isinstance(one, torch.nn.Linear)]
+        for layer in (first, *others):
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+        first.weight.data[0, LEVEL_FEATURES.index("level")] = for_level
+        first.weight.data[0, LEVEL_FEATURES.index("along_lines")] = for_a_line
+        first.bias.data[0] = 5  # where GELU is a straight line
+        for layer in others:
+            layer.weight.data[0, 0] = 1
+    return choice
+
+
+def seen_answers(*kinds: str) -> list[Seen]:
+    colours = np.zeros((32, 40, 3), np.float32)
+    first = Seen(drawn(), prior(CLICKS), colours, 1.0, LENGTHS)
+    return [first._replace(along_lines=kind == "line") for kind in kinds]
+
+
+def chosen(network: torch.nn.Module, *kinds: str) -> tuple[int, float]:
+    choose = choice_of(network)
+    assert choose is not None
+    return choose(seen_answers(*kinds), CLICKS)
+
+
+HIGHEST, LOWEST = (pytest.approx(float(LEVELS[end])) for end in (-1, 0))
+
+
 def test_a_networks_own_estimate_chooses() -> None:
     assert choice_of(torch.nn.Linear(1, 1)) is None
     network = torch.nn.Linear(1, 1)
-    choice = LevelChoice(features=len(LEVEL_FEATURES), hidden=4, steady=STEADY_COLUMNS)
-    for member in choice.members:  # the IoU is the level itself, so the highest is best
-        for layer in member.modules():
-            if not isinstance(layer, torch.nn.Linear):
-                continue
-            torch.nn.init.zeros_(layer.weight)
-            torch.nn.init.zeros_(layer.bias)
-            layer.weight.data[0, 0] = 1
-    network.levels = choice
-    choose = choice_of(network)
-    assert choose is not None
-    colours = np.zeros((32, 40, 3), np.float32)
-    seen = Seen(drawn(), prior(CLICKS), colours, 1.0, LENGTHS)
-    assert choose([seen], CLICKS) == (0, pytest.approx(float(LEVELS[-1])))
+    network.levels = estimate(for_level=1, for_a_line=0)
+    assert chosen(network, "plain") == (0, HIGHEST)
+    network.levels = estimate(for_level=1, for_a_line=3)
+    assert chosen(network, "plain", "line") == (1, HIGHEST)
+
+
+def test_whether_a_line_is_followed_says_the_estimate_that_has_learnt_of_lines() -> None:
+    network = torch.nn.Linear(1, 1)
+    network.levels = estimate(for_level=1, for_a_line=3)
+    network.line_levels = estimate(for_level=-1, for_a_line=2)
+    assert chosen(network, "plain", "line") == (1, LOWEST), "its line, at its level"
+    network.line_levels = estimate(for_level=-1, for_a_line=-2)
+    assert chosen(network, "plain", "line") == (0, HIGHEST), "no line, at the other's level"
+    assert chosen(network, "line", "plain") == (1, HIGHEST), "whatever comes first"
+    assert chosen(network, "plain") == (0, HIGHEST)

@@ -638,3 +638,35 @@ def test_lines_that_no_estimate_chooses_are_no_setting() -> None:
             )
         )
         assert plain == unread != read, stage
+
+
+def test_thin_defects_are_simulated_where_an_estimate_of_lines_learns_from_them() -> None:
+    edges = {"trust": 1, "least_trust": 0, "early_trust": 0, "prior_power": 1, "sharpness": 1}
+    lines = {"contrast": 3, "likeness": 0.5, "gap_px": 1, "elongation": 20}
+    lines |= {"edge_px": 1, "side_px": 6}
+    levels = {"pictures": 9, "clicks": 3, "hidden": 8, "learning_rate": 0.01, "weight_decay": 0}
+    levels |= {"noise": 0, "steps": 5}
+    place = {"dataset": "mvtec", "category": "bottle"}
+
+    def made(followed: bool, pictures: int | None) -> Config:
+        own = {**edges, "likeness": 1, "lines": lines if followed else None}
+        return config(clicks={"edges": own, "levels": {**levels, "lines": pictures}})
+
+    learnt = made(followed=True, pictures=7)
+    inputs = finetuning_inputs(learnt, "mvtec/bottle", "finetuned_lang", 0)
+    folder = f"results/{learnt.run}/mvtec/bottle"
+    assert inputs["line_images"] == [f"{folder}/simulate_defects/lines.h5"]
+    (residuals,) = inputs["line_residuals"]
+    assert residuals.endswith("/lines.h5") and "compute_residuals" in residuals
+    drawn = json.loads(settings_json(learnt, "simulate_defects", drawn="lines", **place))
+    kinds = {kind for kind in learnt.simulation.kinds() if drawn["simulation"][kind]}
+    assert (drawn["pictures"], kinds) == (7, {"cracks", "scratches"})
+    assert json.loads(settings_json(learnt, "simulate_defects", **place))["pictures"] is None
+    for other in (made(followed=True, pictures=None), made(followed=False, pictures=7)):
+        assert "line_images" not in finetuning_inputs(other, "mvtec/bottle", "finetuned_lang", 0), (
+            "nobody would read them"
+        )
+        settings = json.loads(
+            settings_json(other, "train_adclick", variant="finetuned_lang", **place)
+        )
+        assert settings["refining"]["levels"]["lines"] is None

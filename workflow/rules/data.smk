@@ -49,11 +49,13 @@ rule simulate_defects:
         images="results/{run}/{dataset}/{category}/make_manifest/images.h5",
         foreground="results/{run}/{dataset}/{category}/fit_foreground/foreground.h5",
     output:
-        simulated=passing_at_last("results/{run}/{dataset}/{category}/simulate_defects/images.h5"),
+        simulated=passing_at_last("results/{run}/{dataset}/{category}/simulate_defects/{drawn}.h5"),
     log:
-        "results/{run}/logs/simulate_defects/{dataset}-{category}.log",
+        "results/{run}/logs/simulate_defects/{dataset}-{category}-{drawn}.log",
     benchmark:
-        "results/{run}/benchmarks/simulate_defects/{dataset}-{category}.tsv"
+        "results/{run}/benchmarks/simulate_defects/{dataset}-{category}-{drawn}.tsv"
+    wildcard_constraints:
+        drawn="images|lines",
     conda:
         "../../environment.yml"
     params:
@@ -64,16 +66,3 @@ rule simulate_defects:
         "python -m adclick.commands.simulate_defects --settings {params.settings:q}"
         " --manifest {input.manifest:q} --images {input.images:q} --foreground {input.foreground:q}"
         " --simulated {output.simulated:q} > {log:q} 2>&1"
-
-
-use rule simulate_defects as simulate_lines with:
-    output:
-        simulated=passing_at_last("results/{run}/{dataset}/{category}/simulate_lines/images.h5"),
-    log:
-        "results/{run}/logs/simulate_lines/{dataset}-{category}.log",
-    benchmark:
-        "results/{run}/benchmarks/simulate_lines/{dataset}-{category}.tsv"
-    params:
-        settings=settings("simulate_lines"),
-        code=fingerprint("adclick.commands.simulate_defects"),
-        folder=plan.data.folder_digest(CONFIG.simulation.texture_folder),

@@ -9,7 +9,7 @@ from typing import Literal
 from adclick.run.config import Config
 from adclick.run.folders import Walk, shown, walk
 from adclick.run.kinds import module_of
-from adclick.run.plan.names import UNLISTED_SPLITS, category_folder, places
+from adclick.run.plan.names import LINES, UNLISTED_SPLITS, category_folder, places
 from adclick.run.plan.pick import Stage
 from adclick.run.provenance import digest, fingerprint
 from adclick.run.settings.data import (
@@ -68,7 +68,11 @@ class MakeManifest(Stage):
 
 
 class SimulateDefects(Stage):
-    """Settings of `simulate_defects`; on so many normal pictures alone where `pictures` says so."""
+    """Settings of `simulate_defects`; so many `pictures`, or some of every normal one.
+
+    Besides those that networks learn from there are `lines`, cracks and scratches for the estimate
+    that says whether to follow a line.
+    """
 
     size_px: int
     simulation: Simulation
@@ -76,23 +80,12 @@ class SimulateDefects(Stage):
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
-        return cls.pick(config, pictures=None)
-
-
-class SimulateLines(SimulateDefects):
-    """Settings of `simulate_lines`, the same command: cracks and scratches for the estimate that
-    says whether to follow a line.
-    """
-
-    @classmethod
-    def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
         levels = config.clicks.levels
-        thin = dict.fromkeys(config.simulation.kinds(), 0.0) | {"cracks": 0.5, "scratches": 0.5}
-        return cls.pick(
-            config,
-            simulation=config.simulation.model_copy(update=thin),
-            pictures=None if levels is None else levels.lines,
-        )
+        if wildcards.get("drawn") != LINES or levels is None:
+            return cls.pick(config, pictures=None)
+        kinds = dict.fromkeys(config.simulation.kinds(), 0.0) | {"cracks": 0.5, "scratches": 0.5}
+        thin = config.simulation.model_copy(update=kinds)
+        return cls.pick(config, simulation=thin, pictures=levels.lines)
 
 
 def manifest_inputs(config: Config, dataset: str) -> dict[str, str]:

@@ -8,8 +8,7 @@ from adclick.run.plan.names import LINES, REAL, SIMULATED, place_of, pretraining
 # Of one category, from the first to the last; what is not named comes after them.
 STAGES = (
     *("make_manifest", "extract_features", "fit_retrieval", "fit_foreground", "choose_matching"),
-    *("simulate_defects", "simulate_lines", "find_neighbours"),
-    *("compute_residuals", "compute_drawn_residuals"),
+    *("simulate_defects", "find_neighbours", "compute_residuals", "compute_drawn_residuals"),
     *("pretrain_adclick", "train_adclick", "label_defects", "expand_defects"),
     *("pretrain_adclick_seg", "train_adclick_seg", "fit_map_peer", "predict_maps"),
     *("simulate_clicks", "simulate_robot_clicks"),

@@ -131,7 +131,7 @@ def images_of(config: Config, place: str, source: str) -> str:
     if source == SIMULATED:
         return f"{folder}/simulate_defects/images.h5"
     if source == LINES:
-        return f"{folder}/simulate_lines/images.h5"
+        return f"{folder}/simulate_defects/lines.h5"
     labels, seed = source.removeprefix("expanded_").rsplit("_", 1)
     return f"{folder}/expand_defects/{labels}/{seed}/images.h5"
 
