@@ -41,6 +41,7 @@ STEADY_COLUMNS = [
 ]
 RING_PX = 4  # how far around a mask its surroundings reach
 STEEPEST = 50.0  # where a mask all but vanishes between two levels
+LEAST_AS_CLICKED = 0.75  # of the most: a mask that one who clicked so may want (docs/results)
 LEAST_STEP = 1e-2  # of the mean squared step of colour, as for the picture's edges
 
 
@@ -130,6 +131,17 @@ def level_features(
     return np.stack([np.broadcast_to(own, LEVELS.shape) for own in columns], axis=1).astype(
         np.float32
     )
+
+
+def worth_the_click(
+    features: Float32[np.ndarray, "answer level level_feature"],
+) -> Bool[np.ndarray, "answer level"]:
+    """Which masks of answers to the same clicks one may want who clicked where the last click is:
+    those that it changes nearly as deep inside (`as_clicked`) as that of them where it does most.
+    All, where the click changes nothing.
+    """
+    as_clicked = features[:, :, LEVEL_FEATURES.index("as_clicked")]
+    return as_clicked >= LEAST_AS_CLICKED * as_clicked.max()
 
 
 def level_ious(

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, UInt8
 from adclick.clicks.candidates import candidates
 from adclick.clicks.click import Click
 from adclick.clicks.edges import PreparedPicture, follow_edges, prepare, solve
-from adclick.clicks.levels import LEVELS, Seen, at_level, level_features
+from adclick.clicks.levels import LEVELS, Seen, at_level, level_features, worth_the_click
 from adclick.clicks.robot import Predict
 from adclick.models.zoom import Window, zoom_in
 from adclick.networks.level_choice import LevelChoice
@@ -102,22 +102,33 @@ def choice_of(network: object) -> Choose | None:
 
 
 def chosen_by(choice: LevelChoice, *, of_lines: LevelChoice | None = None) -> Choose:
-    """What an estimate thinks best.
+    """What an estimate thinks best; once there is a mask, of what is worth the last click.
 
     With `of_lines` it is that one, which has learnt of thin defects too, who says whether an answer
     along lines is the best; of all others the first estimate still takes its own.
     """
 
     def choose(seen: Sequence[Seen], clicks: Sequence[Click]) -> tuple[int, float]:
-        features = torch.from_numpy(np.stack([level_features(one, clicks) for one in seen]))
-        features = features.to(choice.mean.device)
+        features = np.stack([level_features(one, clicks) for one in seen])
+        mended = seen[0].before is not None and bool(seen[0].before.any())
         left = list(range(len(seen)))
         if of_lines is not None and any(one.along_lines for one in seen):
-            answer, level = of_lines.best(features)
+            answer, level = _best(of_lines, features, mended=mended)
             if seen[answer].along_lines:
                 return answer, float(LEVELS[level])
             left = [number for number in left if not seen[number].along_lines]
-        answer, level = choice.best(features[left])
+        answer, level = _best(choice, features[left], mended=mended)
         return left[answer], float(LEVELS[level])
 
     return choose
+
+
+def _best(
+    choice: LevelChoice,
+    features: Float32[np.ndarray, "answer level level_feature"],
+    *,
+    mended: bool,
+) -> tuple[int, int]:
+    device = choice.mean.device
+    allowed = torch.from_numpy(worth_the_click(features)).to(device) if mended else None
+    return choice.best(torch.from_numpy(features).to(device), allowed)

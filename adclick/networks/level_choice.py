@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 MEMBERS = 3  # that read all features, and as many that read the steady ones
@@ -58,12 +58,20 @@ class LevelChoice(nn.Module):
         return torch.stack([own(given)[..., 0] for own in self.members]).mean(dim=0)
 
     @torch.no_grad()
-    def best(self, features: Float[Tensor, "answer level feature"]) -> tuple[int, int]:
-        """The answer and its level of the highest estimate, each taken with its two neighbours."""
+    def best(
+        self,
+        features: Float[Tensor, "answer level feature"],
+        allowed: Bool[Tensor, "answer level"] | None = None,
+    ) -> tuple[int, int]:
+        """The answer and its level of the highest estimate, each taken with its two neighbours, of
+        those that are `allowed`.
+        """
         iou = torch.sigmoid(self(features))
         padded = torch.cat([iou[:, :1], iou, iou[:, -1:]], dim=1)
-        highest = int((padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]).argmax())
-        return divmod(highest, iou.shape[1])
+        smooth = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+        if allowed is not None:
+            smooth = smooth.masked_fill(~allowed, -1)
+        return divmod(int(smooth.argmax()), iou.shape[1])
 
 
 class _Some(nn.Module):

@@ -146,6 +146,24 @@ def chosen(network: torch.nn.Module, *kinds: str) -> tuple[int, float]:
     return choose(seen_answers(*kinds), CLICKS)
 
 
+def test_once_there_is_a_mask_what_is_not_worth_the_click_is_not_taken() -> None:
+    """A click at the outline does not do away with a thin mask, however good what remains looks."""
+    network = torch.nn.Linear(1, 1)
+    network.levels = estimate(for_level=1, for_a_line=0)
+    before = np.zeros((32, 40), bool)
+    before[4:16, 5:30] = True
+    click = Click(10, 29, False)  # at the right edge: two columns are to go, not all
+    answer = np.full((32, 40), 0.01, np.float32)
+    answer[4:16, 5:28] = 0.6
+    colours = np.zeros((32, 40, 3), np.float32)
+    seen = Seen(answer, answer, colours, 1.0, LENGTHS, before=before)
+    choose = choice_of(network)
+    assert choose is not None
+    number, level = choose([seen], [Click(10, 12, True), click])
+    assert number == 0 and level < 0.6, "above it nothing would be left"
+    assert choose([seen._replace(before=None)], [click])[1] == HIGHEST, "no mask to lose yet"
+
+
 HIGHEST, LOWEST = (pytest.approx(float(LEVELS[end])) for end in (-1, 0))
 
 
