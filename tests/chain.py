@@ -179,6 +179,14 @@ def _data_steps(config: Config, category: str) -> dict[str, Step]:
     for source in ("real", "simulated"):
         found |= source_steps(config, category, source)
     if category == "cloth":
+        found["simulate_defects lines"] = Step(
+            "simulate_defects",
+            "simulate_defects",
+            wildcards | {"drawn": "lines"},
+            {"manifest": manifest, "images": images, "foreground": foreground},
+            {"simulated": images_of(config, "toy/cloth", "lines")},
+        )
+        found |= source_steps(config, category, "lines")
         found["choose_matching"] = Step(
             "choose_matching",
             "choose_matching",

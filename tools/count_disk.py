@@ -17,7 +17,7 @@ from graphlib import TopologicalSorter
 
 LOTS = 3
 ALL, NORMAL, TEST, DEFECTS, EXPANDED = range(5)  # which of a category's pictures a result is of
-# MB an image, and of which; a result that is not listed is small.
+# MB an image, and of which; a result that is not listed is small, or none of the paper's.
 PICTURE_MB, RESIDUAL_MB, LENGTHS_MB = 0.8, 8.4, 0.025
 IMAGES = {
     "make_manifest/images.h5": (PICTURE_MB, ALL),

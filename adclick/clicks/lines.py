@@ -23,7 +23,7 @@ DIRECTIONS = 8  # of half a turn
 SURFACE_PX = 40  # how far around a click the surface's own lines are looked at
 SHARPEST_PX = 1  # a click meets a line's middle so well
 SAME_LINE_PX = 3  # a click so near to a line follows no other
-BLOCKED_PX = 1  # no line passes a negative click as near
+BLOCKED_PX = 1  # around a negative click no line goes on; a wider one may pass it
 LEAST_RIDGE = 1e-3  # in CIE Lab
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -63,22 +64,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         frame, contents = images["images"].shape[1:3], contents_of(images, "images")
         copies = copies_of(len(normals), settings.per_normal, job.settings.pictures)
         shown = [contents[normals[index]] for index, _ in copies]
-        drawn = [f"simulated/{ids[index]}/{copy:03d}" for index, copy in copies]
+        kind = "simulated" if job.settings.pictures is None else "lines"
+        drawn = [f"{kind}/{ids[index]}/{copy:03d}" for index, copy in copies]
         with create_drawn(job, "simulated", drawn, shown, frame, textures) as file:
-            for place, (index, copy) in enumerate(copies):
+            for index, places in groupby(range(len(copies)), key=lambda place: copies[place][0]):
                 row = normals[index]
-                image, mask = simulate_in_window(
-                    cropped(images["images"][row], contents[row]),
-                    drawing_generator(str(manifest["sha256"][row]), copy),
-                    window_px=job.settings.size_px,
-                    minimum_area=settings.minimum_area,
-                    foreground=cropped(
-                        object_mask(foreground["maps"][index], frame), contents[row]
-                    ),
-                    textures=textures,
-                    shares=defect_shares(settings),
-                )
-                write_drawn(file, place, image, mask)
+                normal = cropped(images["images"][row], contents[row])
+                inside = cropped(object_mask(foreground["maps"][index], frame), contents[row])
+                for place in places:
+                    image, mask = simulate_in_window(
+                        normal,
+                        drawing_generator(str(manifest["sha256"][row]), copies[place][1]),
+                        window_px=job.settings.size_px,
+                        minimum_area=settings.minimum_area,
+                        foreground=inside,
+                        textures=textures,
+                        shares=defect_shares(settings),
+                    )
+                    write_drawn(file, place, image, mask)
             write_names(file, [SIMULATED_TYPE] * len(drawn), [ids[index] for index, _ in copies])
 
 
@@ -88,6 +91,8 @@ def copies_of(normals: int, per_normal: int, pictures: int | None) -> list[tuple
     """
     if pictures is None:
         return [(index, copy) for index in range(normals) for copy in range(per_normal)]
+    if not normals:
+        return []
     order = np.random.default_rng(0).permutation(normals).tolist()
     return [(order[place % normals], place // normals) for place in range(pictures)]
 

@@ -38,6 +38,7 @@ from adclick.training.plan import Plan
 COMMAND = "adclick.commands.train_adclick"
 SIMULATED = ("simulated_images", "simulated_residuals")
 LINES = ("line_images", "line_residuals")
+ESTIMATES = ("levels", "line_levels")  # of a network, by the pictures that they learn from
 BUILDERS = {"adclick": build_adclick, KIND: build_simpleclick}
 
 
@@ -102,15 +103,14 @@ def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dic
     if not choices:
         print("no simulated defect to learn levels from: answers are cut at the threshold")
         return {}
-    added = dict(zip(("levels", "line_levels"), choices, strict=False))
-    for name, choice in added.items():
+    for name, choice in choices.items():
         setattr(model, name, choice.to(device))
     sizes = {
         "features": len(LEVEL_FEATURES),
         "hidden": levels.hidden,
         "steady": STEADY_COLUMNS,
     }
-    return dict.fromkeys(added, sizes)
+    return dict.fromkeys(choices, sizes)
 
 
 @contextmanager
@@ -142,17 +142,19 @@ def _open_drawn(
 
 def _fitted_levels(
     drawn: Sequence[_Drawn], refining: Refining, threshold: float, seed: int
-) -> list[LevelChoice]:
-    """Estimates, the first from the first pictures, the next from those and the next ones; none
-    without answers.
+) -> dict[str, LevelChoice]:
+    """The estimates by their names (`_fitted`).
 
-    Of all one half is clicked while answers are cut at one half, the other while estimates from
-    the first choose: of its own masks, too, an estimate must learn what to hold on to.
+    Of all pictures one half is clicked while answers are cut at one half, the other while the
+    estimates from the first choose: of its own masks, too, an estimate must learn what to hold on
+    to.
     """
-    choices: list[LevelChoice] = []
+    choices: dict[str, LevelChoice] = {}
     seen: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in drawn]
     for half in (0, 1):
-        choose = chosen_by(choices[0], of_lines=choices[-1]) if choices else None
+        choose = None
+        if choices:
+            choose = chosen_by(choices["levels"], of_lines=choices.get("line_levels"))
         for own, pictures in zip(seen, drawn, strict=True):
             rows = some_rows(pictures.file, pictures.pictures, seed)[half::2]
             own.append(
@@ -173,14 +175,18 @@ def _fitted_levels(
 
 def _fitted(
     seen: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], levels: Levels, seed: int
-) -> list[LevelChoice]:
-    """One estimate from what was seen of the first pictures, one from that and of the next, ..."""
-    choices = []
-    for last in range(1, len(seen) + 1):
-        answers = [one for own in seen[:last] for one in own]
+) -> dict[str, LevelChoice]:
+    """`levels` from what was seen of the first pictures, `line_levels` from that and of the second;
+    each only where there are answers to learn it from.
+    """
+    choices: dict[str, LevelChoice] = {}
+    answers: list[tuple[np.ndarray, np.ndarray]] = []
+    for name, own in zip(ESTIMATES, seen, strict=False):
+        answers.extend(own)
+        if not sum(len(features) for features, _ in own):
+            break
         features, ious = (np.concatenate(one) for one in zip(*answers, strict=True))
-        if len(features):
-            choices.append(fit_levels(features, ious, levels, steady=STEADY_COLUMNS, seed=seed))
+        choices[name] = fit_levels(features, ious, levels, steady=STEADY_COLUMNS, seed=seed)
     return choices
 
 

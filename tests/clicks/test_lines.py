@@ -84,10 +84,12 @@ def test_no_line_passes_a_negative_click() -> None:
 
 def test_a_line_goes_on_past_a_negative_click_beside_it() -> None:
     """A user clicks there when a mask was too wide, and not to end the line."""
-    beside_it = int(np.flatnonzero(line()[60])[-1]) + 2
-    clicked = {(30, 22): True, (60, beside_it): False}
-    found = found_in(surface(shade=60), clicked)
-    assert found[70:85].any(axis=1).all() and not found[60, beside_it]
+    image = np.random.default_rng(0).integers(116, 125, (*SHAPE, 1)).astype(np.uint8)
+    image = np.ascontiguousarray(image.repeat(3, axis=2))
+    image[10:86, 40] = 30
+    found = found_in(image, {(30, 40): True, (60, 42): False})
+    assert found[12:84].any(axis=1).all() and not found[60, 42]
+    assert not found_in(image, {(30, 40): True, (60, 40): False})[62:].any()
 
 
 def test_what_is_beside_a_line_lies_near_and_not_next_to_it() -> None:

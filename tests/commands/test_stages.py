@@ -141,6 +141,8 @@ CASES: list[tuple[str, str, Callable[[Path], None]]] = [
     ("train_adclick", "initial", weights_scaled),
     ("train_adclick", "simulated_images", inverted("labels")),
     ("train_adclick", "simulated_residuals", noise("residuals")),
+    ("train_adclick", "line_images", inverted("labels")),
+    ("train_adclick", "line_residuals", noise("residuals")),
     ("train_adclick", "languages", other_words),
     ("evaluate_clicks finetuned_lang", "masks", inverted("masks")),
     ("evaluate_clicks finetuned_lang", "maps", inverted("masks")),

@@ -96,7 +96,8 @@ def test_clicks_are_answered_as_in_the_workflow(kind: str, run: Path, folders) -
     weights = category / f"train_{kind}/{VARIANTS[kind]}/seed0/weights.safetensors"
     manifest = read_csv(category / "make_manifest/manifest.csv")
     model = open_model(folders[kind])
-    assert (getattr(model.network, "levels", None) is not None) == (kind == "adclick")
+    for estimate in ("levels", "line_levels"):
+        assert (getattr(model.network, estimate, None) is not None) == (kind == "adclick")
     with (
         compute_device() as device,
         open_network(

@@ -36,6 +36,11 @@ def test_what_trainings_read_is_made_first_one_category_after_the_other(paper: C
     assert trained == sorted(trained, reverse=True)
     expanded = at(paper, "compute_residuals", source="expanded_weak_location_aware_seed0")
     assert expanded < min(banks)
+    thin = (
+        at(paper, "compute_residuals", source="lines"),
+        at(paper, "simulate_defects", drawn="lines"),
+    )
+    assert max(thin) < min(banks), "one category's own training reads them"
 
 
 def test_the_next_data_set_waits_but_its_pretraining_on_this_one_does_not(paper: Config) -> None:

@@ -180,8 +180,8 @@ def test_labels_of_another_matching_are_made_by_an_adclick_with_it(project: Proj
     found = project.planned(overlay=overlay)
     planned = Counter(job.rule for job in found)
     assert not {"simulate_clicks", "make_click_figures", "make_map_figures"} & {*planned}
-    # Per category: residuals of the real, the simulated and the expanded images.
-    assert planned["compute_residuals"] == 6
+    # Per category: residuals of the real, the simulated (thin ones, too) and the expanded images.
+    assert planned["compute_residuals"] == 8
     one_each = ("pretrain_adclick", "train_adclick", "label_defects", "expand_defects")
     assert [planned[rule] for rule in one_each] == [2] * 4
     shared = {"make_table", "make_map_cost_table", "make_training_figure", "everything"}

@@ -80,11 +80,13 @@ class SimulateDefects(Stage):
 
     @classmethod
     def of(cls, config: Config, wildcards: Mapping[str, str]) -> Stage:
-        levels = config.clicks.levels
-        if wildcards.get("drawn") != LINES or levels is None:
+        if wildcards.get("drawn") != LINES:
             return cls.pick(config, pictures=None)
+        levels = config.clicks.levels
+        if levels is None or levels.lines is None:
+            raise ValueError("clicks.levels.lines: not set, so no thin defects are simulated")
         kinds = dict.fromkeys(config.simulation.kinds(), 0.0) | {"cracks": 0.5, "scratches": 0.5}
-        thin = config.simulation.model_copy(update=kinds)
+        thin = config.simulation.model_copy(update=kinds | {"per_normal": 1})
         return cls.pick(config, simulation=thin, pictures=levels.lines)
 
 

@@ -32,7 +32,11 @@ def priority(config: Config, rule: str, wildcards: Mapping[str, str]) -> int:
     unread = [name for name in config.datasets if name not in config.run_datasets]
     order = [*unread, *config.run_datasets]
     last = max(order.index(one.split("/")[0]) for one in read)
-    is_read = rule in BEFORE_TRAINING or wildcards.get("source") in (REAL, SIMULATED, LINES)
+    is_own = wildcards.get("drawn") == LINES  # its own training alone reads it
+    is_read = (rule in BEFORE_TRAINING and not is_own) or wildcards.get("source") in (
+        REAL,
+        SIMULATED,
+    )
     turn = 2 * (len(order) - last) + is_read
     category = config.datasets[wildcards["dataset"]].categories.index(wildcards["category"])
     stage = STAGES.index(rule) if rule in STAGES else len(STAGES)

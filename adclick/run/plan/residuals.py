@@ -105,6 +105,7 @@ class ComputeResiduals(Stage):
         name = wildcards["matching"]
         unread = name not in network_matchings(config)
         read = name in patch_matchings(config) and place_of(wildcards) in places(config)
+        read = read and wildcards.get("source") != LINES  # which no detector learns from
         matching = config.matchings[name]
         return cls.pick(config, matching=matching, lengths_only=unread, patches=read)
 

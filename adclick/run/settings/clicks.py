@@ -109,7 +109,9 @@ class Levels(Section):
     )
     clicks: Positive = Field(description="Clicks on each.")
     hidden: Positive = Field(description="Width of the two hidden layers.")
-    steps: Positive = Field(description="Steps of AdamW, 512 masks each; done twice.")
+    steps: Positive = Field(
+        description="Steps of AdamW, 512 masks each; done twice for each estimate."
+    )
     learning_rate: float = Field(gt=0, description="Its peak rate, of one cycle.")
     weight_decay: NonNegative = Field(description="Its decay.")
     noise: NonNegative = Field(
