@@ -36,8 +36,8 @@ from adclick.training.level_fit import fit_levels
 from adclick.training.plan import Plan
 
 COMMAND = "adclick.commands.train_adclick"
-SIMULATED = ("simulated_images", "simulated_residuals")
-LINES = ("line_images", "line_residuals")
+PLAIN_FILES = ("simulated_images", "simulated_residuals")
+LINE_FILES = ("line_images", "line_residuals")
 ESTIMATES = ("levels", "line_levels")  # of a network, by the pictures that they learn from
 BUILDERS = {"adclick": build_adclick, KIND: build_simpleclick}
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         doc=__doc__,
         trains=lambda settings: not settings.pretrain,
         optional=["initial"],
-        lists=[*LISTS, *EXPANDED, *LINES, "branch"],
+        lists=[*LISTS, *EXPANDED, *LINE_FILES, "branch"],
         outputs=["weights", "record"],
         seeded=True,
     )
@@ -91,9 +91,9 @@ def _add_levels(job: Job[TrainAdclick], model: Any, device: torch.device) -> dic
     refining = job.settings.refining
     assert refining is not None
     levels = refining.levels
-    wanted: list[tuple[tuple[str, str], int]] = [(SIMULATED, levels.pictures)]
+    wanted: list[tuple[tuple[str, str], int]] = [(PLAIN_FILES, levels.pictures)]
     if levels.lines is not None:
-        wanted.append((LINES, levels.lines))
+        wanted.append((LINE_FILES, levels.lines))
     with ExitStack() as stack:
         drawn = [
             stack.enter_context(_open_drawn(job, model, device, files, pictures))

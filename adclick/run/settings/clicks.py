@@ -97,7 +97,8 @@ class Zoom(Section):
 
 class Levels(Section):
     """How the estimate is trained that says at which level an answer is cut, and which of several
-    answers; a minute or two at the end of a training, by a robot user on simulated pictures.
+    answers, and the second one that says whether to follow a line; a minute or two each at the end
+    of a training, by a robot user on simulated pictures.
     """
 
     pictures: Positive = Field(description="Simulated pictures that the robot user clicks on.")
