@@ -20,6 +20,7 @@ from adclick.clicks.robot import Predict
 from adclick.run.settings.clicks import Edges, Lines
 
 SURE = 1e6  # how much more than its neighbours a seed weighs
+LEAST_AT_CLICKS, LEAST_BELIEVED = 1e-3, 1e-9  # probabilities by which others are divided
 LEAST_STEP = 1e-2  # of the mean squared step: an even picture has no edges, not edges everywhere
 SWEEPS = (12, 20, 40)  # at the whole, half and quarter of the resolution
 RELAXATIONS = (1.4, 1.5, 1.6)  # of these sweeps; 1 would be Gauss-Seidel
@@ -135,8 +136,9 @@ def solve_along_lines(
     prior: Float[np.ndarray, "prior_height prior_width"],
     clicks: Sequence[Click],
 ) -> Float32[np.ndarray, "height width"] | None:
-    """The same with the thin lines through positive clicks known to be positive, and what lies
-    beside them to be negative (`Edges.lines`); None where there is no such line.
+    """The same with the thin lines through positive clicks known to be positive, as far as
+    `Lines.doubt` allows, and what lies beside them to be negative (`Edges.lines`); None where there
+    is no such line.
     """
     lines = prepared.settings.lines
     if lines is None or not clicks:
@@ -330,18 +332,31 @@ def _solve_box(
         radius_px=max(1.0, prepared.radius_px * scale),
         largest_difference=settings.likeness * prepared.mean_squared_step,
     )
+    believed = sharpened(_of_size(prior, window.colours.shape[:2]), settings.prior_power)
+    known = positive.astype(np.float32)
     if lines is not None:
         found = lines_through(window.ridges, inside, lines)
         if not found.any():
             return None
+        known = np.maximum(known, _on_line(believed, inside, lines.doubt))
         positive = positive | (found & ~negative)
         negative = negative | (beside(found, lines) & ~positive)
-    believed = sharpened(_of_size(prior, window.colours.shape[:2]), settings.prior_power)
     weight = np.full(believed.shape, trust / scale**2, np.float32)
     weight[_inner_border(box, prepared.shape, believed.shape)] = SURE
     weight[positive | negative] = SURE
-    believed[positive], believed[negative] = 1, 0
+    believed[positive], believed[negative] = known[positive], 0
     return _of_size(walk(window.levels, believed, weight), prior.shape)
+
+
+def _on_line(
+    believed: Float32[np.ndarray, "height width"],
+    clicked: Mapping[tuple[int, int], bool],
+    doubt: float,
+) -> Float32[np.ndarray, "height width"]:
+    """With what probability a pixel of a line through positive clicks is positive; see `Lines`."""
+    at_clicks = [believed[place] for place, positive in clicked.items() if positive]
+    doubted = doubt * max(float(np.mean(at_clicks)), LEAST_AT_CLICKS)
+    return (1 / (1 + doubted / np.maximum(believed, LEAST_BELIEVED))).astype(np.float32)
 
 
 def sharpened(

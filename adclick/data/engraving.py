@@ -4,6 +4,7 @@ Lengths and widths are in pixels of the picture, whatever its size.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,14 +16,24 @@ from adclick.data.textures import Image, as_image
 
 EDGE = 0.25  # of the highest opacity: where the mask of a thin defect ends
 NOISE_MULTIPLE = 2.5  # a thin defect changes at least so many deviations of the surface around it
-CRACK_WIDTHS = (0.6, 2.6)  # px
-SCRATCH_WIDTHS = (0.6, 3.0)
-LINE_LENGTHS = (0.05, 0.8)  # of the picture's side
 PIT_AREAS = (3.0, 300.0)  # px: 2 to 20 px across
 SUPERSAMPLING = 4
 STEP = 2.0  # px between points of a line
 
 Points = Float64[np.ndarray, "_ 2"]
+
+
+class Thin(NamedTuple):
+    """How wide, in pixels, and how long, in parts of the picture's side, a kind of line may be."""
+
+    widths: tuple[float, float]
+    lengths: tuple[float, float]
+
+
+CRACK, SCRATCH = Thin((0.6, 2.6), (0.05, 0.8)), Thin((0.6, 3.0), (0.05, 0.8))
+# Lines that anybody sees who looks for them.
+CLEAR_CRACK, CLEAR_SCRATCH = Thin((0.96, 3.12), (0.15, 0.8)), Thin((0.96, 3.6), (0.15, 0.8))
+CLEAR_NOISE_MULTIPLE = 10.0
 
 
 def crack_opacity(
@@ -31,13 +42,15 @@ def crack_opacity(
     *,
     foreground: Mask | None = None,
     area_px: float | None = None,
+    thin: Thin = CRACK,
 ) -> Plane:
     """Opacity of a hairline crack: it meanders about one direction, kinks, branches, thins out.
 
-    0.6 to 2.6 px wide; as long as makes `area_px`, else 5 to 80 % of the picture's side.
+    As long as makes `area_px`, else as `thin` says (0.6 to 2.6 px wide, 5 to 80 % of the picture's
+    side long).
     """
-    width = log_uniform(generator, *CRACK_WIDTHS)
-    length = _line_length(shape, generator, area_px, width)
+    width = log_uniform(generator, *thin.widths)
+    length = _line_length(shape, generator, area_px, width, thin.lengths)
     main = generator.uniform(0, 2 * np.pi)
     trunk = _walk(draw_point(shape, generator, foreground), main, length, generator, wander=0.5)
     trunk -= trunk.mean(axis=0) - trunk[0]  # the drawn pixel becomes the middle
@@ -57,13 +70,15 @@ def scratch_opacity(
     *,
     foreground: Mask | None = None,
     area_px: float | None = None,
+    thin: Thin = SCRATCH,
 ) -> Plane:
     """Opacity of a scratch, straight or evenly bent, its ends thin; at times two or three abreast.
 
-    0.6 to 3 px wide; as long as makes `area_px`, else 5 to 80 % of the picture's side.
+    As long as makes `area_px`, else as `thin` says (0.6 to 3 px wide, 5 to 80 % of the picture's
+    side long).
     """
-    width = log_uniform(generator, *SCRATCH_WIDTHS)
-    length = _line_length(shape, generator, area_px, width)
+    width = log_uniform(generator, *thin.widths)
+    length = _line_length(shape, generator, area_px, width, thin.lengths)
     steps = max(3, round(length / STEP))
     bend = generator.normal(0, 0.8) * (generator.random() < 0.6)
     headings = generator.uniform(0, 2 * np.pi) + bend * np.linspace(-0.5, 0.5, steps)
@@ -113,19 +128,21 @@ def engrave(
     *,
     dark_share: float,
     lit_share: float,
+    noise_multiple: float = NOISE_MULTIPLE,
 ) -> tuple[Image, Mask]:
     """The picture with a dark or bright engraving, and where that is strong; with the probability
     `lit_share` light catches its rim on one side.
 
-    It is dark with the probability `dark_share`, where the surface is bright enough for that. The
-    mask is empty where the opacity is nowhere 0.25 or more.
+    It changes at least `noise_multiple` deviations of the surface around it, as far as grey levels
+    allow that. It is dark with the probability `dark_share`, where the surface is bright enough for
+    that. The mask is empty where the opacity is nowhere 0.25 or more.
     """
     strong = opacity >= EDGE
     if not strong.any():
         return image, strong
     opacity = opacity * cv2.dilate(strong.astype(np.uint8), np.ones((3, 3), np.uint8))
     level, noise = _level_and_noise(image, strong)
-    change = _contrast(image, level, noise, generator, dark_share)
+    change = _contrast(image, level, noise_multiple * noise, generator, dark_share)
     tint = 1 + generator.uniform(0, 0.25) * generator.uniform(-1, 1, 3)
     grain = 1 + 0.15 * perlin_noise(opacity.shape, (32, 32), generator)
     share = (opacity * grain)[:, :, None]
@@ -140,13 +157,17 @@ def engrave(
 
 
 def _line_length(
-    shape: tuple[int, int], generator: np.random.Generator, area_px: float | None, width: float
+    shape: tuple[int, int],
+    generator: np.random.Generator,
+    area_px: float | None,
+    width: float,
+    lengths: tuple[float, float],
 ) -> float:
     side = min(shape)
     if area_px is None:
-        return side * log_uniform(generator, *LINE_LENGTHS)
+        return side * log_uniform(generator, *lengths)
     across = 0.5 * width + 0.4  # what of a faint, tapering line is opaque enough, measured
-    return float(np.clip(area_px / across, 4, LINE_LENGTHS[1] * side))
+    return float(np.clip(area_px / across, 4, lengths[1] * side))
 
 
 def _walk(
@@ -205,11 +226,13 @@ def _slow_noise(
 
 
 def _contrast(
-    image: Image, level: float, noise: float, generator: np.random.Generator, dark_share: float
+    image: Image, level: float, seen: float, generator: np.random.Generator, dark_share: float
 ) -> float:
-    """By how many grey levels an engraving differs from its surface; negative: darker."""
+    """By how many grey levels an engraving differs from its surface, at least so that it is `seen`;
+    negative: darker.
+    """
     brightest = min(255.0, float(np.quantile(image[::2, ::2], 0.98)) + 25)
-    least = max(2 * VISIBLE, NOISE_MULTIPLE * noise)
+    least = max(2 * VISIBLE, seen)
     down, up = level, max(brightest - level, 0.0)
     is_dark = generator.random() < dark_share
     if (down if is_dark else up) < 1.2 * least:

@@ -11,7 +11,16 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from adclick.data.engraving import crack_opacity, engrave, pit_opacity, scratch_opacity
+from adclick.data.engraving import (
+    CLEAR_CRACK,
+    CLEAR_NOISE_MULTIPLE,
+    CLEAR_SCRATCH,
+    NOISE_MULTIPLE,
+    crack_opacity,
+    engrave,
+    pit_opacity,
+    scratch_opacity,
+)
 from adclick.data.pieces import visible
 from adclick.data.shapes import Mask, Plane, draw_point, log_uniform, outline_depth, soft_region
 from adclick.data.textures import Image, as_image, grey, is_grey
@@ -47,9 +56,9 @@ def draw_lifelike(
 ) -> tuple[Image, Mask]:
     """The picture with a candidate for a defect of a kind of `LIFELIKE`, and where it can be seen.
 
-    With areas of labelled defects cracks, pits, scratches, missing and displaced parts are about as
-    large as one of them. Without background, missing parts become displaced ones. The mask may be
-    empty.
+    With areas of labelled defects cracks, pits, scratches (clear or not), missing and displaced
+    parts are about as large as one of them. Without background, missing parts become displaced
+    ones. The mask may be empty.
     """
     drawn, shape = LIFELIKE[kind](_closed(surface), generator)
     if is_grey(surface.image):
@@ -71,6 +80,7 @@ def _draw_engraved(
     opacity_of: Callable[..., Plane],
     dark_share: float,
     lit_share: float,
+    noise_multiple: float = NOISE_MULTIPLE,
 ) -> tuple[Image, Mask]:
     opacity = opacity_of(
         surface.size,
@@ -79,7 +89,14 @@ def _draw_engraved(
         area_px=_labelled_area(surface, generator),
     )
     opacity = _on_object(opacity, surface.foreground)
-    return engrave(surface.image, opacity, generator, dark_share=dark_share, lit_share=lit_share)
+    return engrave(
+        surface.image,
+        opacity,
+        generator,
+        dark_share=dark_share,
+        lit_share=lit_share,
+        noise_multiple=noise_multiple,
+    )
 
 
 def _draw_shade(surface: Surface, generator: np.random.Generator) -> tuple[Image, Mask]:
@@ -121,15 +138,25 @@ def _draw_displaced(surface: Surface, generator: np.random.Generator) -> tuple[I
     return _blended(surface.image, np.asarray(moved, np.float32), opacity)
 
 
+_draw_crack = partial(_draw_engraved, opacity_of=crack_opacity, dark_share=0.9, lit_share=0.25)
+_draw_scratch = partial(_draw_engraved, opacity_of=scratch_opacity, dark_share=0.45, lit_share=0.2)
 LIFELIKE: Mapping[str, Drawer] = {
-    "cracks": partial(_draw_engraved, opacity_of=crack_opacity, dark_share=0.9, lit_share=0.25),
+    "cracks": _draw_crack,
     "pits": partial(_draw_engraved, opacity_of=pit_opacity, dark_share=0.8, lit_share=0.4),
-    "scratches": partial(
-        _draw_engraved, opacity_of=scratch_opacity, dark_share=0.45, lit_share=0.2
-    ),
+    "scratches": _draw_scratch,
     "shades": _draw_shade,
     "missing": _draw_missing,
     "displaced": _draw_displaced,
+    "clear_cracks": partial(
+        _draw_crack,
+        opacity_of=partial(crack_opacity, thin=CLEAR_CRACK),
+        noise_multiple=CLEAR_NOISE_MULTIPLE,
+    ),
+    "clear_scratches": partial(
+        _draw_scratch,
+        opacity_of=partial(scratch_opacity, thin=CLEAR_SCRATCH),
+        noise_multiple=CLEAR_NOISE_MULTIPLE,
+    ),
 }
 
 

@@ -116,6 +116,25 @@ def test_an_answer_along_a_line_is_the_line_and_keeps_its_clicks() -> None:
     assert iou(along) > 0.75 > 2 * iou(plain)
 
 
+def test_a_doubted_line_ends_where_no_defect_is_believed() -> None:
+    """A surface's own lines go on from a defect; without doubt all of a line is positive."""
+    prior = np.where(np.arange(SHAPE[0])[:, None] < 50, 0.4, 0.001).astype(np.float32)
+    prior = np.broadcast_to(prior, SHAPE)
+
+    def followed(doubt: float) -> np.ndarray:
+        doubted = EDGES.model_copy(update={"lines": LINES.model_copy(update={"doubt": doubt})})
+        prepared = prepare(surface(shade=60), doubted, radius_px=3.0)
+        along = solve_along_lines(prepared, prior, [Click(30, 22, True)])
+        assert along is not None and along[30, 22] == 1
+        return along > 0.5
+
+    upper, lower = np.s_[10:46], np.s_[56:86]
+    certain, doubted = followed(0.0), followed(0.3)
+    for part in (certain[upper], certain[lower], doubted[upper]):
+        assert part.any(axis=1).mean() > 0.9
+    assert not doubted[lower].any()
+
+
 @pytest.mark.parametrize(
     ("edges", "clicks"),
     [(EDGES, [Click(70, 95, True)]), (EDGES, []), (EDGES.model_copy(update={"lines": None}), None)],

@@ -80,6 +80,20 @@ def test_lines_are_thin_and_long(kind: str, cloth: np.ndarray) -> None:
     assert min(lengths) < 30
 
 
+@pytest.mark.parametrize("kind", THIN)
+def test_clear_lines_stand_out_more_and_are_longer(kind: str, cloth: np.ndarray) -> None:
+    def seen(kind: str) -> tuple[float, float]:
+        changes, lengths = [], []
+        for seed in range(16):
+            made, mask = drawn(kind, cloth, seed)
+            changes.append(np.abs(made.astype(float) - cloth)[mask].mean())
+            lengths.append(max(np.ptp(axis) for axis in np.nonzero(mask)))
+        return float(np.median(changes)), float(np.median(lengths))
+
+    (change, length), (clear_change, clear_length) = seen(kind), seen(f"clear_{kind}")
+    assert clear_change > 1.3 * change and clear_length > length
+
+
 @pytest.mark.parametrize("opacity_of", [crack_opacity, scratch_opacity, pit_opacity])
 def test_a_wanted_area_is_about_what_is_drawn(opacity_of: Any) -> None:
     for area in (12.0, 60.0, 200.0):

@@ -660,7 +660,7 @@ def test_thin_defects_are_simulated_where_an_estimate_of_lines_learns_from_them(
     assert residuals.endswith("/lines.h5") and "compute_residuals" in residuals
     drawn = json.loads(settings_json(learnt, "simulate_defects", drawn="lines", **place))
     kinds = {kind for kind in learnt.simulation.kinds() if drawn["simulation"][kind]}
-    assert (drawn["pictures"], kinds) == (7, {"cracks", "scratches"})
+    assert (drawn["pictures"], kinds) == (7, {"clear_cracks", "clear_scratches"})
     assert json.loads(settings_json(learnt, "simulate_defects", **place))["pictures"] is None
     for other in (made(followed=True, pictures=None), made(followed=False, pictures=7)):
         assert "line_images" not in finetuning_inputs(other, "mvtec/bottle", "finetuned_lang", 0), (

@@ -70,8 +70,8 @@ class MakeManifest(Stage):
 class SimulateDefects(Stage):
     """Settings of `simulate_defects`; so many `pictures`, or some of every normal one.
 
-    Besides those that networks learn from there are `lines`, cracks and scratches for the estimate
-    that says whether to follow a line.
+    Besides those that networks learn from there are `lines`, clear cracks and scratches for the
+    estimate that says whether to follow a line.
     """
 
     size_px: int
@@ -85,7 +85,8 @@ class SimulateDefects(Stage):
         levels = config.clicks.levels
         if levels is None or levels.lines is None:
             raise ValueError("clicks.levels.lines: not set, so no thin defects are simulated")
-        kinds = dict.fromkeys(config.simulation.kinds(), 0.0) | {"cracks": 0.5, "scratches": 0.5}
+        none = dict.fromkeys(config.simulation.kinds(), 0.0)
+        kinds = none | {"clear_cracks": 0.5, "clear_scratches": 0.5}
         thin = config.simulation.model_copy(update=kinds | {"per_normal": 1})
         return cls.pick(config, simulation=thin, pictures=levels.lines)
 

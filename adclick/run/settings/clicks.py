@@ -33,6 +33,12 @@ class Lines(Section):
         " farther than `side_px`, is beside it, and negative."
     )
     side_px: NonNegative = Field(description="How far what is beside the line reaches.")
+    doubt: NonNegative = Field(
+        0.0,
+        description="A pixel of the line is known to be positive with the probability p / (p +"
+        " doubt x c), p being the network's probability there and c its mean at positive clicks: a"
+        " line may go on where no defect is. 0: all of the line is positive.",
+    )
 
     @model_validator(mode="after")
     def _there_is_a_side(self) -> "Lines":

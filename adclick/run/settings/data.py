@@ -173,7 +173,7 @@ class Simulation(Section):
     blobs: NonNegative = Field(description="Weight of solid blobs.")
     soft_regions: NonNegative = Field(description="Weight of large soft regions.")
     cracks: NonNegative | None = Field(
-        None, description="Weight of hairline cracks. This and the five below: not in the paper."
+        None, description="Weight of hairline cracks. This and the seven below: not in the paper."
     )
     pits: NonNegative | None = Field(None, description="Weight of pits, alone or in clusters.")
     scratches: NonNegative | None = Field(None, description="Weight of scratches 1 to 3 px wide.")
@@ -186,11 +186,19 @@ class Simulation(Section):
     displaced: NonNegative | None = Field(
         None, description="Weight of parts of the picture itself that are out of place."
     )
+    clear_cracks: NonNegative | None = Field(
+        None, description="Weight of long cracks that stand out from any surface."
+    )
+    clear_scratches: NonNegative | None = Field(
+        None,
+        description="Weight of such scratches. Of these two are the pictures of"
+        " `clicks.levels.lines`, whatever weights are given.",
+    )
     minimum_area: Share = Field(
         description="Smallest area of a simulated defect, as a share of the image, or of what it"
         " is drawn on of one that is larger than networks see at once: half of the time a window of"
-        " `size_px`, else anything up to all of it. Of the last six kinds, which are true to scale,"
-        " 3 px where that is less."
+        " `size_px`, else anything up to all of it. Of the last eight kinds, which are true to"
+        " scale, 3 px where that is less."
     )
 
     @model_validator(mode="after")
@@ -213,6 +221,6 @@ class Expansion(Section):
         description="How a labelled defect comes onto a normal picture: `published`, about its own"
         " place, with a hard edge; or `lifelike`, anywhere on the object where the surface is"
         " alike, in its tone, with a soft edge. With `lifelike`, what is simulated on a labelled"
-        " picture lies on its object too, and the last six kinds of `simulation` are as large as"
+        " picture lies on its object too, and the last eight kinds of `simulation` are as large as"
         " labelled defects."
     )
