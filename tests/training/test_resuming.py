@@ -1,8 +1,8 @@
 """A training that goes on from its progress ends as one that ran through, bit for bit."""
 
+import multiprocessing
 import os
 import signal
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from adclick.training import fit
+from adclick.training import fit, resuming
 from adclick.training.loop import train
 from adclick.training.plan import Plan
 from adclick.training.resuming import Progress, progress_of
@@ -125,28 +125,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def run_and_die(step: Step, folder: Path, into: Path) -> int:
-    """The signal that ended a training which had its last batch still to draw."""
-    process = os.fork()
-    if process:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    try:
-        look = fit.draw_batch
+def run_and_die(step: Step, folder: Path, into: Path) -> int | None:
+    """The signal that ended a training which had its last batch still to draw.
 
-        def deadly(*given: Any, step: int, **named: Any) -> Any:
-            if step == 2:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return look(*given, step=step, **named)
-
-        fit.draw_batch = deadly  # type: ignore[assignment]
-        step.run(micro_config(), folder, into=into)
-    except BaseException:
-        traceback.print_exc()  # into what pytest shows of the test
-    finally:
-        os._exit(1)
+    In a new process, not a fork: torch refuses to differentiate in a fork of one that had threads.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=die, args=(step, folder, into))
+    process.start()
+    process.join()
+    return process.exitcode
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def die(step: Step, folder: Path, into: Path) -> None:
+    look = fit.draw_batch
+
+    def deadly(*given: Any, step: int, **named: Any) -> Any:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return look(*given, step=step, **named)
+
+    resuming.EVERY_S = 0.0
+    fit.draw_batch = deadly  # type: ignore[assignment]
+    step.run(micro_config(), folder, into=into)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(
     name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
